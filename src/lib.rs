@@ -1,0 +1,18 @@
+//! Repairs the captures of a sidecar pod.
+//!
+//! The pipeline, in the order in which a packet walks through it; a stage imports only from
+//! stages above it.
+//!
+//! ```text
+//! capture   bytes in         -> records        pcap, pcapng; gzip, zstd, lz4; files, pipes
+//! packet    record bytes     -> view           link, IP and transport headers as offsets
+//! nat       addresses        -> redirection    which listener of the proxy a packet went to
+//! flow      views            -> resolution     halves paired into legs, with the evidence
+//! rewrite   frame + addresses -> frame         addresses, ports, checksums; nothing else
+//! merge     inputs           -> one order      time, input, frame number; duplicates
+//! output    frames           -> pcapng         interfaces, comments, names, secrets
+//! report    resolution       -> csv, json, text
+//! ```
+
+pub mod capture;
+pub mod packet;
