@@ -16,3 +16,5 @@
 
 pub mod capture;
 pub mod packet;
+pub mod nat;
+pub mod flow;

@@ -1,0 +1,97 @@
+//! Why a leg was repaired, or why it was not.
+
+use super::segment::Place;
+
+/// What a translation was accepted on, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The reply half acknowledges the SYN of the forward half.
+    Handshake {
+        /// The SYN.
+        syn: Place,
+        /// The SYN-ACK, or the RST that refused it.
+        answer: Place,
+        /// Whether the answer was a RST.
+        refused: bool,
+    },
+    /// The capture began mid-stream: sequence and acknowledgment numbers of both halves fit each other.
+    Sequence {
+        /// A segment of the forward half.
+        forward: Place,
+        /// The segment of the reply half that fits it.
+        reply: Place,
+        /// Whether one of the numbers only lies within the window, and a timestamp echo proves the rest.
+        echo: bool,
+    },
+    /// A DNS response repeats the ID and the question of the query.
+    Dns {
+        /// The query.
+        query: Place,
+        /// The response.
+        reply: Place,
+    },
+}
+
+impl Evidence {
+    /// The name as the report writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Evidence::Handshake { .. } => "handshake",
+            Evidence::Sequence { echo: false, .. } => "sequence",
+            Evidence::Sequence { echo: true, .. } => "sequence+timestamps",
+            Evidence::Dns { .. } => "dns",
+        }
+    }
+
+    /// The two packets that prove the leg: of the forward half, of the reply half.
+    pub fn places(&self) -> (Place, Place) {
+        match *self {
+            Evidence::Handshake { syn, answer, .. } => (syn, answer),
+            Evidence::Sequence { forward, reply, .. } => (forward, reply),
+            Evidence::Dns { query, reply } => (query, reply),
+        }
+    }
+}
+
+/// Why a leg to a listener of the proxy, or half a leg, stays as it was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The capture holds no reply half that fits.
+    NoReply,
+    /// Only one direction of a leg that may be a reply half; no forward half fits.
+    OneDirection,
+    /// More than one half fits.
+    Ambiguous,
+    /// Both directions bear the listener's own address: sent there directly.
+    Direct,
+    /// The look-ahead ended before the proof came.
+    LookAhead,
+    /// Forgotten to stay within memory, before the proof came.
+    Evicted,
+}
+
+impl Reason {
+    /// The name as the report writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::NoReply => "no-reply",
+            Reason::OneDirection => "one-direction",
+            Reason::Ambiguous => "ambiguous",
+            Reason::Direct => "direct",
+            Reason::LookAhead => "look-ahead",
+            Reason::Evicted => "evicted",
+        }
+    }
+
+    /// What the name means.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Reason::NoReply => "no reply in the capture fits (were replies lost to a capture filter such as `port 15001`?)",
+            Reason::OneDirection => "only one direction is in the capture, and no redirected half fits it",
+            Reason::Ambiguous => "more than one answer fits",
+            Reason::Direct => "sent to the proxy's port directly, not redirected",
+            Reason::LookAhead => "the proof came later than the look-ahead allows (see --lookahead)",
+            Reason::Evicted => "forgotten to stay within memory before the proof came",
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A leg as the report and the comments tell it: both halves together.
+
+use std::net::SocketAddr;
+
+use super::evidence::{Evidence, Reason};
+use super::record::{Half, Record, State};
+use super::segment::Place;
+use super::{Flows, Written};
+use crate::capture::Timestamp;
+use crate::nat::{Protocol, Role};
+use crate::packet::Origin;
+
+/// One TCP or UDP conversation on one side of the proxy.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// What it carries.
+    pub role: Role,
+    /// The end that opened it, with the addresses it bears in the output.
+    pub client: SocketAddr,
+    /// The other end.
+    pub server: SocketAddr,
+    /// Whether `client` is known to have opened it; else the ends are in no promised order.
+    pub client_known: bool,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the client sent.
+    pub from_client: Direction,
+    /// What the server sent.
+    pub from_server: Direction,
+    /// Where it was captured first.
+    pub first: Place,
+    /// When it was captured first.
+    pub first_time: Timestamp,
+    /// When it was captured last.
+    pub last_time: Timestamp,
+    /// Where its first packet went.
+    pub written: Option<Written>,
+}
+
+/// One direction of a leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Direction {
+    /// Packets captured.
+    pub packets: u64,
+    /// Octets of data.
+    pub bytes: u64,
+    /// Whether the SYN was captured.
+    pub syn: bool,
+    /// Whether a FIN was.
+    pub fin: bool,
+    /// Whether a RST was.
+    pub rst: bool,
+}
+
+/// Whether a leg was repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was whole already.
+    Whole,
+    /// The forward half got its original addresses back.
+    Repaired {
+        /// Source of the forward half as captured.
+        source: SocketAddr,
+        /// Destination of the forward half as captured.
+        destination: SocketAddr,
+        /// What proves it.
+        evidence: Evidence,
+    },
+    /// It stays as captured.
+    Left(Reason),
+}
+
+impl Flows {
+    /// The leg of a conversation; of a repaired one, that of its forward half.
+    pub(super) fn leg(&self, id: u32) -> Leg {
+        let record = &self.table.records[id as usize];
+        match record.state {
+            State::Repaired { reply, evidence } => {
+                let reply = &self.table.records[reply as usize];
+                self.repaired(record, reply, evidence)
+            }
+            State::Left(reason) => self.as_captured(record, Outcome::Left(reason)),
+            _ => self.as_captured(record, Outcome::Whole),
+        }
+    }
+
+    fn repaired(&self, forward: &Record, reply: &Record, evidence: Evidence) -> Leg {
+        let (f, r) = (forward.client.unwrap_or_default(), reply.client.unwrap_or_default());
+        let (source, destination) = (forward.ends[f], forward.ends[1 - f]);
+        let role = self.model.listener(forward.protocol, destination).map_or(Role::Local, |l| l.role);
+        let earlier = if forward.first_time <= reply.first_time { forward } else { reply };
+        Leg {
+            protocol: forward.protocol,
+            role,
+            client: reply.ends[r],
+            server: reply.ends[1 - r],
+            client_known: true,
+            outcome: Outcome::Repaired { source, destination, evidence },
+            from_client: forward.halves[f].direction(),
+            from_server: reply.halves[1 - r].direction(),
+            first: earlier.first,
+            first_time: earlier.first_time,
+            last_time: forward.last_time.max(reply.last_time),
+            written: reply.written,
+        }
+    }
+
+    fn as_captured(&self, record: &Record, outcome: Outcome) -> Leg {
+        // Where nothing tells who opened it, a server's port is the lower one.
+        let guess = usize::from(record.ends[0].port() < record.ends[1].port());
+        let client = record.client.unwrap_or(guess);
+        Leg {
+            protocol: record.protocol,
+            role: self.role(record, client),
+            client: record.ends[client],
+            server: record.ends[1 - client],
+            client_known: record.client.is_some(),
+            outcome,
+            from_client: record.halves[client].direction(),
+            from_server: record.halves[1 - client].direction(),
+            first: record.first,
+            first_time: record.first_time,
+            last_time: record.last_time,
+            written: record.written,
+        }
+    }
+
+    fn role(&self, record: &Record, client: usize) -> Role {
+        let (source, destination) = (record.ends[client], record.ends[1 - client]);
+        if record.origin != Origin::Network {
+            return if let Some(listener) = self.model.listener(record.protocol, destination) {
+                listener.role
+            } else if self.model.is_passthrough(source.ip()) {
+                Role::InboundApp
+            } else {
+                Role::Local
+            };
+        }
+        match (self.pods.contains(&source.ip()), self.pods.contains(&destination.ip())) {
+            // Both ends are pods whose captures were given: the leg is seen from the one that opened it.
+            (true, _) => Role::OutboundPeer,
+            (false, true) => Role::InboundPeer,
+            (false, false) => Role::Network,
+        }
+    }
+}
+
+impl Half {
+    fn direction(&self) -> Direction {
+        Direction {
+            packets: self.packets,
+            bytes: self.bytes,
+            syn: self.isn.is_some(),
+            fin: self.fin,
+            rst: self.rst,
+        }
+    }
+}

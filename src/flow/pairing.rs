@@ -1,0 +1,222 @@
+//! TCP: which forward half and which reply half are one leg.
+//!
+//! A SYN-ACK acknowledges the SYN of exactly one connection, whatever ports conntrack wrote. Where the
+//! handshake was not captured, the numbers of both halves must fit each other: what one half sent last is what
+//! the other acknowledges, both ways. Ports are never looked at.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+
+use super::evidence::Evidence;
+use super::record::{Half, Record, Side, State, end_of};
+use super::segment::{Content, Segment, flags};
+use super::Flows;
+
+/// How far an acknowledgment may lag behind what was sent, in octets, where a timestamp echo proves the rest.
+/// Linux lets a window grow to 6 MiB by default (`tcp_rmem`).
+const WINDOW: u32 = 1 << 24;
+
+/// Numbers further apart than this are those of different connections, or of a capture with a large gap.
+const FAR: u32 = 1 << 26;
+
+/// How long a pairing by sequence numbers waits for another half that fits as well.
+const SETTLE: u64 = 50_000_000;
+
+/// The halves that wait for their other half, by the client's address and by the number that the other half
+/// acknowledges next.
+#[derive(Default)]
+pub(super) struct Pairing {
+    forward: Index,
+    reply: Index,
+}
+
+type Index = HashMap<(IpAddr, u32), Few, RandomState>;
+
+/// Nearly always one; two or more is an ambiguity.
+enum Few {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Few {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Few::One(id) => std::slice::from_ref(id),
+            Few::Many(ids) => ids,
+        }
+    }
+}
+
+impl Pairing {
+    fn remember(&mut self, id: u32, record: &Record) {
+        let Some((index, key)) = self.place(record) else { return };
+        match index.entry(key) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(Few::One(id));
+            }
+            std::collections::hash_map::Entry::Occupied(mut entry) => match entry.get_mut() {
+                Few::One(first) => {
+                    let first = *first;
+                    entry.insert(Few::Many(vec![first, id]));
+                }
+                Few::Many(ids) => ids.push(id),
+            },
+        }
+    }
+
+    /// Takes a half out, by the number that it was remembered with.
+    pub fn forget(&mut self, id: u32, record: &Record) {
+        let Some((index, key)) = self.place(record) else { return };
+        if let std::collections::hash_map::Entry::Occupied(mut entry) = index.entry(key) {
+            match entry.get_mut() {
+                Few::One(only) if *only == id => {
+                    entry.remove();
+                }
+                Few::One(_) => {}
+                Few::Many(ids) => {
+                    ids.retain(|&other| other != id);
+                    if let &[only] = ids.as_slice() {
+                        entry.insert(Few::One(only));
+                    }
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, record: &Record) -> Option<(&mut Index, (IpAddr, u32))> {
+        let client = record.client?;
+        let address = record.ends[client].ip();
+        match record.state {
+            State::Forward => Some((&mut self.forward, (address, record.halves[client].next))),
+            State::Reply => Some((&mut self.reply, (address, record.halves[1 - client].next))),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a TCP segment on known addresses starts another connection.
+pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8) -> bool {
+    let (mine, other) = (&record.halves[side], &record.halves[1 - side]);
+    if mine.packets == 0 {
+        return false;
+    }
+    if f & flags::SYN != 0 {
+        // The same SYN again is a retransmission; a SYN-ACK may change its number and still answer the SYN.
+        let again = mine.isn == Some(seq);
+        let answers = f & flags::ACK != 0 && other.isn.is_some_and(|isn| ack == isn.wrapping_add(1));
+        return !again && !answers;
+    }
+    if f & flags::RST != 0 {
+        return false;
+    }
+    let far = |a: u32, b: u32| distance(a, b) > FAR;
+    far(seq, mine.next) && f & flags::ACK != 0 && mine.ack.is_some_and(|last| far(ack, last))
+}
+
+/// How far two sequence numbers lie apart, whichever is first.
+fn distance(a: u32, b: u32) -> u32 {
+    a.wrapping_sub(b).min(b.wrapping_sub(a))
+}
+
+impl Flows {
+    pub(super) fn pair_tcp(&mut self, id: u32, side: Side, segment: &Segment) {
+        let record = &mut self.table.records[id as usize];
+        self.pairs.forget(id, record);
+        record.halves[side].note(segment);
+        self.pairs.remember(id, record);
+        let Some(client) = record.client else { return };
+        let address = record.ends[client].ip();
+        let Content::Tcp { seq, ack, flags: f, timestamps } = segment.content else { return };
+        if f & flags::ACK == 0 {
+            return;
+        }
+        let echo = timestamps.map(|(_, tsecr)| tsecr);
+        let now = segment.time;
+        let is_reply = record.state == State::Reply;
+        let index = if is_reply { &self.pairs.forward } else { &self.pairs.reply };
+        let Some(candidates) = index.get(&(address, ack)).map(Few::as_slice) else { return };
+        let records = &self.table.records;
+        let other = |candidate: u32| {
+            let record = &records[candidate as usize];
+            let client = record.client.unwrap_or_default();
+            &record.halves[if is_reply { client } else { 1 - client }]
+        };
+        let end = end_of(seq, segment.data_len, f);
+        let fits: Vec<(u32, Evidence)> = candidates
+            .iter()
+            .filter_map(|&candidate| {
+                let half = other(candidate);
+                let evidence = if is_reply {
+                    answers_syn(half, segment, f)
+                        .or_else(|| fit(half, seq, end, echo).map(|echo| sequence(half, segment, echo, true)))
+                } else {
+                    fit(half, seq, end, echo).map(|echo| sequence(half, segment, echo, false))
+                };
+                evidence.map(|evidence| (candidate, evidence))
+            })
+            .collect();
+        let pair = |candidate| if is_reply { (candidate, id) } else { (id, candidate) };
+        match fits.as_slice() {
+            [] => {}
+            &[(candidate, evidence)] => {
+                let (forward, reply) = pair(candidate);
+                match evidence {
+                    Evidence::Handshake { .. } => self.join(forward, reply, evidence),
+                    _ => self.propose(forward, reply, evidence, now, SETTLE),
+                }
+            }
+            many => {
+                // SYNs with one initial sequence number: the SYN-ACK echoes the timestamp of its own.
+                let echoed: Vec<&(u32, Evidence)> = many
+                    .iter()
+                    .filter(|(candidate, evidence)| {
+                        matches!(evidence, Evidence::Handshake { .. })
+                            && echo.is_some()
+                            && other(*candidate).tsval == echo
+                    })
+                    .collect();
+                if let &[&(candidate, evidence)] = echoed.as_slice() {
+                    let (forward, reply) = pair(candidate);
+                    self.join(forward, reply, evidence);
+                } else {
+                    let mut all: Vec<u32> = many.iter().map(|&(candidate, _)| candidate).collect();
+                    all.push(id);
+                    for &one in &all {
+                        self.cancel(one);
+                    }
+                    self.contest(&all);
+                }
+            }
+        }
+    }
+}
+
+/// A SYN-ACK, or the RST of a refusal, that acknowledges the SYN of `forward`; the caller has compared the
+/// acknowledgment number.
+fn answers_syn(forward: &Half, segment: &Segment, f: u8) -> Option<Evidence> {
+    let only_syn = forward.ack.is_none() && forward.isn.is_some();
+    let refused = f & flags::RST != 0;
+    (only_syn && (f & flags::SYN != 0 || refused))
+        .then_some(Evidence::Handshake { syn: forward.place, answer: segment.place, refused })
+}
+
+/// Whether a segment `seq..end` fits a half whose last segment it acknowledges: what the half acknowledged
+/// last is where the segment starts, or lies a window behind and the timestamp echo proves it.
+///
+/// `Some(true)` if it took the echo.
+fn fit(half: &Half, seq: u32, end: u32, echo: Option<u32>) -> Option<bool> {
+    let acked = half.ack?;
+    if acked == seq {
+        return Some(false);
+    }
+    let behind = end.wrapping_sub(acked) <= WINDOW;
+    (behind && echo.is_some() && echo == half.tsval).then_some(true)
+}
+
+fn sequence(half: &Half, segment: &Segment, echo: bool, segment_replies: bool) -> Evidence {
+    let (forward, reply) =
+        if segment_replies { (half.place, segment.place) } else { (segment.place, half.place) };
+    Evidence::Sequence { forward, reply, echo }
+}

@@ -1,0 +1,268 @@
+//! Conversations as captured, by their addresses and ports: the table and its bounds.
+
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
+use super::evidence::{Evidence, Reason};
+use super::segment::{Content, Place, Segment, flags};
+use crate::capture::Timestamp;
+use crate::nat::Protocol;
+use crate::packet::Origin;
+
+/// Both ends of a conversation in a fixed order, so that both directions have one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    ends: [(u128, u16); 2],
+    tag: u8,
+}
+
+/// One end of a conversation: an index into [`Record::ends`] and [`Record::halves`].
+pub(super) type Side = usize;
+
+impl Key {
+    /// The key of a segment, and which end sent it.
+    pub fn of(segment: &Segment) -> (Key, Side) {
+        // A conversation on loopback is never one with the same addresses on the wire.
+        let on_wire = segment.origin == Origin::Network;
+        Key::new(segment.protocol, on_wire, segment.source, segment.destination)
+    }
+
+    /// The key of a conversation, and which end `source` is.
+    pub fn new(protocol: Protocol, on_wire: bool, source: SocketAddr, destination: SocketAddr) -> (Key, Side) {
+        let end = |a: SocketAddr| (bits(a.ip()), a.port());
+        let (source, destination, v6) = (end(source), end(destination), source.is_ipv6());
+        let tag = u8::from(v6) | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
+        if source <= destination {
+            (Key { ends: [source, destination], tag }, 0)
+        } else {
+            (Key { ends: [destination, source], tag }, 1)
+        }
+    }
+}
+
+/// An address as a number; the family is told apart by whoever keeps it.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(a) => u128::from(a.to_bits()),
+        IpAddr::V6(a) => a.to_bits(),
+    }
+}
+
+/// One direction of a conversation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Half {
+    pub packets: u64,
+    /// Octets of data.
+    pub bytes: u64,
+    /// The sequence number that follows the last segment.
+    pub next: u32,
+    /// The last acknowledgment number, if any was sent.
+    pub ack: Option<u32>,
+    /// The initial sequence number, if the SYN was captured.
+    pub isn: Option<u32>,
+    /// TSval of the last segment.
+    pub tsval: Option<u32>,
+    /// Where the last segment stands.
+    pub place: Place,
+    /// Whether a FIN, a RST was sent.
+    pub fin: bool,
+    pub rst: bool,
+}
+
+impl Half {
+    /// Takes in one more segment.
+    pub fn note(&mut self, segment: &Segment) {
+        self.packets += 1;
+        self.bytes += u64::from(segment.data_len);
+        self.place = segment.place;
+        if let Content::Tcp { seq, ack, flags: f, timestamps } = segment.content {
+            self.next = end_of(seq, segment.data_len, f);
+            if f & flags::ACK != 0 {
+                self.ack = Some(ack);
+            }
+            if f & flags::SYN != 0 {
+                self.isn = Some(seq);
+            }
+            self.fin |= f & flags::FIN != 0;
+            self.rst |= f & flags::RST != 0;
+            if let Some((tsval, _)) = timestamps {
+                self.tsval = Some(tsval);
+            }
+        }
+    }
+}
+
+/// The sequence number behind a segment: SYN and FIN take one each (RFC 9293, section 3.4).
+pub(super) fn end_of(seq: u32, data_len: u32, f: u8) -> u32 {
+    let control = u32::from(f & flags::SYN != 0) + u32::from(f & flags::FIN != 0);
+    seq.wrapping_add(data_len).wrapping_add(control)
+}
+
+/// What is known of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Stays as captured, and nothing is missing.
+    Whole,
+    /// To a listener of the proxy: the forward half of a leg, if it was redirected.
+    Forward,
+    /// One direction on loopback: the reply half of a leg, unless its mirror image shows.
+    Reply,
+    /// A forward half whose reply half is known.
+    Repaired { reply: u32, evidence: Evidence },
+    /// A reply half whose forward half is known.
+    Answering { forward: u32 },
+    /// Stays as captured, though something is missing.
+    Left(Reason),
+}
+
+/// A pairing that waits for a second candidate to show, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proposal {
+    pub partner: u32,
+    pub evidence: Evidence,
+}
+
+/// A conversation as captured.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub key: Key,
+    /// Tells this record from an earlier one in the same slot.
+    pub serial: u64,
+    pub protocol: Protocol,
+    pub ends: [SocketAddr; 2],
+    pub origin: Origin,
+    pub halves: [Half; 2],
+    pub state: State,
+    /// The pairing that will be taken if no other fits.
+    pub proposal: Option<Proposal>,
+    /// Whether packets wait until the state is final.
+    pub waits: bool,
+    /// Whether more than one half fitted this one.
+    pub contested: bool,
+    /// The end that opened the conversation, as far as known.
+    pub client: Option<Side>,
+    /// Where it was captured first.
+    pub first: Place,
+    pub first_time: Timestamp,
+    pub last_time: Timestamp,
+    /// How many packets of it have been read and not yet written.
+    pub in_flight: u32,
+    /// Output frame number, `tcp.stream` or `udp.stream`, interface of the first packet written.
+    pub written: Option<super::Written>,
+    /// Whether the leg's comment was written.
+    pub commented: bool,
+}
+
+impl Record {
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.state, State::Forward | State::Reply)
+    }
+
+    /// Whether the conversation can be forgotten before one that lives: it ended, or it never began.
+    fn is_over(&self) -> bool {
+        let [a, b] = &self.halves;
+        a.rst || b.rst || (a.fin && b.fin) || a.packets == 0 || b.packets == 0
+    }
+}
+
+/// The conversations that are remembered.
+pub(super) struct Table {
+    pub records: Vec<Record>,
+    index: IndexMap<Key, u32, RandomState>,
+    free: Vec<u32>,
+    serial: u64,
+}
+
+impl Table {
+    pub fn new() -> Table {
+        Table { records: Vec::new(), index: IndexMap::default(), free: Vec::new(), serial: 0 }
+    }
+
+    pub fn find(&self, key: &Key) -> Option<u32> {
+        self.index.get(key).copied()
+    }
+
+    pub fn len(&self) -> usize {
+        self.records.len() - self.free.len()
+    }
+
+    /// Starts a conversation; what had its key until now is no longer found by it.
+    pub fn insert(&mut self, key: Key, segment: &Segment, side: Side, state: State) -> u32 {
+        self.serial += 1;
+        let ends = match side {
+            0 => [segment.source, segment.destination],
+            _ => [segment.destination, segment.source],
+        };
+        let record = Record {
+            key,
+            serial: self.serial,
+            protocol: segment.protocol,
+            ends,
+            origin: segment.origin,
+            halves: [Half::default(); 2],
+            state,
+            proposal: None,
+            waits: false,
+            contested: false,
+            client: None,
+            first: segment.place,
+            first_time: segment.time,
+            last_time: segment.time,
+            in_flight: 0,
+            written: None,
+            commented: false,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.records[id as usize] = record;
+                id
+            }
+            None => {
+                self.records.push(record);
+                self.records.len() as u32 - 1
+            }
+        };
+        self.index.insert(key, id);
+        id
+    }
+
+    /// Makes room: chooses a quarter of the records, those that are over and longest silent first.
+    ///
+    /// Records with packets in flight stay, and so do those that `keep` names.
+    pub fn oldest(&self, keep: impl Fn(&Record) -> bool) -> Vec<u32> {
+        let free: std::collections::HashSet<u32, RandomState> = self.free.iter().copied().collect();
+        let mut candidates: Vec<(bool, Timestamp, u64, u32)> = (0..self.records.len() as u32)
+            .filter(|id| !free.contains(id))
+            .map(|id| (id, &self.records[id as usize]))
+            .filter(|(_, r)| r.in_flight == 0 && !keep(r))
+            .map(|(id, r)| (!r.is_over(), r.last_time, r.serial, id))
+            .collect();
+        let quota = (self.len() / 4).max(1).min(candidates.len());
+        if quota < candidates.len() {
+            candidates.select_nth_unstable(quota);
+            candidates.truncate(quota);
+        }
+        candidates.sort_unstable_by_key(|&(_, _, serial, _)| serial);
+        candidates.into_iter().map(|(_, _, _, id)| id).collect()
+    }
+
+    pub fn remove(&mut self, id: u32) {
+        let key = self.records[id as usize].key;
+        if self.index.get(&key) == Some(&id) {
+            self.index.swap_remove(&key);
+        }
+        self.free.push(id);
+    }
+
+    /// Every record that is remembered, oldest first.
+    pub fn ids(&self) -> Vec<u32> {
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        let mut ids: Vec<u32> =
+            (0..self.records.len() as u32).filter(|id| free.binary_search(id).is_err()).collect();
+        ids.sort_unstable_by_key(|&id| self.records[id as usize].serial);
+        ids
+    }
+}

@@ -1,0 +1,181 @@
+//! The interfaces of the output: one for each interface that was captured, in each input.
+
+use std::borrow::Cow;
+
+use super::blocks::{Blocks, Opt, code, options};
+use crate::capture::{Interface, LinkType, Section};
+use crate::packet::{Link, Origin};
+
+/// A name that the user gives an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenName {
+    /// The input, from 0.
+    pub input: usize,
+    /// The interface index in an SLL2 capture, the interface's number in a pcapng capture; none: all of the input.
+    pub index: Option<u32>,
+    /// The name.
+    pub name: String,
+}
+
+/// An interface that was captured, and its number in the output once it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    input: u16,
+    interface: u32,
+    part: u32,
+    ethernet: bool,
+    id: u32,
+}
+
+/// What the output knows of its interfaces.
+pub(super) struct Interfaces {
+    names: Vec<GivenName>,
+    known: Vec<Known>,
+    last: usize,
+    link_types: Vec<LinkType>,
+}
+
+/// An interface of an input, as its capture describes it.
+pub(super) struct Description<'a> {
+    pub input: u16,
+    pub number: u32,
+    pub interface: &'a Interface,
+    pub section: &'a Section,
+}
+
+impl Interfaces {
+    pub fn new(names: Vec<GivenName>) -> Interfaces {
+        Interfaces { names, known: Vec::new(), last: 0, link_types: Vec::new() }
+    }
+
+    /// The number of an interface in the output; describes it first if it is new.
+    ///
+    /// `-i any` captures several interfaces as one: SLL2 tells them apart by their index, SLL only loopback
+    /// from the rest. `link` is none for an interface without packets.
+    pub fn id(
+        &mut self,
+        described: &Description<'_>,
+        link: Option<&Link>,
+        ethernet: bool,
+        blocks: &mut Blocks,
+    ) -> Result<u32, std::io::Error> {
+        let part = link.map_or(0, |l| part(l, described.interface.link_type));
+        let wanted = |k: &Known| {
+            k.input == described.input
+                && k.interface == described.number
+                && (k.part == part || link.is_none())
+                && k.ethernet == ethernet
+        };
+        if let Some(known) = self.known.get(self.last).filter(|k| wanted(k)) {
+            return Ok(known.id);
+        }
+        if let Some(place) = self.known.iter().position(wanted) {
+            self.last = place;
+            return Ok(self.known[place].id);
+        }
+        let id = self.known.len() as u32;
+        let link_type = if ethernet { LinkType::ETHERNET } else { described.interface.link_type };
+        if link.is_some() && !self.link_types.contains(&link_type) {
+            self.link_types.push(link_type);
+        }
+        let options = self.describe(described, link);
+        blocks.interface(link_type, &options)?;
+        self.last = self.known.len();
+        self.known.push(Known { input: described.input, interface: described.number, part, ethernet, id });
+        Ok(id)
+    }
+
+    /// The link types of the packets written so far.
+    pub fn link_types(&self) -> &[LinkType] {
+        &self.link_types
+    }
+
+    /// The name that the user gave, if any.
+    pub fn given(&self, input: u16, number: u32, link: Option<&Link>) -> Option<&str> {
+        let index = link.and_then(|l| l.ifindex).unwrap_or(number);
+        let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
+        // A name for one interface before a name for all of the input.
+        let mut given: Vec<&GivenName> = self.names.iter().filter(fits).collect();
+        given.sort_by_key(|name| name.index.is_none());
+        given.first().map(|name| name.name.as_str())
+    }
+
+    fn describe<'a>(&self, described: &Description<'a>, link: Option<&Link>) -> Vec<Opt<'a>> {
+        let interface = described.interface;
+        let origin = link.map_or(Origin::Unknown, |l| l.origin);
+        let given = self.given(described.input, described.number, link).map(str::to_owned);
+        let (name, source) = match (given, &interface.name) {
+            (Some(name), _) => (Some(name), "name given"),
+            (None, Some(name)) if name != "any" || link.is_none() => (Some(name.clone()), "name from the capture"),
+            _ => (inferred(interface.link_type, link), "name inferred from its packets"),
+        };
+        let kind = match origin {
+            Origin::Loopback => "loopback",
+            Origin::Network => "network",
+            Origin::Unknown => "interface",
+        };
+        let mut text = format!("{kind}; input {}, interface {}", described.input + 1, described.number);
+        if let Some(index) = link.and_then(|l| l.ifindex) {
+            text += &format!(", index {index}");
+        }
+        if name.is_some() {
+            text += &format!("; {source}");
+        }
+        if (1..262_144).contains(&interface.snaplen) {
+            text += &format!("; snaplen {}", interface.snaplen);
+        }
+        let mut result: Vec<Opt<'a>> = Vec::new();
+        if let Some(name) = name {
+            result.push((code::IF_NAME, Cow::Owned(name.into_bytes())));
+        }
+        let own: Vec<(u16, &[u8])> = options(&interface.options).collect();
+        let has = |wanted: u16| own.iter().any(|&(code, _)| code == wanted);
+        // The capture's own description stays; ours is then a comment.
+        let text_code = if has(code::IF_DESCRIPTION) { code::COMMENT } else { code::IF_DESCRIPTION };
+        result.push((text_code, Cow::Owned(text.into_bytes())));
+        let kept = own.iter().filter(|(c, _)| !code::CUSTOM_NO_COPY.contains(c));
+        result.extend(kept.map(|&(code, value)| (code, Cow::Borrowed(value))));
+        result.extend(from_section(described.section, has));
+        result.push((code::IF_TSRESOL, Cow::Borrowed(&[9])));
+        result
+    }
+}
+
+/// What tells the interfaces of one `-i any` capture apart.
+fn part(link: &Link, link_type: LinkType) -> u32 {
+    match link.ifindex {
+        Some(index) => index,
+        None => u32::from(link_type == LinkType::LINUX_SLL && link.origin == Origin::Loopback),
+    }
+}
+
+/// A name for an interface that the capture does not name.
+fn inferred(link_type: LinkType, link: Option<&Link>) -> Option<String> {
+    let link = link?;
+    match (link.origin, link.ifindex) {
+        (Origin::Loopback, _) => Some("lo".to_owned()),
+        (_, Some(index)) => Some(format!("if{index}")),
+        // Kubernetes gives a pod's network interface this name.
+        (Origin::Network, None) if link_type == LinkType::ETHERNET => Some("eth0".to_owned()),
+        (Origin::Network, None) if link_type == LinkType::LINUX_SLL => Some("any".to_owned()),
+        _ => None,
+    }
+}
+
+/// What a section says of all its interfaces: the output has one section, so it stands with each interface.
+fn from_section(section: &Section, has: impl Fn(u16) -> bool) -> Vec<Opt<'_>> {
+    let mut result: Vec<Opt<'_>> = Vec::new();
+    for (code, value) in options(&section.options) {
+        match code {
+            code::SHB_HARDWARE if !has(code::IF_HARDWARE) => result.push((code::IF_HARDWARE, value.into())),
+            code::SHB_OS if !has(code::IF_OS) => result.push((code::IF_OS, value.into())),
+            code::SHB_USERAPPL => {
+                let mut text = b"captured by ".to_vec();
+                text.extend_from_slice(value);
+                result.push((code::COMMENT, text.into()));
+            }
+            _ => {}
+        }
+    }
+    result
+}

@@ -1,0 +1,205 @@
+//! Frames that wait until it is known how they leave.
+//!
+//! First in, first out. Up to a bound they wait in memory, in chunks that are used again; what is more goes
+//! to an unnamed temporary file, in order, and comes back in order.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// Octets of a chunk, unless a frame is larger.
+const CHUNK: usize = 256 * 1024;
+
+/// Octets that wait in memory before the temporary file is used.
+const IN_MEMORY: usize = 8 * 1024 * 1024;
+
+/// What stands before a frame in the queue: three lengths and whatever its owner keeps with it.
+const HEADER: usize = 8;
+
+/// A first-in-first-out queue of byte strings.
+#[derive(Default)]
+pub struct Queue {
+    /// The oldest chunks; the first one is read from at `read`.
+    head: VecDeque<Vec<u8>>,
+    read: usize,
+    /// The lengths of the chunks in the file, oldest first.
+    filed: VecDeque<usize>,
+    file: Option<File>,
+    file_read: u64,
+    file_end: u64,
+    /// The newest chunks, if some are in the file.
+    tail: VecDeque<Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+    bytes: u64,
+}
+
+impl Queue {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Octets that wait.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a frame in two parts: a description and data.
+    pub fn push(&mut self, description: &[u8], data: &[u8]) -> io::Result<()> {
+        let length = HEADER + description.len() + data.len();
+        if !self.last_mut().is_some_and(|chunk| chunk.len() + length <= CHUNK) {
+            self.make_chunk()?;
+        }
+        if let Some(chunk) = self.last_mut() {
+            chunk.extend_from_slice(&(description.len() as u32).to_le_bytes());
+            chunk.extend_from_slice(&(data.len() as u32).to_le_bytes());
+            chunk.extend_from_slice(description);
+            chunk.extend_from_slice(data);
+            self.bytes += length as u64;
+        }
+        Ok(())
+    }
+
+    /// The frame that waits longest: description and data.
+    pub fn front(&self) -> Option<(&[u8], &[u8])> {
+        let rest = self.head.front()?.get(self.read..)?;
+        let (lengths, rest) = rest.split_first_chunk::<HEADER>()?;
+        let (description, data) = lengths.split_at(4);
+        let length = |b: &[u8]| b.iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+        let (description, data) = (length(description), length(data));
+        Some((rest.get(..description)?, rest.get(description..description + data)?))
+    }
+
+    /// Takes out the frame that waits longest.
+    pub fn pop(&mut self) -> io::Result<()> {
+        let Some((description, data)) = self.front() else { return Ok(()) };
+        let length = HEADER + description.len() + data.len();
+        self.bytes -= length as u64;
+        self.read += length;
+        if self.head.front().is_some_and(|chunk| self.read >= chunk.len()) {
+            self.read = 0;
+            if let Some(chunk) = self.head.pop_front() {
+                self.recycle(chunk);
+            }
+            if self.head.is_empty() {
+                self.load()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match self.filed.is_empty() && self.tail.is_empty() {
+            true => self.head.back_mut(),
+            false => self.tail.back_mut(),
+        }
+    }
+
+    /// Starts a chunk; writes the older ones of the tail to the file if too much is in memory.
+    fn make_chunk(&mut self) -> io::Result<()> {
+        let chunk = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+        let in_memory = (self.head.len() + self.tail.len()) * CHUNK;
+        if self.filed.is_empty() && self.tail.is_empty() && in_memory < IN_MEMORY {
+            self.head.push_back(chunk);
+            return Ok(());
+        }
+        if in_memory >= IN_MEMORY {
+            while let Some(full) = self.tail.pop_front() {
+                self.store(&full)?;
+                self.recycle(full);
+            }
+        }
+        self.tail.push_back(chunk);
+        Ok(())
+    }
+
+    fn store(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(tempfile::tempfile()?),
+        };
+        file.seek(SeekFrom::Start(self.file_end))?;
+        file.write_all(chunk)?;
+        self.file_end += chunk.len() as u64;
+        self.filed.push_back(chunk.len());
+        Ok(())
+    }
+
+    /// Brings the next chunk to the head: from the file if some are there, else from the tail.
+    fn load(&mut self) -> io::Result<()> {
+        let Some(length) = self.filed.pop_front() else {
+            std::mem::swap(&mut self.head, &mut self.tail);
+            return Ok(());
+        };
+        let mut chunk = self.spare.pop().unwrap_or_default();
+        chunk.resize(length, 0);
+        if let Some(file) = &mut self.file {
+            file.seek(SeekFrom::Start(self.file_read))?;
+            file.read_exact(&mut chunk)?;
+            self.file_read += length as u64;
+            if self.filed.is_empty() {
+                // Everything is back: the space is used again from the start.
+                file.set_len(0)?;
+                (self.file_read, self.file_end) = (0, 0);
+            }
+        }
+        self.head.push_back(chunk);
+        Ok(())
+    }
+
+    fn recycle(&mut self, mut chunk: Vec<u8>) {
+        if chunk.capacity() <= 2 * CHUNK && self.spare.len() < IN_MEMORY / CHUNK {
+            chunk.clear();
+            self.spare.push(chunk);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What waits, in the order in which it went in: the stupid model.
+    fn drain(queue: &mut Queue, model: &mut VecDeque<(Vec<u8>, Vec<u8>)>, count: usize) {
+        for _ in 0..count {
+            let expected = model.pop_front();
+            let front = queue.front().map(|(a, b)| (a.to_vec(), b.to_vec()));
+            assert_eq!(front, expected);
+            queue.pop().expect("the temporary file can be read");
+            assert_eq!(queue.is_empty(), model.is_empty());
+        }
+    }
+
+    #[test]
+    fn much_more_than_fits_in_memory_comes_back_in_order() {
+        let mut queue = Queue::default();
+        let mut model = VecDeque::new();
+        for round in 0..4_u32 {
+            for i in 0..400_u32 {
+                let frame = (i.to_le_bytes().to_vec(), vec![(i + round) as u8; 100_000]);
+                queue.push(&frame.0, &frame.1).expect("the temporary file can be written");
+                model.push_back(frame);
+            }
+            drain(&mut queue, &mut model, 300);
+        }
+        let rest = model.len();
+        drain(&mut queue, &mut model, rest);
+        assert!(queue.front().is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn as_a_plain_queue(steps in prop::collection::vec((0_usize..400_000, 0_usize..3), 1..120)) {
+            let mut queue = Queue::default();
+            let mut model = VecDeque::new();
+            for (length, pops) in steps {
+                let frame = (vec![7; length % 91], vec![length as u8; length]);
+                queue.push(&frame.0, &frame.1).expect("the temporary file can be written");
+                model.push_back(frame);
+                drain(&mut queue, &mut model, pops);
+            }
+        }
+    }
+}

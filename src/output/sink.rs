@@ -1,0 +1,134 @@
+//! Where the output goes: a file that appears whole or not at all, or a stream.
+//!
+//! A thread of its own writes, so that encoding and writing overlap.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use tempfile::NamedTempFile;
+
+/// Size of a buffer in octets. Larger writes were slower: see docs/decisions.
+pub(super) const BUFFER: usize = 256 * 1024;
+
+/// Buffers on their way to the writer thread.
+const QUEUE: usize = 3;
+
+/// Where the output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// A path: a regular file, which is replaced when the output is complete, or anything else, which is
+    /// written to as it is.
+    Path(PathBuf),
+}
+
+/// The open output.
+pub(super) struct Sink {
+    to_write: Option<SyncSender<Vec<u8>>>,
+    written: Receiver<Vec<u8>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    temporary: Option<(NamedTempFile, PathBuf)>,
+}
+
+impl Sink {
+    pub fn create(destination: &Destination) -> io::Result<Sink> {
+        match destination {
+            Destination::Stdout => Ok(Sink::start(stdout(), None)),
+            Destination::Path(path) => match std::fs::metadata(path) {
+                Ok(metadata) if !metadata.is_file() => {
+                    let file = File::options().write(true).open(path)?;
+                    Ok(Sink::start(Box::new(file), None))
+                }
+                _ => {
+                    // A link is followed: what it points to is replaced, not the link.
+                    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                    let temporary = temporary_beside(&path)?;
+                    let file = temporary.as_file().try_clone()?;
+                    Ok(Sink::start(Box::new(file), Some((temporary, path))))
+                }
+            },
+        }
+    }
+
+    fn start(mut writer: Box<dyn Write + Send>, temporary: Option<(NamedTempFile, PathBuf)>) -> Sink {
+        let (to_write, buffers) = sync_channel::<Vec<u8>>(QUEUE);
+        let (give_back, written) = channel();
+        let thread = std::thread::spawn(move || {
+            for mut buffer in buffers {
+                writer.write_all(&buffer)?;
+                buffer.clear();
+                // The other side may be gone already; the buffer is then not needed any more.
+                let _ = give_back.send(buffer);
+            }
+            writer.flush()
+        });
+        Sink { to_write: Some(to_write), written, thread: Some(thread), temporary }
+    }
+
+    /// Hands a buffer to the writer and returns an empty one.
+    pub fn write(&mut self, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+        let sent = self.to_write.as_ref().is_some_and(|sender| sender.send(buffer).is_ok());
+        if !sent {
+            return Err(self.join().err().unwrap_or_else(|| io::Error::other("the writer has stopped")));
+        }
+        Ok(self.written.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER + BUFFER / 4)))
+    }
+
+    /// Waits until everything is written, and puts the file in its place.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.join()?;
+        if let Some((temporary, path)) = self.temporary.take() {
+            temporary.persist(path).map_err(|e| e.error)?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        self.to_write = None;
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(_)) => Err(io::Error::other("the writer failed")),
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Not finished: the temporary file goes with its handle. What the thread has to say is of no use now.
+        let _ = self.join();
+    }
+}
+
+/// A temporary file in the folder of `path`, with the permissions that a new file would have.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".meshpcap-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777);
+        builder.permissions(std::fs::Permissions::from_mode(mode));
+    }
+    builder.tempfile_in(folder)
+}
+
+/// Standard output without the line buffer that `std::io::Stdout` puts before it.
+fn stdout() -> Box<dyn Write + Send> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        if let Ok(descriptor) = io::stdout().as_fd().try_clone_to_owned() {
+            return Box::new(File::from(descriptor));
+        }
+    }
+    Box::new(io::stdout())
+}

@@ -1,0 +1,133 @@
+//! The number that Wireshark will give a conversation: `tcp.stream`, `udp.stream`.
+//!
+//! Wireshark counts conversations in the order in which they first appear in the file. Addresses and ports
+//! tell them apart, and a SYN with another initial sequence number starts a new one (`packet-tcp.c`,
+//! `dissect_tcp`; the same in 3.x and 4.x).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use foldhash::fast::RandomState;
+
+use crate::flow::flags;
+use crate::nat::Protocol;
+use crate::packet::Tcp;
+
+/// How many conversations are remembered. Wireshark never forgets one; past this bound, new ones get no
+/// number, rather than a wrong one.
+const LIMIT: usize = 1 << 20;
+
+/// The conversations of the output so far.
+#[derive(Default)]
+pub(super) struct Streams {
+    known: HashMap<Key, Stream, RandomState>,
+    tcp: u32,
+    udp: u32,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    protocol: Protocol,
+    ends: [SocketAddr; 2],
+}
+
+struct Stream {
+    number: u32,
+    /// Of each end: the sequence number that Wireshark counts from, as soon as it has one.
+    base: [Option<u32>; 2],
+}
+
+impl Streams {
+    /// The number of the TCP conversation of a packet that is written now.
+    pub fn tcp(&mut self, source: SocketAddr, destination: SocketAddr, tcp: &Tcp) -> Option<u32> {
+        let (key, side) = key(Protocol::Tcp, source, destination);
+        let stream = find(&mut self.known, &mut self.tcp, key)?;
+        let syn = tcp.flags & (flags::SYN | flags::ACK) == flags::SYN;
+        if syn && stream.base[side].is_some_and(|base| base != tcp.seq) {
+            *stream = Stream { number: self.tcp, base: [None, None] };
+            self.tcp += 1;
+        }
+        if tcp.flags & flags::SYN != 0 && tcp.flags & flags::ACK != 0 && stream.base[side].is_some() {
+            stream.base[side] = Some(tcp.seq);
+        }
+        let before_data = u32::from(tcp.flags & flags::SYN == 0);
+        stream.base[side].get_or_insert(tcp.seq.wrapping_sub(before_data));
+        if tcp.flags & flags::ACK != 0 {
+            stream.base[1 - side].get_or_insert(tcp.ack.wrapping_sub(1));
+        }
+        Some(stream.number)
+    }
+
+    /// The number of the UDP conversation of a packet that is written now.
+    pub fn udp(&mut self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
+        let (key, _) = key(Protocol::Udp, source, destination);
+        find(&mut self.known, &mut self.udp, key).map(|stream| stream.number)
+    }
+}
+
+fn find<'a>(
+    known: &'a mut HashMap<Key, Stream, RandomState>,
+    next: &mut u32,
+    key: Key,
+) -> Option<&'a mut Stream> {
+    let full = known.len() >= LIMIT;
+    match known.entry(key) {
+        std::collections::hash_map::Entry::Occupied(entry) => Some(entry.into_mut()),
+        std::collections::hash_map::Entry::Vacant(_) if full => None,
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            let number = *next;
+            *next += 1;
+            Some(entry.insert(Stream { number, base: [None, None] }))
+        }
+    }
+}
+
+fn key(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> (Key, usize) {
+    if source <= destination {
+        (Key { protocol, ends: [source, destination] }, 0)
+    } else {
+        (Key { protocol, ends: [destination, source] }, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(streams: &mut Streams, from: &str, to: &str, seq: u32, ack: u32, flags: u8) -> Option<u32> {
+        let (from, to): (SocketAddr, SocketAddr) = (from.parse().expect("address"), to.parse().expect("address"));
+        let tcp = Tcp {
+            source: from.port(),
+            destination: to.port(),
+            seq,
+            ack,
+            flags,
+            window: 0,
+            data_len: 0,
+            data: 0,
+            timestamps: None,
+        };
+        streams.tcp(from, to, &tcp)
+    }
+
+    #[test]
+    fn a_syn_with_another_number_starts_a_stream() {
+        let (a, b) = ("10.0.0.1:1000", "10.0.0.2:80");
+        let mut s = Streams::default();
+        assert_eq!(packet(&mut s, a, b, 5, 0, flags::SYN), Some(0));
+        assert_eq!(packet(&mut s, b, a, 9, 6, flags::SYN | flags::ACK), Some(0));
+        assert_eq!(packet(&mut s, a, b, 5, 0, flags::SYN), Some(0), "a retransmission");
+        assert_eq!(packet(&mut s, a, "10.0.0.2:81", 5, 0, flags::SYN), Some(1));
+        assert_eq!(packet(&mut s, a, b, 77, 0, flags::SYN), Some(2), "the port is used again");
+        assert_eq!(packet(&mut s, b, a, 9, 78, flags::ACK), Some(2));
+    }
+
+    #[test]
+    fn a_syn_after_a_beginning_mid_stream() {
+        let (a, b) = ("10.0.0.1:1000", "10.0.0.2:80");
+        let mut s = Streams::default();
+        assert_eq!(packet(&mut s, b, a, 100, 51, flags::ACK), Some(0));
+        assert_eq!(packet(&mut s, a, b, 50, 0, flags::SYN), Some(0), "the number that the ACK told");
+        assert_eq!(packet(&mut s, a, b, 51, 0, flags::SYN), Some(1));
+    }
+}
