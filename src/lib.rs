@@ -16,3 +16,4 @@
 
 pub mod capture;
 pub mod packet;
+pub mod rewrite;
