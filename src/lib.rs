@@ -18,3 +18,7 @@ pub mod capture;
 pub mod packet;
 pub mod nat;
 pub mod flow;
+pub mod rewrite;
+pub mod merge;
+pub mod output;
+pub mod report;

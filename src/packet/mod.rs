@@ -2,9 +2,40 @@
 //!
 //! What comes in is one frame and its link type; what goes out is a [`View`]: where the headers stand and what
 //! they say. A damaged packet is data: decoding goes as far as it can and tells where and why it stopped.
-//! This stage changes nothing and knows no files.
+//! This stage changes nothing and knows no files. It refuses to look behind encryption and authentication (ESP, AH),
+//! into tunnels, and behind an IPv6 Routing header that still has segments to visit.
+//!
+//! The headers are read by hand. etherparse's `LaxIpSlice` with its TCP and UDP slices serves as the oracle of the tests
+//! instead: it gives no transport for a first fragment, no ports of a cut header and no jumbogram lengths.
+
+mod bytes;
+mod ip;
+mod link;
+mod transport;
 
 use std::net::{IpAddr, SocketAddr};
+
+use crate::capture::LinkType;
+
+pub(crate) use bytes::{array, be16};
+
+/// Reads the headers of a frame.
+///
+/// `bytes` is what was captured of it; `original_len` is its length in octets on the wire, which counts only where a
+/// header leaves the length open (IPv4 Total Length 0, IPv6 Payload Length 0).
+///
+/// Every offset in the result is at most `bytes.len()`, and an [`Ip`] has `offset <= payload <= end`.
+pub fn decode(link_type: LinkType, bytes: &[u8], original_len: usize) -> View {
+    let (link, stop) = link::decode(link_type, bytes);
+    let mut view = View { link, ip: None, transport: Transport::Other, stop };
+    if stop.is_none() {
+        (view.ip, view.stop) = ip::decode(link.ethertype, bytes, link.network, original_len);
+    }
+    if let (Some(ip), None) = (&view.ip, view.stop) {
+        (view.transport, view.stop) = transport::decode(bytes, ip);
+    }
+    view
+}
 
 /// What one frame holds.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +53,12 @@ pub struct View {
 /// The link layer, VLAN tags included.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
+    /// What the frame starts with.
+    pub link_type: LinkType,
     /// Offset of the network header in the frame.
     pub network: usize,
-    /// The EtherType of the network header; 0x0800 and 0x86dd also where the link type has no EtherType.
+    /// The EtherType of the network header, after VLAN tags; 0x0800 and 0x86dd also where the link type has no
+    /// EtherType. 0 if there is none.
     pub ethertype: u16,
     /// Where the packet was seen, as far as the link layer tells.
     pub origin: Origin,
@@ -60,14 +94,14 @@ pub struct Ip {
     pub payload: usize,
     /// Where the datagram ends in the frame: link-layer padding lies behind it; never past the captured bytes.
     pub end: usize,
-    /// Length in octets of the payload as sent, captured or not.
+    /// Length in octets of the payload as the header claims it, captured or not. For a fragment, that of the fragment.
     pub payload_len: usize,
-    /// Set if the datagram is a fragment.
+    /// Set if the datagram is a fragment. An IPv6 "atomic fragment" (RFC 6946) is whole, and none.
     pub fragment: Option<Fragment>,
 }
 
 impl Ip {
-    /// Whether every octet of the datagram was captured.
+    /// Whether every octet of the payload was captured.
     pub fn is_whole(&self) -> bool {
         self.end - self.payload == self.payload_len
     }
@@ -91,8 +125,32 @@ pub enum Transport {
     Udp(Udp),
     /// An ICMP or ICMPv6 error with the header of the datagram that it is about.
     IcmpError(Quote),
+    /// A TCP or UDP header of which no more than the ports can be had: it is cut, or its length is below the minimum.
+    Ports(Ports),
     /// None of these: another protocol, a later fragment, or a header that is not there whole.
     Other,
+}
+
+impl Transport {
+    /// Source and destination port, where there are any: TCP and UDP, cut or not.
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        match *self {
+            Transport::Tcp(Tcp { source, destination, .. })
+            | Transport::Udp(Udp { source, destination, .. })
+            | Transport::Ports(Ports { source, destination, .. }) => Some((source, destination)),
+            Transport::IcmpError(_) | Transport::Other => None,
+        }
+    }
+
+    /// The places of source and destination port, as [`Transport::ports`].
+    pub(crate) fn ports_mut(&mut self) -> Option<(&mut u16, &mut u16)> {
+        match self {
+            Transport::Tcp(Tcp { source, destination, .. })
+            | Transport::Udp(Udp { source, destination, .. })
+            | Transport::Ports(Ports { source, destination, .. }) => Some((source, destination)),
+            Transport::IcmpError(_) | Transport::Other => None,
+        }
+    }
 }
 
 /// A TCP header.
@@ -110,9 +168,9 @@ pub struct Tcp {
     pub flags: u8,
     /// Window, unscaled.
     pub window: u16,
-    /// Length in octets of the segment's data as sent, captured or not.
+    /// Length in octets of the segment's data as the headers claim it, captured or not.
     pub data_len: u32,
-    /// Offset of the data in the frame.
+    /// Offset of the data in the frame; [`Ip::end`] if nothing of it was captured.
     pub data: usize,
     /// TSval and TSecr of the Timestamps option (RFC 7323).
     pub timestamps: Option<(u32, u32)>,
@@ -127,6 +185,17 @@ pub struct Udp {
     pub destination: u16,
     /// Offset of the data in the frame.
     pub data: usize,
+}
+
+/// The ports of a TCP or UDP header that could not be read further.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// TCP (6) or UDP (17).
+    pub protocol: u8,
+    /// Source port.
+    pub source: u16,
+    /// Destination port.
+    pub destination: u16,
 }
 
 /// The IP header that an ICMP error quotes, and the ports behind it.
@@ -144,17 +213,32 @@ pub struct Quote {
     pub destination: SocketAddr,
 }
 
-/// Why decoding stopped before the transport header.
+/// Why decoding stopped before or in the transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
     /// The link type is not one of those that are looked into.
     LinkType,
     /// Not IP.
     NotIp,
-    /// The capture ends inside a header.
+    /// The capture, or the first fragment, ends inside a header.
     Truncated,
     /// A header contradicts itself: a length below its minimum, a wrong version.
     Malformed,
     /// More link-layer tags or extension headers than are followed.
     TooDeep,
 }
+
+/// The protocol numbers of IPv4's Protocol and IPv6's Next Header field (IANA, "Assigned Internet Protocol Numbers").
+pub mod protocol {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+}
+
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;

@@ -1,0 +1,181 @@
+//! IP headers, IPv4 and IPv6 with its extension headers.
+//!
+//! What comes in is a frame and the offset of an IP header; what goes out is an [`Ip`] whose offsets lie within the
+//! frame, and why the headers could not be walked to their end. A header whose own lengths contradict each other gives
+//! no [`Ip`]; one whose lengths go beyond the captured bytes does.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::bytes::{array, be32};
+use super::{ETHERTYPE_IPV4, Fragment, Ip, Stop};
+
+/// IPv6 extension headers that are followed.
+const MAX_EXTENSIONS: usize = 16;
+
+/// Reads the IP header at `offset`. `original_len` is the length in octets of the frame on the wire.
+#[inline]
+pub(super) fn decode(
+    ethertype: u16,
+    bytes: &[u8],
+    offset: usize,
+    original_len: usize,
+) -> (Option<Ip>, Option<Stop>) {
+    // What stands in the frame from here on, captured or not; at least what was captured.
+    let wire_len = original_len.max(bytes.len()).saturating_sub(offset);
+    if ethertype == ETHERTYPE_IPV4 {
+        v4(bytes, offset, wire_len)
+    } else {
+        v6(bytes, offset, wire_len)
+    }
+}
+
+/// RFC 791, section 3.1.
+#[inline]
+fn v4(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>) {
+    let captured = bytes.get(offset..).unwrap_or_default();
+    match captured.first() {
+        None => return (None, Some(Stop::Truncated)),
+        Some(first) if first >> 4 != 4 || first & 0xf < 5 => return (None, Some(Stop::Malformed)),
+        Some(_) => {}
+    }
+    let Some(header) = captured.first_chunk::<20>() else {
+        return (None, Some(Stop::Truncated));
+    };
+    let header_len = usize::from(header[0] & 0xf) * 4;
+    let total_len = match u16::from_be_bytes([header[2], header[3]]) {
+        // Left open by segmentation offload, and by BIG TCP where 16 bits are too few.
+        0 => wire_len,
+        len => usize::from(len),
+    };
+    if total_len < header_len {
+        return (None, Some(Stop::Malformed));
+    }
+    // More Fragments and Fragment Offset.
+    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
+    let ip = Ip {
+        offset,
+        source: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
+        destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
+        protocol: header[9],
+        payload: offset + header_len.min(captured.len()),
+        end: offset + total_len.min(captured.len()),
+        payload_len: total_len - header_len,
+        fragment: (fragment != 0).then(|| Fragment {
+            identification: u32::from(u16::from_be_bytes([header[4], header[5]])),
+            first: fragment & 0x1fff == 0,
+        }),
+    };
+    (Some(ip), (captured.len() < header_len).then_some(Stop::Truncated))
+}
+
+/// RFC 8200, section 3.
+fn v6(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>) {
+    let captured = bytes.get(offset..).unwrap_or_default();
+    match captured.first() {
+        None => return (None, Some(Stop::Truncated)),
+        Some(first) if first >> 4 != 6 => return (None, Some(Stop::Malformed)),
+        Some(_) => {}
+    }
+    let (Some(header), Some(source), Some(destination)) =
+        (array::<8>(captured, 0), array::<16>(captured, 8), array::<16>(captured, 24))
+    else {
+        return (None, Some(Stop::Truncated));
+    };
+    let next_header = header[6];
+    let payload = offset + 40;
+    let payload_len = match u16::from_be_bytes([header[4], header[5]]) {
+        0 => open_len(bytes, payload, next_header, wire_len - 40),
+        len => usize::from(len),
+    };
+    let ip = Ip {
+        offset,
+        source: Ipv6Addr::from(source).into(),
+        destination: Ipv6Addr::from(destination).into(),
+        protocol: next_header,
+        payload,
+        end: payload.saturating_add(payload_len).min(bytes.len()),
+        payload_len,
+        fragment: None,
+    };
+    // TCP, UDP and ICMPv6 right behind the header: nearly every packet.
+    if matches!(next_header, 6 | 17 | 58) {
+        return (Some(ip), None);
+    }
+    let (ip, stop) = extensions(bytes, ip);
+    (Some(ip), stop)
+}
+
+/// The payload length of an IPv6 header that says 0: that of the Jumbo Payload option (RFC 2675, section 2) if there is
+/// one; nothing if no header follows; else all that is left of the frame (segmentation offload, BIG TCP).
+fn open_len(bytes: &[u8], payload: usize, next_header: u8, left: usize) -> usize {
+    match next_header {
+        HOP_BY_HOP => jumbo_len(bytes, payload).unwrap_or(left),
+        NO_NEXT_HEADER => 0,
+        _ => left,
+    }
+}
+
+fn jumbo_len(bytes: &[u8], at: usize) -> Option<usize> {
+    let [_, len, ..] = array::<8>(bytes, at)?;
+    let mut options = bytes.get(at + 2..at + (usize::from(len) + 1) * 8)?;
+    loop {
+        options = match *options {
+            [0, ref rest @ ..] => rest,
+            [0xc2, 4, a, b, c, d, ..] => return usize::try_from(u32::from_be_bytes([a, b, c, d])).ok(),
+            [_, len, ref rest @ ..] => rest.get(usize::from(len)..)?,
+            _ => return None,
+        };
+    }
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const NO_NEXT_HEADER: u8 = 59;
+const DESTINATION_OPTIONS: u8 = 60;
+/// Mobility (RFC 6275), HIP (RFC 7401) and Shim6 (RFC 5533) have the form of the others (RFC 6564).
+const MOBILITY: u8 = 135;
+const HIP: u8 = 139;
+const SHIM6: u8 = 140;
+
+/// Walks extension headers (RFC 8200, section 4) from `ip.payload` on. Where it stops, `ip.protocol` is the type of the
+/// header at `ip.payload`.
+fn extensions(bytes: &[u8], mut ip: Ip) -> (Ip, Option<Stop>) {
+    for _ in 0..MAX_EXTENSIONS {
+        let is_fragment = match ip.protocol {
+            FRAGMENT => true,
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => false,
+            _ => return (ip, None),
+        };
+        let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
+        // Claimed to be there, or not.
+        let cut = |len| if ip.payload_len < len { Stop::Malformed } else { Stop::Truncated };
+        let Some(&[next, len, a, b, ..]) = captured.first_chunk::<8>() else {
+            return (ip, Some(cut(8)));
+        };
+        let header_len = if is_fragment { 8 } else { (usize::from(len) + 1) * 8 };
+        if captured.len() < header_len {
+            return (ip, Some(cut(header_len)));
+        }
+        // Segments Left: the checksums are made for the last stop, not for the destination that stands in the header.
+        if ip.protocol == ROUTING && b != 0 {
+            return (ip, None);
+        }
+        if is_fragment {
+            let offset = u16::from_be_bytes([a, b]);
+            let first = offset & 0xfff8 == 0;
+            if !first || offset & 1 != 0 {
+                let identification = be32(captured, 4).unwrap_or_default();
+                ip.fragment = Some(Fragment { identification, first });
+            }
+        }
+        ip.protocol = next;
+        ip.payload += header_len;
+        // Not below zero: the captured octets, hence the claimed ones, hold the header.
+        ip.payload_len -= header_len;
+        if ip.fragment.is_some_and(|fragment| !fragment.first) {
+            return (ip, None);
+        }
+    }
+    (ip, Some(Stop::TooDeep))
+}

@@ -1,0 +1,141 @@
+//! Transport headers: TCP, UDP, and the datagram that an ICMP error quotes.
+//!
+//! What comes in is a frame and its IP header; what goes out is the [`Transport`] and why it is less than a header. Data is
+//! not looked into.
+
+use std::net::SocketAddr;
+
+use super::bytes::{array, be16};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ports, Quote, Stop, Tcp, Transport, Udp, ip, protocol};
+
+/// Reads what the IP datagram carries.
+#[inline]
+pub(super) fn decode(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
+    if ip.fragment.is_some_and(|fragment| !fragment.first) {
+        return (Transport::Other, None);
+    }
+    match ip.protocol {
+        protocol::TCP => tcp(bytes, ip),
+        protocol::UDP => udp(bytes, ip),
+        protocol::ICMP if ip.source.is_ipv4() => icmp(bytes, ip, ETHERTYPE_IPV4),
+        protocol::ICMPV6 if ip.source.is_ipv6() => icmp(bytes, ip, ETHERTYPE_IPV6),
+        _ => (Transport::Other, None),
+    }
+}
+
+/// RFC 9293, section 3.1.
+#[inline]
+fn tcp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
+    let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
+    let Some(header) = captured.first_chunk::<20>() else {
+        return cut(captured, ip, 20);
+    };
+    // Data Offset, in 32-bit words.
+    let header_len = usize::from(header[12] >> 4) * 4;
+    if header_len < 20 || (header_len > ip.payload_len && ip.fragment.is_none()) {
+        return (ports(captured, ip), Some(Stop::Malformed));
+    }
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let tcp = Tcp {
+        source: u16::from_be_bytes([header[0], header[1]]),
+        destination: u16::from_be_bytes([header[2], header[3]]),
+        seq: word(4),
+        ack: word(8),
+        flags: header[13],
+        window: u16::from_be_bytes([header[14], header[15]]),
+        data_len: u32::try_from(ip.payload_len.saturating_sub(header_len)).unwrap_or(u32::MAX),
+        data: ip.payload + header_len.min(captured.len()),
+        timestamps: timestamps(captured.get(20..header_len.min(captured.len())).unwrap_or_default()),
+    };
+    (Transport::Tcp(tcp), None)
+}
+
+/// TSval and TSecr (RFC 7323, section 3.2: kind 8, length 10) among the TCP options.
+#[inline]
+fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
+    // RFC 7323, appendix A: NOP, NOP, Timestamps, which is what nearly every segment has.
+    if let [1, 1, 8, 10, rest @ ..] = options {
+        return timestamp_pair(rest);
+    }
+    let mut options = options;
+    loop {
+        options = match *options {
+            [1, ref rest @ ..] => rest,
+            [8, 10, ref rest @ ..] => return timestamp_pair(rest),
+            // End of Option List, or a length that does not cover its own two octets.
+            [0, ..] | [_, 0 | 1, ..] => return None,
+            [_, len, ..] => options.get(usize::from(len)..)?,
+            _ => return None,
+        };
+    }
+}
+
+#[inline]
+fn timestamp_pair(value: &[u8]) -> Option<(u32, u32)> {
+    let [a, b, c, d, e, f, g, h] = array(value, 0)?;
+    Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+}
+
+/// RFC 768.
+#[inline]
+fn udp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
+    let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
+    let Some(header) = captured.first_chunk::<8>() else {
+        return cut(captured, ip, 8);
+    };
+    let udp = Udp {
+        source: u16::from_be_bytes([header[0], header[1]]),
+        destination: u16::from_be_bytes([header[2], header[3]]),
+        data: ip.payload + 8,
+    };
+    (Transport::Udp(udp), None)
+}
+
+/// A header of `header_len` octets that was not captured whole.
+#[cold]
+fn cut(captured: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
+    let too_short = ip.payload_len < header_len && ip.fragment.is_none();
+    (ports(captured, ip), Some(if too_short { Stop::Malformed } else { Stop::Truncated }))
+}
+
+fn ports(captured: &[u8], ip: &Ip) -> Transport {
+    match (be16(captured, 0), be16(captured, 2)) {
+        (Some(source), Some(destination)) => {
+            Transport::Ports(Ports { protocol: ip.protocol, source, destination })
+        }
+        _ => Transport::Other,
+    }
+}
+
+/// Errors quote from octet 8 on: RFC 792 types 3, 4, 5, 11, 12; RFC 4443, section 2.1, types 1 to 4.
+fn icmp(bytes: &[u8], ip: &Ip, ethertype: u16) -> (Transport, Option<Stop>) {
+    let datagram = bytes.get(..ip.end).unwrap_or_default();
+    let is_error = match datagram.get(ip.payload) {
+        Some(3 | 4 | 5 | 11 | 12) => ethertype == ETHERTYPE_IPV4,
+        Some(1..=4) => ethertype == ETHERTYPE_IPV6,
+        _ => false,
+    };
+    if !is_error {
+        return (Transport::Other, None);
+    }
+    let (inner, stop) = ip::decode(ethertype, datagram, ip.payload + 8, ip.end);
+    let (Some(inner), None) = (inner, stop) else {
+        return (Transport::Other, stop);
+    };
+    let later = inner.fragment.is_some_and(|fragment| !fragment.first);
+    if later || !matches!(inner.protocol, protocol::TCP | protocol::UDP) {
+        return (Transport::Other, None);
+    }
+    let quoted = datagram.get(inner.payload..inner.end).unwrap_or_default();
+    let (Some(source), Some(destination)) = (be16(quoted, 0), be16(quoted, 2)) else {
+        return (Transport::Other, Some(Stop::Truncated));
+    };
+    let quote = Quote {
+        offset: inner.offset,
+        protocol: inner.protocol,
+        transport: inner.payload,
+        source: SocketAddr::new(inner.source, source),
+        destination: SocketAddr::new(inner.destination, destination),
+    };
+    (Transport::IcmpError(quote), None)
+}

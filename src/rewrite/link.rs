@@ -1,0 +1,70 @@
+//! Frames of other link types as Ethernet frames.
+//!
+//! tcpdump reads no file whose interfaces differ in link type. What comes in is a frame with its view; what goes out is an
+//! Ethernet II frame with the same payload. Refused is what has no EtherType.
+
+use crate::capture::LinkType;
+use crate::packet::{Origin, View, array, be16};
+
+/// EtherTypes start here; below are lengths (IEEE 802.3, clause 3.2.6).
+const FIRST_ETHERTYPE: u16 = 0x0600;
+
+/// Replaces what `out` holds by the frame as an Ethernet II frame: destination zero; source that of the cooked header if it
+/// has six octets and the interface is no loopback, else zero; EtherType; VLAN tags and payload as they are.
+///
+/// The length on the wire changes as the captured length does. False, and `out` is empty, if the frame cannot be one:
+/// it has no EtherType, or is not of SLL, SLL2, RAW, IPV4, IPV6, NULL or LOOP.
+pub fn to_ethernet(view: &View, frame: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let Some(parts) = split(view, frame) else {
+        return false;
+    };
+    let source = if view.link.origin == Origin::Loopback { [0; 6] } else { parts.source };
+    out.reserve(14 + parts.payload.len());
+    out.extend_from_slice(&[0; 6]);
+    out.extend_from_slice(&source);
+    out.extend_from_slice(&parts.ethertype.to_be_bytes());
+    out.extend_from_slice(parts.payload);
+    true
+}
+
+struct Parts<'a> {
+    source: [u8; 6],
+    /// The outermost: a VLAN tag's, if there is one.
+    ethertype: u16,
+    payload: &'a [u8],
+}
+
+fn split<'a>(view: &View, frame: &'a [u8]) -> Option<Parts<'a>> {
+    // 0 also where the cooked header's protocol is no EtherType.
+    if view.link.ethertype < FIRST_ETHERTYPE {
+        return None;
+    }
+    let parts = match view.link.link_type {
+        LinkType::LINUX_SLL => Parts {
+            source: source(frame, be16(frame, 4)?, 6),
+            ethertype: be16(frame, 14)?,
+            payload: frame.get(16..)?,
+        },
+        LinkType::LINUX_SLL2 => Parts {
+            source: source(frame, u16::from(*frame.get(11)?), 12),
+            ethertype: be16(frame, 0)?,
+            payload: frame.get(20..)?,
+        },
+        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 | LinkType::NULL | LinkType::LOOP => Parts {
+            source: [0; 6],
+            ethertype: view.link.ethertype,
+            payload: frame.get(view.link.network..)?,
+        },
+        _ => return None,
+    };
+    Some(parts)
+}
+
+/// The link-layer address of a cooked header, if it is an Ethernet one.
+fn source(frame: &[u8], len: u16, at: usize) -> [u8; 6] {
+    match len {
+        6 => array(frame, at).unwrap_or_default(),
+        _ => [0; 6],
+    }
+}
