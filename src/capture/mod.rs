@@ -3,7 +3,212 @@
 //! What comes in is bytes that nobody vouches for; what goes out is one [`Record`] after the other, in the
 //! order of the file. Whatever the byte order and the resolution of the file were, what leaves here is in one
 //! form: times in nanoseconds, numbers in options and block bodies little-endian, interfaces numbered
-//! across sections. This stage does not look inside packets.
+//! across sections. This stage does not look inside packets, and does not seek.
+//!
+//! ```text
+//! source    a path or standard input -> bytes    decompression; threads for pipes and decompressors (feed)
+//! buffer    bytes -> the next n of them          where records are parsed in place
+//! pcap      header, records -> packets
+//! pcapng    blocks -> packets and blocks         options and block bodies made uniform (options, blocks, clock)
+//! ```
+//!
+//! What is refused: captures of other kinds, at [`Capture::open`]; a record whose length contradicts the file,
+//! or that is not all there, at [`Capture::advance`], with everything before it delivered. Where tshark reads on,
+//! so do we. Memory: 256 KiB per input, up to the size of its largest record; and what is read ahead, 4 MiB per
+//! pipe and 1 MiB per compressed input.
+
+mod blocks;
+mod buffer;
+mod bytes;
+mod clock;
+mod current;
+mod error;
+mod feed;
+mod magic;
+mod options;
+mod pcap;
+mod pcapng;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use buffer::Buffer;
+use current::Current;
+pub use error::{Error, Place};
+use error::Fault;
+use pcap::Pcap;
+use pcapng::PcapNg;
+pub use source::{Input, Source};
+
+/// A capture that is being read, record by record.
+///
+/// After an error, and after the end, it is at its end for good.
+pub struct Capture {
+    buffer: Buffer,
+    format: Format,
+    seen: Seen,
+    current: Current,
+    ended: bool,
+}
+
+impl Capture {
+    /// Opens input number `number` (from 0; for the names of threads) and reads its header, which on a pipe
+    /// waits for the writer.
+    ///
+    /// When `interrupted` becomes true, the capture ends as if there were no more bytes. Errors: the file cannot
+    /// be opened or is a directory, it is empty, it is no capture, or its header is cut, damaged or of a version
+    /// that is not supported.
+    pub fn open(source: &Source, number: usize, interrupted: Arc<AtomicBool>) -> Result<Capture, Error> {
+        Capture::from_input(Input::start(source, number, interrupted)?)
+    }
+
+    /// Reads the header of an input that is already started. With several pipes, start all before reading the
+    /// header of any: see [`Input::start`].
+    pub fn from_input(input: Input) -> Result<Capture, Error> {
+        let name = input.name.clone();
+        let input = input.decompressed().map_err(|source| Error::Io { name: name.clone(), source })?;
+        let mut buffer = Buffer::new(input);
+        let mut seen = Seen::default();
+        match Format::open(&mut buffer, &mut seen) {
+            Ok(Some(format)) => {
+                seen.in_packet = false;
+                Ok(Capture { buffer, format, seen, current: Current::new(), ended: false })
+            }
+            Ok(None) if buffer.ahead().is_empty() => Err(Error::Empty { name }),
+            Ok(None) => {
+                let looks_like = magic::looks_like(buffer.ahead(), buffer.input().coding);
+                Err(Error::NotACapture { name, looks_like })
+            }
+            Err(fault) => Err(Error::from_fault(fault, &name, Place { frame: 1, in_packet: false, offset: 0 })),
+        }
+    }
+
+    /// Reads from any reader, in the caller's thread; decompresses there too.
+    ///
+    /// Errors: as [`Capture::open`].
+    pub fn from_reader(name: String, reader: Box<dyn Read + Send>) -> Result<Capture, Error> {
+        Capture::from_input(Input::from_reader(name, reader))
+    }
+
+    /// Moves to the next record; the bytes of the one before are gone. `None` is the end.
+    ///
+    /// Errors: the record is not whole, or not possible; those before it were. Only the first call that meets
+    /// one returns it, the next ones return `None`.
+    #[inline]
+    pub fn advance(&mut self) -> Result<Option<Record>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        let Capture { buffer, current, seen, .. } = self;
+        let record = match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(buffer, current, seen),
+            Format::PcapNg(pcapng) => pcapng.next(buffer, current, seen),
+        };
+        match record {
+            Ok(Some(record)) => Ok(Some(record)),
+            Ok(None) => {
+                self.end();
+                Ok(None)
+            }
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    /// The captured bytes of the current packet, or the body of the current block. Numbers in the bodies of
+    /// blocks that are known here are little-endian, times in them nanoseconds.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        self.current.bytes(&self.buffer)
+    }
+
+    /// The options of the current packet: codes, lengths and numbers little-endian, values padded to 4 octets,
+    /// without `opt_endofopt`. Options of impossible length, and those after them, are not there.
+    #[inline]
+    pub fn options(&self) -> &[u8] {
+        self.current.options(&self.buffer)
+    }
+
+    /// The interfaces described up to the current record, of all sections. A pcap file has one.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.seen.interfaces
+    }
+
+    /// The sections up to the current record; at least one.
+    pub fn sections(&self) -> &[Section] {
+        &self.seen.sections
+    }
+
+    /// The name for messages: the path as given, or "standard input".
+    pub fn name(&self) -> &str {
+        &self.buffer.input().name
+    }
+
+    /// Whether it may pause: a pipe, a FIFO, a terminal; not a regular file.
+    pub fn is_stream(&self) -> bool {
+        self.buffer.input().is_stream
+    }
+
+    /// How many bytes were read so far, before decompression; for progress.
+    pub fn read_bytes(&self) -> u64 {
+        self.buffer.input().meter.octets.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes there are to read before decompression, if it is a regular file.
+    pub fn total_bytes(&self) -> Option<u64> {
+        self.buffer.input().total
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: Fault) -> Error {
+        let Seen { frames, in_packet, .. } = self.seen;
+        let place = Place { frame: frames + 1, in_packet, offset: self.buffer.offset() };
+        self.end();
+        Error::from_fault(fault, self.name(), place)
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.current.body = Current::NOTHING;
+        self.current.options = Current::NOTHING;
+    }
+}
+
+/// The format of a capture, its header read.
+enum Format {
+    Pcap(Pcap),
+    PcapNg(PcapNg),
+}
+
+impl Format {
+    /// `None`: neither; what there is then is [`Buffer::ahead`].
+    fn open(buffer: &mut Buffer, seen: &mut Seen) -> Result<Option<Format>, Fault> {
+        buffer.ensure(4)?;
+        if PcapNg::is_pcapng(buffer.ahead()) {
+            Ok(Some(Format::PcapNg(PcapNg::open(buffer, seen)?)))
+        } else if Pcap::is_pcap(buffer.ahead()) {
+            Ok(Some(Format::Pcap(Pcap::open(buffer, seen)?)))
+        } else {
+            // For a better guess at what it is; whatever arrives next, without waiting for more on a pipe.
+            buffer.ensure(5)?;
+            Ok(None)
+        }
+    }
+}
+
+/// What was seen of a capture so far.
+#[derive(Default)]
+struct Seen {
+    interfaces: Vec<Interface>,
+    sections: Vec<Section>,
+    /// Packets, and the blocks that tshark counts as frames.
+    frames: u64,
+    /// Whether what is being read is a packet, for error messages.
+    in_packet: bool,
+}
 
 /// A time as pcapng's nanosecond interfaces write it: nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

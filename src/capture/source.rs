@@ -1,0 +1,288 @@
+//! Where captures come from: files, pipes, standard input; plain, gzip, zstd or lz4.
+//!
+//! In comes what the user named; out goes an [`Input`] of plain capture bytes. Compression is recognised by the
+//! first bytes, whatever the name. Regular files are read directly. Pipes are read ahead in a thread each, so
+//! that the writer of one is not stopped while we wait for another, and decompression has a thread each, so
+//! that two inputs decompress at the same time. Refuses directories; seeks nowhere.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::error::{Error, Fault};
+use super::feed::{Delivery, Feed};
+
+/// What is read ahead of a pipe, in octets: a second of a busy sidecar.
+const PIPE_AHEAD: usize = 4 << 20;
+/// What is decompressed ahead, in octets.
+const DECOMPRESSED_AHEAD: usize = 1 << 20;
+/// The largest zstd window that is accepted, as a power of two: 128 MiB, what `zstd -d` accepts too.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// An input as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file or a FIFO.
+    Path(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl Source {
+    /// What a command line argument names: `-` is standard input, anything else a path.
+    pub fn from_arg(arg: &OsStr) -> Source {
+        if arg == "-" { Source::Stdin } else { Source::Path(arg.into()) }
+    }
+
+    /// The name for messages: the path as given, or "standard input".
+    pub fn name(&self) -> String {
+        match self {
+            Source::Path(path) => path.display().to_string(),
+            Source::Stdin => "standard input".to_owned(),
+        }
+    }
+}
+
+/// An input that is open, its pipe (if it is one) already being read ahead.
+pub struct Input {
+    pub(super) name: String,
+    number: usize,
+    reader: Box<dyn Read + Send>,
+    pub(super) is_stream: bool,
+    pub(super) total: Option<u64>,
+    pub(super) interrupted: Arc<AtomicBool>,
+    /// Whether `reader` looks at `interrupted` itself and drains what it already holds.
+    pub(super) ends_itself: bool,
+    pub(super) meter: Meter,
+    pub(super) coding: Option<Coding>,
+    /// Whether decompressing may have a thread.
+    threaded: bool,
+}
+
+/// What is known of the raw bytes from the other side of a decompressor, perhaps in another thread.
+#[derive(Clone, Default)]
+pub(super) struct Meter {
+    pub octets: Arc<AtomicU64>,
+    pub failed: Arc<AtomicBool>,
+}
+
+impl Input {
+    /// Opens input number `number` (from 0). Returns at once even for a FIFO that nobody writes to yet: opening
+    /// that is already part of reading ahead. Errors: no such file, no permission, a directory.
+    pub fn start(source: &Source, number: usize, interrupted: Arc<AtomicBool>) -> Result<Input, Error> {
+        let name = source.name();
+        let open = match source {
+            Source::Path(path) => open_path(path),
+            Source::Stdin => open_stdin(),
+        };
+        let start = |opened: Opened| -> io::Result<Input> {
+            let meter = Meter::default();
+            let (is_stream, total, reader): (_, _, Box<dyn Read + Send>) = match opened {
+                Opened::Regular(file, size) => (false, Some(size), Box::new(Metered(file, meter.clone()))),
+                Opened::Stream(open) => {
+                    let meter = meter.clone();
+                    let open = move || Ok(Box::new(Metered(open()?, meter)) as Box<dyn Read + Send>);
+                    let thread_name = format!("read {number}");
+                    let feed =
+                        Feed::start(thread_name, PIPE_AHEAD, Delivery::Prompt, Arc::clone(&interrupted), open)?;
+                    (true, None, Box::new(feed))
+                }
+            };
+            let name = name.clone();
+            let interrupted = Arc::clone(&interrupted);
+            let ends_itself = is_stream;
+            let coding = None;
+            Ok(Input { name, number, reader, is_stream, total, interrupted, ends_itself, meter, coding, threaded: true })
+        };
+        open.and_then(start).map_err(|source| Error::Io { name, source })
+    }
+
+    /// Any reader, read and decompressed in the caller's thread.
+    pub(super) fn from_reader(name: String, reader: Box<dyn Read + Send>) -> Input {
+        let meter = Meter::default();
+        Input {
+            name,
+            number: 0,
+            reader: Box::new(Metered(reader, meter.clone())),
+            is_stream: false,
+            total: None,
+            interrupted: Arc::default(),
+            ends_itself: false,
+            meter,
+            coding: None,
+            threaded: false,
+        }
+    }
+
+    /// Looks at the first bytes and, if they are compressed, puts the decompressor in between.
+    pub(super) fn decompressed(mut self) -> io::Result<Input> {
+        let mut head = Vec::with_capacity(4);
+        let start = (&mut self.reader).take(4).read_to_end(&mut head);
+        // A reader that fails later would not be asked again for what it has failed at now.
+        start?;
+        self.coding = head.first_chunk().and_then(|magic| Coding::of(*magic));
+        let reader: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(self.reader));
+        self.reader = match self.coding {
+            None => reader,
+            Some(coding) if !self.threaded => coding.decoder(reader)?,
+            Some(coding) => {
+                let delivery = if self.is_stream { Delivery::Prompt } else { Delivery::Full };
+                let thread_name = format!("{} {}", coding.name(), self.number);
+                self.ends_itself = true;
+                let interrupted = Arc::clone(&self.interrupted);
+                let open = move || coding.decoder(reader);
+                Box::new(Feed::start(thread_name, DECOMPRESSED_AHEAD, delivery, interrupted, open)?)
+            }
+        };
+        Ok(self)
+    }
+
+    /// Reads as `Read` does, but says what an error means.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        loop {
+            // min(): see that a reader's claim never leads outside the buffer.
+            let error = match self.reader.read(buffer) {
+                Ok(n) => return Ok(n.min(buffer.len())),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            return Err(match self.coding {
+                Some(coding) if !self.meter.failed.load(Ordering::Relaxed) => coding.fault(&error),
+                _ => Fault::Io(error),
+            });
+        }
+    }
+}
+
+/// How the bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Gzip,
+    Zstd,
+    Lz4,
+}
+
+impl Coding {
+    fn of(magic: [u8; 4]) -> Option<Coding> {
+        match magic {
+            // RFC 1952, section 2.3.1; 8 is deflate.
+            [0x1f, 0x8b, 8, _] => Some(Coding::Gzip),
+            // RFC 8878, section 3.1: a frame, or a skippable frame as pzstd puts first.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Coding::Zstd),
+            // The LZ4 frame format.
+            [0x04, 0x22, 0x4d, 0x18] => Some(Coding::Lz4),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Coding::Gzip => "gzip",
+            Coding::Zstd => "zstd",
+            Coding::Lz4 => "lz4",
+        }
+    }
+
+    fn decoder(self, reader: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+        let reader = BufReader::with_capacity(128 << 10, reader);
+        Ok(match self {
+            Coding::Gzip => {
+                Box::new(Gunzip { decoder: flate2::bufread::MultiGzDecoder::new(reader), any_output: false })
+            }
+            Coding::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+            Coding::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(reader)),
+        })
+    }
+
+    fn fault(self, error: &io::Error) -> Fault {
+        let name = self.name();
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Fault::Cut(format!("the {name} data ends in the middle")),
+            _ => Fault::Corrupt(format!("the {name} data is damaged ({error})")),
+        }
+    }
+}
+
+/// Decompresses gzip members one after the other; other bytes after them (zeros from a tape, a signature) are
+/// left alone, as `gzip -d` does.
+struct Gunzip<R> {
+    decoder: flate2::bufread::MultiGzDecoder<R>,
+    any_output: bool,
+}
+
+impl<R: io::BufRead> Read for Gunzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.decoder.read(buffer) {
+            Ok(n) => {
+                self.any_output |= n > 0;
+                Ok(n)
+            }
+            // flate2 has no kind of its own for this; damaged data has other messages.
+            Err(error) if self.any_output && error.to_string() == "invalid gzip header" => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Counts the octets of a reader and remembers whether it failed, as opposed to a decompressor behind it.
+struct Metered<R>(R, Meter);
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.0.read(buffer);
+        match &result {
+            Ok(n) => _ = self.1.octets.fetch_add(*n as u64, Ordering::Relaxed),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.1.failed.store(true, Ordering::Relaxed),
+        }
+        result
+    }
+}
+
+type OpenStream = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
+
+enum Opened {
+    /// A regular file and its size.
+    Regular(File, u64),
+    /// Anything that may pause: how to open it.
+    Stream(OpenStream),
+}
+
+fn open_path(path: &PathBuf) -> io::Result<Opened> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if metadata.is_file() {
+        return Ok(Opened::Regular(File::open(path)?, metadata.len()));
+    }
+    let path = path.clone();
+    Ok(Opened::Stream(Box::new(move || Ok(Box::new(File::open(path)?)))))
+}
+
+#[cfg(unix)]
+fn open_stdin() -> io::Result<Opened> {
+    use std::os::fd::AsFd;
+    // As a file, not through Stdin: its buffer would only copy everything once more.
+    let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if metadata.is_file() {
+        return Ok(Opened::Regular(file, metadata.len()));
+    }
+    Ok(Opened::Stream(Box::new(move || Ok(Box::new(file)))))
+}
+
+#[cfg(not(unix))]
+fn open_stdin() -> io::Result<Opened> {
+    Ok(Opened::Stream(Box::new(|| Ok(Box::new(io::stdin())))))
+}
