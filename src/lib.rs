@@ -22,3 +22,7 @@ pub mod rewrite;
 pub mod merge;
 pub mod output;
 pub mod report;
+
+pub mod pipeline;
+
+pub mod cli;

@@ -298,11 +298,11 @@ impl Flows {
         }
     }
 
-    /// The look-ahead ended: the leg of this packet stays as it was captured.
-    pub fn give_up(&mut self, mark: Mark) {
+    /// The packet can wait no longer: its leg stays as it was captured.
+    pub fn give_up(&mut self, mark: Mark, reason: Reason) {
         match mark {
             Mark::Conversation { id, .. } | Mark::Quote { id } => match self.table.records[id as usize].state {
-                State::Forward => self.leave(id, Reason::LookAhead),
+                State::Forward => self.leave(id, reason),
                 _ => self.table.records[id as usize].waits = false,
             },
             Mark::Fragment { group } => self.fragments.abandon(group),

@@ -105,7 +105,12 @@ impl Segment {
                 };
                 (Protocol::Udp, (udp.source, udp.destination), data_len, content)
             }
-            _ => return None,
+            // Cut behind the ports: it follows its leg, and proves nothing.
+            Transport::Ports(ports) => {
+                let protocol = if ports.protocol == 6 { Protocol::Tcp } else { Protocol::Udp };
+                (protocol, (ports.source, ports.destination), 0, Content::Opaque)
+            }
+            Transport::IcmpError(_) | Transport::Other => return None,
         };
         let end = |address: IpAddr, port| SocketAddr::new(address, port);
         Some(Segment {

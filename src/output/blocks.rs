@@ -29,8 +29,6 @@ pub(super) mod code {
     pub const SHB_HARDWARE: u16 = 2;
     pub const SHB_OS: u16 = 3;
     pub const SHB_USERAPPL: u16 = 4;
-    /// Custom options that may be copied: a string, octets.
-    pub const CUSTOM_COPY: [u16; 2] = [2988, 2989];
     /// Custom options that may not be copied into another file.
     pub const CUSTOM_NO_COPY: [u16; 2] = [19372, 19373];
 }

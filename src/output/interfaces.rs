@@ -63,8 +63,7 @@ impl Interfaces {
         let wanted = |k: &Known| {
             k.input == described.input
                 && k.interface == described.number
-                && (k.part == part || link.is_none())
-                && k.ethernet == ethernet
+                && (link.is_none() || (k.part == part && k.ethernet == ethernet))
         };
         if let Some(known) = self.known.get(self.last).filter(|k| wanted(k)) {
             return Ok(known.id);

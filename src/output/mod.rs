@@ -1,0 +1,277 @@
+//! One pcapng section out: every packet, in the order given, with what its input said about it.
+//!
+//! What comes in is frames whose changes are decided; what goes out is a file that appears whole or not at
+//! all, or a stream. This stage writes changes and decides none; [`Output::finish`] has to be called.
+
+mod blocks;
+mod comment;
+mod interfaces;
+mod packet;
+mod queue;
+mod sink;
+mod streams;
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::capture::{Capture, LinkType, Timestamp};
+use crate::flow::{Leg, Translation};
+use crate::packet::{Link, Transport, View};
+use crate::rewrite;
+
+pub use interfaces::GivenName;
+pub use queue::Queue;
+pub use sink::Destination;
+
+use blocks::{Blocks, Opt, code};
+use interfaces::{Description, Interfaces};
+use sink::{BUFFER, Sink};
+use streams::Streams;
+
+/// Block types (pcapng, section 4) that are treated in a way of their own.
+mod block_type {
+    pub const INTERFACE_STATISTICS: u32 = 5;
+    pub const CUSTOM_NO_COPY: u32 = 0x4000_0BAD;
+}
+
+/// What the user decides about the output.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names for interfaces.
+    pub names: Vec<GivenName>,
+    /// Whether frames of other link types are written as Ethernet where they can be.
+    pub ethernet: bool,
+}
+
+/// A frame on its way out.
+pub struct Frame<'a> {
+    /// The input it comes from, from 0.
+    pub input: u16,
+    /// Its interface in this input.
+    pub interface: u32,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Octets on the wire.
+    pub original_len: u32,
+    /// The octets captured.
+    pub bytes: &'a [u8],
+    /// Raw pcapng options, little-endian.
+    pub options: &'a [u8],
+}
+
+/// What is to be done to a frame besides completing its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// It gets these addresses.
+    Translate(Translation),
+    /// The header that it quotes gets these addresses.
+    TranslateQuote(Translation),
+}
+
+/// What is known once a frame is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `frame.number` in the output.
+    pub frame: u64,
+    /// `tcp.stream` or `udp.stream`, if it is known.
+    pub stream: Option<u32>,
+    /// The interface in the output.
+    pub interface: u32,
+}
+
+/// Counts of what was done, beyond what the legs tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets written.
+    pub packets: u64,
+    /// Packets whose addresses were changed.
+    pub translated: u64,
+    /// Partial checksums that were completed.
+    pub completed: u64,
+    /// Packets that could not be written as Ethernet though it was asked for.
+    pub not_ethernet: u64,
+    /// Custom blocks that say of themselves that they must not be copied.
+    pub not_copied: u64,
+}
+
+/// The pcapng output.
+pub struct Output {
+    sink: Sink,
+    buffer: Vec<u8>,
+    blocks: Blocks,
+    interfaces: Interfaces,
+    streams: Streams,
+    options: Options,
+    counts: Counts,
+    scratch: Vec<u8>,
+}
+
+impl Output {
+    /// Opens the output and starts its section, which carries the comments of the captures' first sections.
+    pub fn create(destination: &Destination, options: Options, captures: &[Capture]) -> io::Result<Output> {
+        let mut section: Vec<Opt<'_>> = Vec::new();
+        for capture in captures {
+            let Some(first) = capture.sections().first() else { continue };
+            let kept = blocks::options(&first.options).filter(|(code, _)| {
+                // Hardware, system and application stand with the interfaces.
+                let moved = [code::SHB_HARDWARE, code::SHB_OS, code::SHB_USERAPPL];
+                !moved.contains(code) && !code::CUSTOM_NO_COPY.contains(code)
+            });
+            section.extend(kept.map(|(code, value)| (code, Cow::Borrowed(value))));
+        }
+        section.push((code::SHB_USERAPPL, Cow::Borrowed(concat!("meshpcap ", env!("CARGO_PKG_VERSION")).as_bytes())));
+        Ok(Output {
+            sink: Sink::create(destination)?,
+            buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
+            blocks: Blocks::new(&section)?,
+            interfaces: Interfaces::new(options.names.clone()),
+            streams: Streams::default(),
+            options,
+            counts: Counts::default(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The name that the user gave an interface, if any.
+    pub fn given_name(&self, input: u16, interface: u32, link: &Link) -> Option<&str> {
+        self.interfaces.given(input, interface, Some(link))
+    }
+
+    /// Writes a frame. `view` follows the changes.
+    pub fn packet(
+        &mut self,
+        capture: &Capture,
+        frame: &Frame<'_>,
+        view: &mut View,
+        change: Change,
+        leg: Option<&Leg>,
+    ) -> io::Result<Place> {
+        let link_type = capture.interfaces()[frame.interface as usize].link_type;
+        let ethernet = self.options.ethernet && link_type != LinkType::ETHERNET && {
+            let converted = rewrite::to_ethernet(view, frame.bytes, &mut self.scratch);
+            self.counts.not_ethernet += u64::from(!converted);
+            converted
+        };
+        let description = describe(capture, frame.input, frame.interface);
+        let interface =
+            self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?;
+        self.flush_blocks();
+        let grown = if ethernet { self.scratch.len() as i64 - frame.bytes.len() as i64 } else { 0 };
+        let header = packet::Header {
+            interface,
+            time: frame.time,
+            original_len: (i64::from(frame.original_len) + grown).clamp(0, i64::from(u32::MAX)) as u32,
+        };
+        let start = packet::begin(&mut self.buffer, &header);
+        if ethernet {
+            self.buffer.extend_from_slice(&self.scratch);
+            *view = crate::packet::decode(LinkType::ETHERNET, &self.scratch, header.original_len as usize);
+        } else {
+            self.buffer.extend_from_slice(frame.bytes);
+        }
+        let bytes = &mut self.buffer[packet::data_start(start)..];
+        let checksum = match change {
+            Change::None => rewrite::complete_checksum(bytes, view),
+            Change::Translate(to) => rewrite::translate(bytes, view, to.source, to.destination),
+            Change::TranslateQuote(to) => {
+                rewrite::translate_quote(bytes, view, to.source, to.destination);
+                rewrite::Checksum::None
+            }
+        };
+        let stream = self.stream(view);
+        self.counts.translated += u64::from(change != Change::None);
+        self.counts.completed += u64::from(checksum == rewrite::Checksum::Completed);
+        self.counts.packets += 1;
+        let comment = leg.map(comment::of);
+        packet::end(&mut self.buffer, start, frame.options, comment.as_deref());
+        self.spill()?;
+        Ok(Place { frame: self.counts.packets, stream, interface })
+    }
+
+    /// Writes a block that an input carried along.
+    pub fn block(
+        &mut self,
+        capture: &Capture,
+        input: u16,
+        block_type: u32,
+        interface: Option<u32>,
+        body: &[u8],
+    ) -> io::Result<()> {
+        match (block_type, interface) {
+            (block_type::CUSTOM_NO_COPY, _) => {
+                self.counts.not_copied += 1;
+                return Ok(());
+            }
+            (block_type::INTERFACE_STATISTICS, Some(interface)) if body.len() >= 4 => {
+                let description = describe(capture, input, interface);
+                let id = self.interfaces.id(&description, None, false, &mut self.blocks)?;
+                let mut renumbered = body.to_vec();
+                renumbered[..4].copy_from_slice(&id.to_le_bytes());
+                self.blocks.other(block_type, &renumbered)?;
+            }
+            _ => self.blocks.other(block_type, body)?,
+        }
+        self.flush_blocks();
+        self.spill()
+    }
+
+    /// Hands everything so far to the writer: nothing more is to come for a while.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.buffer = self.sink.write(std::mem::take(&mut self.buffer))?;
+        }
+        Ok(())
+    }
+
+    /// Describes the interfaces that had no packets, and puts the output in its place.
+    pub fn finish(mut self, captures: &[Capture]) -> io::Result<(Counts, Vec<LinkType>)> {
+        for (input, capture) in captures.iter().enumerate() {
+            for interface in 0..capture.interfaces().len() {
+                let description = describe(capture, input as u16, interface as u32);
+                self.interfaces.id(&description, None, false, &mut self.blocks)?;
+            }
+        }
+        self.flush_blocks();
+        self.flush()?;
+        let link_types = self.interfaces.link_types().to_vec();
+        self.sink.finish()?;
+        Ok((self.counts, link_types))
+    }
+
+    /// The stream of a packet as it is written.
+    fn stream(&mut self, view: &View) -> Option<u32> {
+        let ip = view.ip.as_ref()?;
+        let ends = |source, destination| {
+            (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination))
+        };
+        match view.transport {
+            Transport::Tcp(tcp) => {
+                let (source, destination) = ends(tcp.source, tcp.destination);
+                self.streams.tcp(source, destination, &tcp)
+            }
+            Transport::Udp(udp) => {
+                let (source, destination) = ends(udp.source, udp.destination);
+                self.streams.udp(source, destination)
+            }
+            _ => None,
+        }
+    }
+
+    fn flush_blocks(&mut self) {
+        let bytes = self.blocks.take();
+        self.buffer.extend_from_slice(&bytes);
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+}
+
+fn describe(capture: &Capture, input: u16, number: u32) -> Description<'_> {
+    let interface = &capture.interfaces()[number as usize];
+    let section = &capture.sections()[interface.section];
+    Description { input, number, interface, section }
+}

@@ -1,0 +1,296 @@
+//! Packets on their way from pairing to the output: written at once if it is known how they leave, else held
+//! until it is, with everything behind them.
+//!
+//! There is one path for files and for pipes; only the look-ahead differs, which is how long a packet may wait.
+
+use std::io;
+
+use foldhash::fast::RandomState;
+
+use super::LookAhead;
+use crate::capture::{BlockRecord, Capture, LinkType, PacketRecord, Timestamp};
+use crate::flow::{Flows, Mark, Place, Reason, Segment, Written};
+use crate::output::{Change, Frame, Output, Queue};
+use crate::packet::{Origin, View, decode};
+use crate::report::{Report, Summary};
+
+/// The block type of a Decryption Secrets Block (pcapng, section 4.7).
+const DECRYPTION_SECRETS: u32 = 10;
+
+/// Pairing, the queue behind it, and where everything goes.
+pub(super) struct Hold {
+    pub flows: Flows,
+    pub output: Output,
+    pub report: Option<Report>,
+    pub summary: Summary,
+    pub look_ahead: Option<LookAhead>,
+    pub queue: Queue,
+    pub hasher: RandomState,
+}
+
+impl Hold {
+    /// Takes a packet: pairs it, then writes it or lets it wait.
+    pub fn packet(
+        &mut self,
+        captures: &[Capture],
+        input: u16,
+        packet: &PacketRecord,
+        mut view: View,
+    ) -> io::Result<()> {
+        let capture = &captures[usize::from(input)];
+        let mark = self.mark(capture, input, packet, &view);
+        if self.queue.is_empty() && self.flows.is_decided(mark) {
+            let frame = Frame {
+                input,
+                interface: packet.interface,
+                time: packet.time,
+                original_len: packet.original_len,
+                bytes: capture.bytes(),
+                options: capture.options(),
+            };
+            write(&mut self.flows, &mut self.output, capture, &frame, &mut view, mark)?;
+        } else {
+            let waiting = Waiting {
+                input,
+                interface: packet.interface,
+                time: packet.time,
+                content: Content::Packet { original_len: packet.original_len, mark },
+            };
+            self.queue.push(&waiting.encode(capture.options()), capture.bytes())?;
+        }
+        self.release(captures, packet.time)?;
+        self.retire()
+    }
+
+    /// Takes a block that goes with the packets. Secrets do not wait: they have to stand before the packets
+    /// that need them.
+    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord) -> io::Result<()> {
+        let capture = &captures[usize::from(input)];
+        let bytes = capture.bytes();
+        if self.queue.is_empty() || block.block_type == DECRYPTION_SECRETS {
+            return self.output.block(capture, input, block.block_type, block.interface, bytes);
+        }
+        let waiting = Waiting {
+            input,
+            interface: block.interface.unwrap_or(NO_INTERFACE),
+            time: Timestamp(0),
+            content: Content::Block { block_type: block.block_type },
+        };
+        self.queue.push(&waiting.encode(&[]), bytes)
+    }
+
+    /// There are no more packets: everything is decided and written.
+    pub fn finish(mut self, captures: &[Capture]) -> io::Result<(Summary, Vec<LinkType>)> {
+        self.flows.finish();
+        self.release(captures, Timestamp(0))?;
+        self.flows.retire_all();
+        self.retire()?;
+        let (counts, link_types) = self.output.finish(captures)?;
+        self.summary.count(&counts);
+        if let Some(report) = self.report {
+            report.finish()?;
+        }
+        Ok((self.summary, link_types))
+    }
+
+    /// The leg of a packet.
+    fn mark(&mut self, capture: &Capture, input: u16, packet: &PacketRecord, view: &View) -> Mark {
+        let Some(ip) = &view.ip else { return Mark::Untracked };
+        let given = self.output.given_name(input, packet.interface, &view.link);
+        let named = capture.interfaces()[packet.interface as usize].name.as_deref();
+        let origin = origin(view.link.origin, given, named);
+        let place = Place { input, frame: packet.number };
+        match Segment::from_view(view, capture.bytes(), origin, packet.time, place, &self.hasher) {
+            Some(segment) => {
+                let mark = self.flows.observe(&segment);
+                if ip.fragment.is_some() {
+                    self.flows.observe_first_fragment(view, mark, packet.time);
+                }
+                mark
+            }
+            None => self.flows.observe_other(view, origin, packet.time),
+        }
+    }
+
+    /// Writes what waits and is decided, and gives up what may wait no longer.
+    fn release(&mut self, captures: &[Capture], now: Timestamp) -> io::Result<()> {
+        while let Some((description, bytes)) = self.queue.front() {
+            let Some((waiting, options)) = Waiting::decode(description) else { break };
+            let capture = &captures[usize::from(waiting.input)];
+            match waiting.content {
+                Content::Block { block_type } => {
+                    let interface = Some(waiting.interface).filter(|&i| i != NO_INTERFACE);
+                    self.output.block(capture, waiting.input, block_type, interface, bytes)?;
+                }
+                Content::Packet { original_len, mark } => {
+                    if !self.flows.is_decided(mark) {
+                        let Some(reason) = self.too_long(waiting.time, now) else { break };
+                        self.flows.give_up(mark, reason);
+                    }
+                    let frame = Frame {
+                        input: waiting.input,
+                        interface: waiting.interface,
+                        time: waiting.time,
+                        original_len,
+                        bytes,
+                        options,
+                    };
+                    let link_type = capture.interfaces()[waiting.interface as usize].link_type;
+                    let mut view = decode(link_type, bytes, original_len as usize);
+                    write(&mut self.flows, &mut self.output, capture, &frame, &mut view, mark)?;
+                }
+            }
+            self.queue.pop()?;
+        }
+        Ok(())
+    }
+
+    /// Why a packet of this time may wait no longer, if so.
+    fn too_long(&self, time: Timestamp, now: Timestamp) -> Option<Reason> {
+        if self.flows.is_crowded() {
+            return Some(Reason::Evicted);
+        }
+        let look_ahead = self.look_ahead?;
+        let exceeded =
+            now.0.saturating_sub(time.0) > look_ahead.time || self.queue.bytes() > look_ahead.bytes;
+        exceeded.then_some(Reason::LookAhead)
+    }
+
+    fn retire(&mut self) -> io::Result<()> {
+        for leg in self.flows.retired() {
+            self.summary.leg(&leg);
+            if let Some(report) = &mut self.report {
+                report.leg(&leg)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a packet was seen: as the user named the interface, else as the link layer shows, else by the name
+/// in the capture.
+fn origin(link: Origin, given: Option<&str>, named: Option<&str>) -> Origin {
+    let by_name = |name: &str| match name {
+        "lo" | "lo0" => Origin::Loopback,
+        _ => Origin::Network,
+    };
+    match (given, link, named) {
+        (Some(name), _, _) => by_name(name),
+        (None, Origin::Unknown, Some(name)) if name != "any" => by_name(name),
+        _ => link,
+    }
+}
+
+fn write(
+    flows: &mut Flows,
+    output: &mut Output,
+    capture: &Capture,
+    frame: &Frame<'_>,
+    view: &mut View,
+    mark: Mark,
+) -> io::Result<()> {
+    let change = match (flows.translation(mark), mark) {
+        (None, _) => Change::None,
+        (Some(to), Mark::Quote { .. }) => Change::TranslateQuote(to),
+        (Some(to), _) => Change::Translate(to),
+    };
+    let leg = flows.comment(mark);
+    let place = output.packet(capture, frame, view, change, leg.as_ref())?;
+    flows.written(mark, || Written { frame: place.frame, stream: place.stream, interface: place.interface });
+    Ok(())
+}
+
+/// Stands for "none" in [`Waiting::interface`].
+const NO_INTERFACE: u32 = u32::MAX;
+
+/// What waits in the queue, besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    input: u16,
+    interface: u32,
+    time: Timestamp,
+    content: Content,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Packet { original_len: u32, mark: Mark },
+    Block { block_type: u32 },
+}
+
+/// Octets of an encoded [`Waiting`]; the options of the packet follow.
+const ENCODED: usize = 24;
+
+impl Waiting {
+    fn encode(&self, options: &[u8]) -> Vec<u8> {
+        let (kind, number, index) = match self.content {
+            Content::Block { block_type } => (0, block_type, 0),
+            Content::Packet { original_len, mark } => match mark {
+                Mark::Untracked => (1, original_len, 0),
+                Mark::Conversation { id, from_first: false } => (2, original_len, id),
+                Mark::Conversation { id, from_first: true } => (3, original_len, id),
+                Mark::Quote { id } => (4, original_len, id),
+                Mark::Fragment { group } => (5, original_len, group),
+            },
+        };
+        let mut encoded = Vec::with_capacity(ENCODED + options.len());
+        encoded.extend_from_slice(&self.time.0.to_le_bytes());
+        encoded.extend_from_slice(&self.interface.to_le_bytes());
+        encoded.extend_from_slice(&number.to_le_bytes());
+        encoded.extend_from_slice(&index.to_le_bytes());
+        encoded.extend_from_slice(&self.input.to_le_bytes());
+        encoded.extend_from_slice(&[kind, 0]);
+        encoded.extend_from_slice(options);
+        encoded
+    }
+
+    fn decode(encoded: &[u8]) -> Option<(Waiting, &[u8])> {
+        let (head, options) = encoded.split_first_chunk::<ENCODED>()?;
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (number, id) = (word(12), word(16));
+        let packet = |mark| Content::Packet { original_len: number, mark };
+        let content = match head[22] {
+            0 => Content::Block { block_type: number },
+            1 => packet(Mark::Untracked),
+            2 => packet(Mark::Conversation { id, from_first: false }),
+            3 => packet(Mark::Conversation { id, from_first: true }),
+            4 => packet(Mark::Quote { id }),
+            5 => packet(Mark::Fragment { group: id }),
+            _ => return None,
+        };
+        let time = Timestamp(u64::from(word(0)) | u64::from(word(4)) << 32);
+        let input = u16::from_le_bytes([head[20], head[21]]);
+        Some((Waiting { input, interface: word(8), time, content }, options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_comes_back_as_it_was() {
+        let marks = [
+            Mark::Untracked,
+            Mark::Conversation { id: 7, from_first: true },
+            Mark::Conversation { id: 8, from_first: false },
+            Mark::Quote { id: 9 },
+            Mark::Fragment { group: 10 },
+        ];
+        let packets = marks.map(|mark| Content::Packet { original_len: 1514, mark });
+        for content in packets.into_iter().chain([Content::Block { block_type: 5 }]) {
+            let waiting = Waiting { input: 3, interface: 4, time: Timestamp(0x0102_0304_0506_0708), content };
+            assert_eq!(Waiting::decode(&waiting.encode(b"options")), Some((waiting, &b"options"[..])));
+        }
+    }
+
+    #[test]
+    fn a_name_decides_where_the_link_layer_does_not() {
+        use Origin::{Loopback, Network, Unknown};
+        assert_eq!(origin(Unknown, None, Some("lo")), Loopback);
+        assert_eq!(origin(Unknown, None, Some("eth0")), Network);
+        assert_eq!(origin(Unknown, None, Some("any")), Unknown);
+        assert_eq!(origin(Network, Some("lo"), Some("eth0")), Loopback);
+        assert_eq!(origin(Loopback, None, Some("eth0")), Loopback);
+    }
+}

@@ -1,0 +1,182 @@
+//! What was found, for people and for programs: one row a leg, and a summary.
+//!
+//! What comes in is legs as they are retired; what goes out is a CSV or JSON file that appears whole or not at
+//! all, and lines of text. docs/report.md has the columns; a test freezes them.
+
+mod summary;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use crate::capture::Timestamp;
+use crate::flow::{Direction, Leg, Outcome};
+
+pub use summary::Summary;
+
+/// A leg as the report writes it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize, PartialEq))]
+#[cfg_attr(test, serde(deny_unknown_fields))]
+struct Row {
+    leg: u64,
+    protocol: String,
+    role: String,
+    status: String,
+    reason: Option<String>,
+    evidence: Option<String>,
+    evidence_forward: Option<String>,
+    evidence_reply: Option<String>,
+    client: String,
+    server: String,
+    captured_client: Option<String>,
+    captured_server: Option<String>,
+    tcp_stream: Option<u32>,
+    udp_stream: Option<u32>,
+    first_frame: Option<u64>,
+    interface: Option<u32>,
+    first_time: String,
+    last_time: String,
+    client_packets: u64,
+    server_packets: u64,
+    client_bytes: u64,
+    server_bytes: u64,
+    opened: String,
+    closed: String,
+}
+
+impl Row {
+    fn new(number: u64, leg: &Leg) -> Row {
+        let place = |p: crate::flow::Place| format!("{}:{}", p.input + 1, p.frame);
+        let (status, reason) = match leg.outcome {
+            Outcome::Whole => ("whole", None),
+            Outcome::Repaired { .. } => ("repaired", None),
+            Outcome::Left(reason) => ("left", Some(reason.name().to_owned())),
+        };
+        let (captured, evidence) = match leg.outcome {
+            Outcome::Repaired { source, destination, evidence } => (Some((source, destination)), Some(evidence)),
+            _ => (None, None),
+        };
+        let stream = leg.written.and_then(|w| w.stream);
+        let is_tcp = leg.protocol == crate::nat::Protocol::Tcp;
+        Row {
+            leg: number,
+            protocol: leg.protocol.name().to_owned(),
+            role: leg.role.name().to_owned(),
+            status: status.to_owned(),
+            reason,
+            evidence: evidence.map(|e| e.name().to_owned()),
+            evidence_forward: evidence.map(|e| place(e.places().0)),
+            evidence_reply: evidence.map(|e| place(e.places().1)),
+            client: leg.client.to_string(),
+            server: leg.server.to_string(),
+            captured_client: captured.map(|(source, _)| source.to_string()),
+            captured_server: captured.map(|(_, destination)| destination.to_string()),
+            tcp_stream: stream.filter(|_| is_tcp),
+            udp_stream: stream.filter(|_| !is_tcp),
+            first_frame: leg.written.map(|w| w.frame),
+            interface: leg.written.map(|w| w.interface),
+            first_time: seconds(leg.first_time),
+            last_time: seconds(leg.last_time),
+            client_packets: leg.from_client.packets,
+            server_packets: leg.from_server.packets,
+            client_bytes: leg.from_client.bytes,
+            server_bytes: leg.from_server.bytes,
+            opened: opened(&leg.from_client, &leg.from_server).to_owned(),
+            closed: closed(&leg.from_client, &leg.from_server).to_owned(),
+        }
+    }
+}
+
+/// Seconds since 1970 with nanoseconds, as tshark's `frame.time_epoch`.
+fn seconds(time: Timestamp) -> String {
+    format!("{}.{:09}", time.0 / 1_000_000_000, time.0 % 1_000_000_000)
+}
+
+/// Which parts of the TCP handshake were captured.
+fn opened(client: &Direction, server: &Direction) -> &'static str {
+    match (client.syn, server.syn) {
+        (true, true) => "syn+syn-ack",
+        (true, false) => "syn",
+        (false, true) => "syn-ack",
+        (false, false) => "",
+    }
+}
+
+/// How a TCP leg ended, as far as it was captured.
+fn closed(client: &Direction, server: &Direction) -> &'static str {
+    match (client.rst || server.rst, client.fin, server.fin) {
+        (true, _, _) => "rst",
+        (_, true, true) => "fin+fin",
+        (_, true, false) | (_, false, true) => "fin",
+        _ => "",
+    }
+}
+
+/// The format of a report.
+enum Format {
+    Csv(Box<csv::Writer<BufWriter<File>>>),
+    Json { writer: BufWriter<File>, any: bool },
+}
+
+/// A report that is being written.
+pub struct Report {
+    format: Format,
+    temporary: NamedTempFile,
+    path: PathBuf,
+    legs: u64,
+}
+
+impl Report {
+    /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`.
+    pub fn create(path: &Path) -> io::Result<Report> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".meshpcap-").suffix(".tmp");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let temporary = builder.tempfile_in(folder)?;
+        let mut writer = BufWriter::new(temporary.as_file().try_clone()?);
+        let format = match path.extension().and_then(|e| e.to_str()) {
+            Some("csv") => Format::Csv(Box::new(csv::Writer::from_writer(writer))),
+            Some("json") => {
+                writer.write_all(b"[")?;
+                Format::Json { writer, any: false }
+            }
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "name it .csv or .json")),
+        };
+        Ok(Report { format, temporary, path: path.to_owned(), legs: 0 })
+    }
+
+    /// Writes the row of a leg.
+    pub fn leg(&mut self, leg: &Leg) -> io::Result<()> {
+        self.legs += 1;
+        let row = Row::new(self.legs, leg);
+        match &mut self.format {
+            Format::Csv(writer) => writer.serialize(row).map_err(io::Error::other),
+            Format::Json { writer, any } => {
+                writer.write_all(if std::mem::replace(any, true) { b",\n " } else { b"\n " })?;
+                serde_json::to_writer(writer, &row).map_err(io::Error::other)
+            }
+        }
+    }
+
+    /// Puts the report in its place.
+    pub fn finish(self) -> io::Result<()> {
+        match self.format {
+            Format::Csv(mut writer) => writer.flush()?,
+            Format::Json { mut writer, .. } => {
+                writer.write_all(b"\n]\n")?;
+                writer.flush()?;
+            }
+        }
+        self.temporary.persist(self.path).map_err(|e| e.error)?;
+        Ok(())
+    }
+}

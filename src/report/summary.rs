@@ -1,0 +1,114 @@
+//! The summary on standard error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::flow::{Leg, Outcome, Reason};
+use crate::nat::Role;
+use crate::output::Counts;
+
+/// How many legs that were left as captured are named one by one.
+const EXAMPLES: usize = 10;
+
+/// What a run did, in a few lines.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Inputs read.
+    pub inputs: usize,
+    /// Packets read.
+    pub read: u64,
+    /// Packets that another input showed too, and that were written once.
+    pub duplicates: u64,
+    /// Packets written.
+    pub written: u64,
+    /// Packets of repaired legs whose addresses were changed.
+    pub translated: u64,
+    /// Partial checksums that were completed.
+    pub completed: u64,
+    /// Packets that could not be written as Ethernet though it was asked for.
+    pub not_ethernet: u64,
+    /// Custom blocks that say of themselves that they must not be copied.
+    pub not_copied: u64,
+    legs: BTreeMap<Role, [u64; 3]>,
+    left: BTreeMap<Reason, (u64, Vec<String>)>,
+}
+
+impl Summary {
+    /// Nothing done yet with so many inputs.
+    pub fn new(inputs: usize) -> Summary {
+        Summary { inputs, ..Summary::default() }
+    }
+
+    /// Takes over what the output counted.
+    pub fn count(&mut self, counts: &Counts) {
+        self.written = counts.packets;
+        self.translated = counts.translated;
+        self.completed = counts.completed;
+        self.not_ethernet = counts.not_ethernet;
+        self.not_copied = counts.not_copied;
+    }
+
+    /// Counts a leg.
+    pub fn leg(&mut self, leg: &Leg) {
+        let counts = self.legs.entry(leg.role).or_default();
+        match leg.outcome {
+            Outcome::Repaired { .. } => counts[0] += 1,
+            Outcome::Whole => counts[1] += 1,
+            Outcome::Left(reason) => {
+                counts[2] += 1;
+                let (count, examples) = self.left.entry(reason).or_default();
+                *count += 1;
+                if examples.len() < EXAMPLES {
+                    examples.push(format!("{} {} > {}", leg.protocol.name(), leg.client, leg.server));
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |n: u64, word: &str| if n == 1 { format!("{n} {word}") } else { format!("{n} {word}s") };
+        write!(
+            f,
+            "{} from {}, {} written",
+            plural(self.read, "packet"),
+            plural(self.inputs as u64, "input"),
+            self.written
+        )?;
+        if self.duplicates > 0 {
+            write!(f, ", {} dropped", plural(self.duplicates, "duplicate"))?;
+        }
+        writeln!(f)?;
+        writeln!(
+            f,
+            "{} got their original addresses back, {} completed",
+            plural(self.translated, "packet"),
+            plural(self.completed, "checksum")
+        )?;
+        if !self.legs.is_empty() {
+            writeln!(f, "{:<14} {:>9} {:>9} {:>9}", "legs", "repaired", "whole", "left")?;
+        }
+        for (role, [repaired, whole, left]) in &self.legs {
+            writeln!(f, "{:<14} {repaired:>9} {whole:>9} {left:>9}  {}", role.name(), role.meaning())?;
+        }
+        for (reason, (count, examples)) in &self.left {
+            writeln!(f, "left as captured, {}: {}", plural(*count, "leg"), reason.meaning())?;
+            for example in examples {
+                writeln!(f, "  {example}")?;
+            }
+            let more = *count - examples.len() as u64;
+            if more > 0 {
+                writeln!(f, "  and {more} more (--report lists them all)")?;
+            }
+        }
+        if self.not_ethernet > 0 {
+            writeln!(f, "{} could not be written as Ethernet", plural(self.not_ethernet, "packet"))?;
+        }
+        if self.not_copied > 0 {
+            let blocks = plural(self.not_copied, "custom block");
+            writeln!(f, "{blocks} left out: they are marked as not to be copied")?;
+        }
+        Ok(())
+    }
+}
