@@ -6,7 +6,7 @@
 //! across sections. This stage does not look inside packets, and does not seek.
 //!
 //! ```text
-//! source    a path or standard input -> bytes    decompression; threads for pipes and decompressors (feed)
+//! source    a path or standard input -> bytes    decompressed (coding); pipes read ahead in threads (feed)
 //! buffer    bytes -> the next n of them          where records are parsed in place
 //! pcap      header, records -> packets
 //! pcapng    blocks -> packets and blocks         options and block bodies made uniform (options, blocks, clock)
@@ -21,6 +21,7 @@ mod blocks;
 mod buffer;
 mod bytes;
 mod clock;
+mod coding;
 mod current;
 mod error;
 mod feed;

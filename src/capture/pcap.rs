@@ -166,11 +166,16 @@ impl Pcap {
             return candidates.first().copied().unwrap_or(16);
         }
         let is_all = buffer.look_ahead();
-        let oddities = |len: &usize| self.oddities(buffer.ahead(), is_all, *len, snaplen);
+        // That the file ends within a record speaks against the others, not against the usual one: captures are
+        // cut short more often than they are in dialects.
+        let usual = candidates.first();
+        let oddities =
+            |len: &usize| self.oddities(buffer.ahead(), is_all && Some(len) != usual, *len, snaplen);
         candidates.iter().copied().min_by_key(oddities).unwrap_or(16)
     }
 
-    /// How odd the first three records look with headers of `header_len` octets; 0 is not at all.
+    /// How odd the first three records look with headers of `header_len` octets; 0 is not at all. With `is_all`
+    /// it is odd too if they are not whole.
     fn oddities(&self, mut rest: &[u8], is_all: bool, header_len: usize, snaplen: u32) -> u32 {
         for _ in 0..3 {
             if rest.is_empty() {
