@@ -143,7 +143,7 @@ mod tests {
 
     fn normal(block_type: u32, body: &[u8], order: Order) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let clock = |id| (id == 1).then_some(Clock::MICROSECONDS);
+        let clock = |id| (id == 1).then_some(Clock::new(6, 0));
         normalise(&mut out, block_type, body, order, clock).unwrap().then_some(out)
     }
 

@@ -99,24 +99,27 @@ impl Capture {
     ///
     /// Errors: the record is not whole, or not possible; those before it were. Only the first call that meets
     /// one returns it, the next ones return `None`.
-    #[inline]
+    // Always inline, and one return per format: else each packet's record is stored and loaded twice in different
+    // widths, which stalls (measured: 47 instead of 35 ns a packet, of which 28 ns are the read).
+    #[inline(always)]
     pub fn advance(&mut self) -> Result<Option<Record>, Error> {
         if self.ended {
             return Ok(None);
         }
         let Capture { buffer, current, seen, .. } = self;
-        let record = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(buffer, current, seen),
-            Format::PcapNg(pcapng) => pcapng.next(buffer, current, seen),
+        let fault = match &mut self.format {
+            Format::Pcap(pcap) => match pcap.next(buffer, current, seen) {
+                Ok(Some(packet)) => return Ok(Some(Record::Packet(packet))),
+                Ok(None) => None,
+                Err(fault) => Some(fault),
+            },
+            Format::PcapNg(pcapng) => match pcapng.next(buffer, current, seen) {
+                Ok(Some(record)) => return Ok(Some(record)),
+                Ok(None) => None,
+                Err(fault) => Some(fault),
+            },
         };
-        match record {
-            Ok(Some(record)) => Ok(Some(record)),
-            Ok(None) => {
-                self.end();
-                Ok(None)
-            }
-            Err(fault) => Err(self.fail(fault)),
-        }
+        self.end(fault)
     }
 
     /// The captured bytes of the current packet, or the body of the current block. Numbers in the bodies of
@@ -163,18 +166,18 @@ impl Capture {
         self.buffer.input().total
     }
 
+    /// Ends for good, with an error if there was a fault.
     #[cold]
-    fn fail(&mut self, fault: Fault) -> Error {
-        let Seen { frames, in_packet, .. } = self.seen;
-        let place = Place { frame: frames + 1, in_packet, offset: self.buffer.offset() };
-        self.end();
-        Error::from_fault(fault, self.name(), place)
-    }
-
-    fn end(&mut self) {
+    fn end(&mut self, fault: Option<Fault>) -> Result<Option<Record>, Error> {
         self.ended = true;
         self.current.body = Current::NOTHING;
         self.current.options = Current::NOTHING;
+        let Seen { frames, in_packet, .. } = self.seen;
+        let place = Place { frame: frames + 1, in_packet, offset: self.buffer.offset() };
+        match fault {
+            Some(fault) => Err(Error::from_fault(fault, self.name(), place)),
+            None => Ok(None),
+        }
     }
 }
 

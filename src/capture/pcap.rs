@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::bytes::Order;
 use super::current::{Current, Span};
 use super::error::Fault;
-use super::{Interface, LinkType, PacketRecord, Record, Section, Seen, Timestamp};
+use super::{Interface, LinkType, PacketRecord, Section, Seen, Timestamp};
 
 /// Octets of the file header.
 const HEADER: usize = 24;
@@ -116,13 +116,13 @@ impl Pcap {
     }
 
     /// The next packet; `None` is the end.
-    #[inline]
+    #[inline(always)]
     pub fn next(
         &mut self,
         buffer: &mut Buffer,
         current: &mut Current,
         seen: &mut Seen,
-    ) -> Result<Option<Record>, Fault> {
+    ) -> Result<Option<PacketRecord>, Fault> {
         let header_len = self.record_header;
         seen.in_packet = true;
         if !buffer.ensure(header_len)? {
@@ -148,14 +148,14 @@ impl Pcap {
         let record = buffer.consume(len);
         current.body = Span::Buffered(record.start + header_len..record.end);
         seen.frames += 1;
-        Ok(Some(Record::Packet(PacketRecord {
+        Ok(Some(PacketRecord {
             interface: 0,
             // Both are below 2^32: the sum stays below 2^63.
             time: Timestamp(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit),
             original_len,
             number: seen.frames,
             offset,
-        })))
+        }))
     }
 
     /// The length of the record headers that fits the first records best, the first of equally good ones.

@@ -5,6 +5,8 @@
 //! packets: one that contradicts another is damage, since where the next block starts is then a guess. Lenient
 //! inside options, which nothing else depends on.
 
+use std::ops::Range;
+
 use super::blocks;
 use super::buffer::Buffer;
 use super::bytes::{Order, padded};
@@ -72,7 +74,7 @@ impl PcapNg {
     }
 
     /// The next packet or block that goes with packets; `None` is the end.
-    #[inline]
+    #[inline(always)]
     pub fn next(
         &mut self,
         buffer: &mut Buffer,
@@ -82,37 +84,52 @@ impl PcapNg {
         loop {
             seen.in_packet = false;
             let Some(header) = self.block_header(buffer)? else { return Ok(None) };
-            seen.in_packet = matches!(header.block_type, PACKET | SIMPLE_PACKET | OLD_PACKET);
-            let packet = match header.block_type {
-                PACKET => Some(self.packet(buffer, header.len)?),
-                OLD_PACKET => Some(self.old_packet(buffer, header.len)?),
-                SIMPLE_PACKET => Some(self.simple_packet(buffer, header.len)?),
-                _ => None,
-            };
-            if !self.complete(buffer, header)? {
-                return Ok(None);
+            if header.block_type == PACKET {
+                seen.in_packet = true;
+                let packet = self.packet(buffer, header.len)?;
+                if !self.complete(buffer, header)? {
+                    return Ok(None);
+                }
+                let packet = self.take(buffer, current, seen, header.len, &packet);
+                return Ok(Some(Record::Packet(packet)));
             }
-            let offset = buffer.offset();
-            match (packet, header.block_type) {
-                (Some(packet), _) => {
-                    self.take(buffer, current, header.len, &packet);
-                    self.last = packet.time;
-                    seen.frames += 1;
-                    return Ok(Some(Record::Packet(PacketRecord {
-                        interface: packet.interface,
-                        time: packet.time,
-                        original_len: packet.original_len,
-                        number: seen.frames,
-                        offset,
-                    })));
-                }
-                (None, SECTION) => self.section(buffer, seen, header.len)?,
-                (None, INTERFACE) => self.interface(buffer, seen, header.len)?,
-                (None, block_type) => {
-                    let interface = self.other_block(buffer, current, header)?;
-                    seen.frames += u64::from(blocks::is_numbered(block_type));
-                    return Ok(Some(Record::Block(BlockRecord { block_type, interface, offset })));
-                }
+            match self.other(buffer, current, seen, header)? {
+                Step::Done => {}
+                Step::Record(record) => return Ok(Some(record)),
+                Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Anything but an Enhanced Packet Block. Not inline: seldom, and long.
+    #[inline(never)]
+    fn other(
+        &mut self,
+        buffer: &mut Buffer,
+        current: &mut Current,
+        seen: &mut Seen,
+        header: BlockHeader,
+    ) -> Result<Step, Fault> {
+        seen.in_packet = matches!(header.block_type, SIMPLE_PACKET | OLD_PACKET);
+        let packet = match header.block_type {
+            OLD_PACKET => Some(self.old_packet(buffer, header.len)?),
+            SIMPLE_PACKET => Some(self.simple_packet(buffer, header.len)?),
+            _ => None,
+        };
+        if !self.complete(buffer, header)? {
+            return Ok(Step::End);
+        }
+        let offset = buffer.offset();
+        match (packet, header.block_type) {
+            (Some(packet), _) => {
+                Ok(Step::Record(Record::Packet(self.take(buffer, current, seen, header.len, &packet))))
+            }
+            (None, SECTION) => self.section(buffer, seen, header.len).map(|()| Step::Done),
+            (None, INTERFACE) => self.interface(buffer, seen, header.len).map(|()| Step::Done),
+            (None, block_type) => {
+                let interface = self.other_block(buffer, current, header)?;
+                seen.frames += u64::from(blocks::is_numbered(block_type));
+                Ok(Step::Record(Record::Block(BlockRecord { block_type, interface, offset })))
             }
         }
     }
@@ -213,20 +230,43 @@ impl PcapNg {
 
     /// Takes a packet's block from the buffer. Data and padding fit into the block: [`check_packet`].
     #[inline]
-    fn take(&self, buffer: &mut Buffer, current: &mut Current, len: usize, packet: &Packet) {
+    fn take(
+        &mut self,
+        buffer: &mut Buffer,
+        current: &mut Current,
+        seen: &mut Seen,
+        len: usize,
+        packet: &Packet,
+    ) -> PacketRecord {
+        let offset = buffer.offset();
         let block = buffer.consume(len);
         let data = block.start + packet.data;
         let after = data + padded(packet.captured);
         let end = block.end - 4;
         current.body = Span::Buffered(data..data + packet.captured);
-        current.options = Span::Buffered(after..after);
-        let plain = self.order == Order::Little && packet.drops.is_none();
-        if packet.data != 28 || after == end && plain {
-            return;
+        // A Simple Packet Block has none, only padding perhaps.
+        let options = if packet.data == 28 { after..end } else { after..after };
+        if options.is_empty() && packet.drops.is_none() {
+            current.options = Span::Buffered(options);
+        } else {
+            self.take_options(buffer, current, options, packet.drops);
         }
-        let raw = buffer.slice(after..end);
-        if plain {
-            current.options = Span::Buffered(after..after + options::sound_len(raw));
+        self.last = packet.time;
+        seen.frames += 1;
+        PacketRecord {
+            interface: packet.interface,
+            time: packet.time,
+            original_len: packet.original_len,
+            number: seen.frames,
+            offset,
+        }
+    }
+
+    /// Makes a packet's options the current ones, as they are if they can stay so.
+    fn take_options(&self, buffer: &Buffer, current: &mut Current, range: Range<usize>, drops: Option<u16>) {
+        let raw = buffer.slice(range.clone());
+        if self.order == Order::Little && drops.is_none() {
+            current.options = Span::Buffered(range.start..range.start + options::sound_len(raw));
             return;
         }
         current.options = Span::Copied;
@@ -236,7 +276,7 @@ impl PcapNg {
             counted |= option.code == 4;
             options::append(&mut current.options_copy, Kind::Packet, option, self.order);
         }
-        if let Some(drops) = packet.drops.filter(|_| !counted) {
+        if let Some(drops) = drops.filter(|_| !counted) {
             let value = &u64::from(drops).to_le_bytes();
             let dropcount = options::Opt { code: 4, value };
             options::append(&mut current.options_copy, Kind::Packet, dropcount, Order::Little);
@@ -343,6 +383,14 @@ impl PcapNg {
 struct BlockHeader {
     block_type: u32,
     len: usize,
+}
+
+/// What came of a block.
+enum Step {
+    /// It is remembered; the next one is due.
+    Done,
+    Record(Record),
+    End,
 }
 
 /// A packet's block, understood but not taken yet.

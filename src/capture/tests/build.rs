@@ -70,7 +70,7 @@ pub fn pcapng(order: Order) -> Vec<u8> {
     let comment = Bytes::new(order).option(1, b"why").u32(0).1;
     let file = Bytes::new(order).section(&comment).interface(1, 0, &Bytes::new(order).option(2, b"lo").1);
     let packet = |file: Bytes, i: u32| {
-        let options = if i % 3 == 0 { &comment[..] } else { &[] };
+        let options = if i.is_multiple_of(3) { &comment[..] } else { &[] };
         file.packet(0, 1_700_000_000_000_000 + u64::from(i), 200, &vec![i as u8; 40 + i as usize], options)
     };
     let names = b"\0\0\0\0".to_vec();

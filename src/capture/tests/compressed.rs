@@ -23,7 +23,8 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-const CODERS: [fn(&[u8]) -> Vec<u8>; 3] = [gzip, zstd, lz4];
+type Encode = fn(&[u8]) -> Vec<u8>;
+const CODERS: [Encode; 3] = [gzip, zstd, lz4];
 
 /// Bytes that do not compress, in a pcap file: the compressed file is about as long.
 fn noise() -> Vec<u8> {
