@@ -42,14 +42,15 @@ impl Clock {
     }
 
     #[inline]
-    pub fn time(self, units: u64) -> Timestamp {
+    pub fn time(&self, units: u64) -> Timestamp {
         match self.scale {
             Scale::Multiply(factor) if self.offset == 0 => Timestamp(units.saturating_mul(factor)),
             _ => self.time_slowly(units),
         }
     }
 
-    fn time_slowly(self, units: u64) -> Timestamp {
+    #[inline(never)]
+    fn time_slowly(&self, units: u64) -> Timestamp {
         let nanos = match self.scale {
             // Both factors are below 2^64, so that products stay below 2^127 where one is at most 10^9.
             Scale::Multiply(factor) => i128::from(units) * i128::from(factor),

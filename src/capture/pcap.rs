@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::bytes::Order;
 use super::current::{Current, Span};
 use super::error::Fault;
-use super::{Interface, LinkType, PacketRecord, Section, Seen, Timestamp};
+use super::{Interface, LinkType, PacketRecord, Section, Seen, Step, Timestamp};
 
 /// Octets of the file header.
 const HEADER: usize = 24;
@@ -115,18 +115,14 @@ impl Pcap {
         Ok(pcap)
     }
 
-    /// The next packet; `None` is the end.
-    #[inline(always)]
-    pub fn next(
-        &mut self,
-        buffer: &mut Buffer,
-        current: &mut Current,
-        seen: &mut Seen,
-    ) -> Result<Option<PacketRecord>, Fault> {
+    /// Moves to the next packet.
+    #[inline]
+    pub fn next(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {
         let header_len = self.record_header;
         seen.in_packet = true;
         if !buffer.ensure(header_len)? {
-            return buffer.end(|have| format!("a record header has {header_len} bytes, {have} follow"));
+            buffer.end(|have| format!("a record header has {header_len} bytes, {have} follow"))?;
+            return Ok(Step::End);
         }
         let header = buffer.ahead();
         let order = self.order;
@@ -140,22 +136,25 @@ impl Pcap {
         }
         let len = header_len + captured as usize;
         if !buffer.ensure(len)? {
-            return buffer.end(|have| {
+            let cut = |have: usize| {
                 format!("the record promises {captured} bytes, {} follow", have.saturating_sub(header_len))
-            });
+            };
+            buffer.end(cut)?;
+            return Ok(Step::End);
         }
         let offset = buffer.offset();
         let record = buffer.consume(len);
         current.body = Span::Buffered(record.start + header_len..record.end);
         seen.frames += 1;
-        Ok(Some(PacketRecord {
+        current.packet = PacketRecord {
             interface: 0,
             // Both are below 2^32: the sum stays below 2^63.
             time: Timestamp(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit),
             original_len,
             number: seen.frames,
             offset,
-        }))
+        };
+        Ok(Step::Packet)
     }
 
     /// The length of the record headers that fits the first records best, the first of equally good ones.
