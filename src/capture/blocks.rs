@@ -30,13 +30,13 @@ pub(super) fn is_numbered(block_type: u32) -> bool {
 
 /// Appends the body in its new form; false if it can stay as it is.
 ///
-/// `clock` finds the clock of an interface by its number in the section.
+/// `clock` is that of the interface which statistics are about, if it is described.
 pub(super) fn normalise(
     out: &mut Vec<u8>,
     block_type: u32,
     body: &[u8],
     order: Order,
-    clock: impl FnOnce(u32) -> Option<Clock>,
+    clock: Option<Clock>,
 ) -> Result<bool, Fault> {
     let needs = |what: &str, octets: usize| match body.len() {
         len if len < octets => Err(Fault::Corrupt(format!("{what} holds {len} bytes, it needs at least {octets}"))),
@@ -49,7 +49,7 @@ pub(super) fn normalise(
         }
         STATISTICS => {
             needs("an Interface Statistics Block", 12)?;
-            statistics(out, body, order, clock(order.u32(body, 0)));
+            statistics(out, body, order, clock);
         }
         SECRETS => {
             needs("a Decryption Secrets Block", 8)?;
@@ -143,7 +143,7 @@ mod tests {
 
     fn normal(block_type: u32, body: &[u8], order: Order) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let clock = |id| (id == 1).then_some(Clock::MICROSECONDS);
+        let clock = (order.u32(body, 0) == 1).then(|| Clock::new(6, 0));
         normalise(&mut out, block_type, body, order, clock).unwrap().then_some(out)
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn too_short() {
         for (block_type, len) in [(NAMES, 4), (STATISTICS, 12), (SECRETS, 8), (CUSTOM, 4)] {
             let body = vec![0; len - 1];
-            assert!(normalise(&mut Vec::new(), block_type, &body, Order::Little, |_| None).is_err());
+            assert!(normalise(&mut Vec::new(), block_type, &body, Order::Little, None).is_err());
         }
     }
 }

@@ -70,11 +70,12 @@ impl Buffer {
         if self.end - self.start >= n { Ok(true) } else { self.refill(n) }
     }
 
-    /// What it means that a record would need more: the end if nothing of it is there, else `cut` (told how
-    /// many bytes there are) says what is missing.
-    pub fn end<T>(&self, cut: impl FnOnce(usize) -> String) -> Result<Option<T>, Fault> {
+    /// What it means that a record would need more than there is: fine if nothing of it is there, else `cut`
+    /// (told how many bytes there are) says what is missing.
+    #[cold]
+    pub fn end(&self, cut: impl FnOnce(usize) -> String) -> Result<(), Fault> {
         if self.interrupted || self.start == self.end {
-            Ok(None)
+            Ok(())
         } else {
             Err(Fault::Cut(cut(self.end - self.start)))
         }

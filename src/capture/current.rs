@@ -1,11 +1,14 @@
-//! Where the bytes of the current record are: in the read buffer or, if they had to change, in a copy.
+//! The current record, and where its bytes are: in the read buffer or, if they had to change, in a copy.
 
 use std::ops::Range;
 
 use super::buffer::Buffer;
+use super::{PacketRecord, Timestamp};
 
 /// The current record's bytes and options.
 pub(super) struct Current {
+    /// What the last packet's record says.
+    pub packet: PacketRecord,
     pub body: Span,
     pub options: Span,
     /// Reused from record to record.
@@ -26,6 +29,7 @@ impl Current {
 
     pub fn new() -> Current {
         Current {
+            packet: PacketRecord { interface: 0, time: Timestamp(0), original_len: 0, number: 0, offset: 0 },
             body: Current::NOTHING,
             options: Current::NOTHING,
             body_copy: Vec::new(),

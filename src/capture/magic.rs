@@ -1,6 +1,6 @@
 //! What a file that is no capture looks like, for the message.
 
-use super::source::Coding;
+use super::coding::Coding;
 
 /// A guess from the first bytes, and what to do about it; `coding` is what they were decompressed from.
 pub(super) fn looks_like(head: &[u8], coding: Option<Coding>) -> String {
@@ -42,7 +42,7 @@ fn is_utf8(head: &[u8]) -> bool {
 }
 
 fn hex(head: &[u8]) -> String {
-    let octets: Vec<String> = head.iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+    let octets: Vec<String> = head.iter().take(4).map(|octet| format!("{octet:02x}")).collect();
     octets.join(" ")
 }
 
@@ -56,7 +56,7 @@ mod tests {
             (&b"12:00:01.5 IP 10.0.0.1 > 10.0.0.2\n"[..], "text"),
             (b"BZh91AY", "bzip2"),
             (b"\0\0\0\0", "zeros"),
-            (b"\x01\x02\xff", "01 02 ff"),
+            (b"\x01\x02\xff\x04\x05", "starts with 01 02 ff 04"),
         ] {
             assert!(looks_like(head, None).contains(guess), "{head:?}");
         }

@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::bytes::Order;
 use super::current::{Current, Span};
 use super::error::Fault;
-use super::{Interface, LinkType, PacketRecord, Record, Section, Seen, Timestamp};
+use super::{Interface, LinkType, PacketRecord, Section, Seen, Step, Timestamp};
 
 /// Octets of the file header.
 const HEADER: usize = 24;
@@ -115,18 +115,14 @@ impl Pcap {
         Ok(pcap)
     }
 
-    /// The next packet; `None` is the end.
+    /// Moves to the next packet.
     #[inline]
-    pub fn next(
-        &mut self,
-        buffer: &mut Buffer,
-        current: &mut Current,
-        seen: &mut Seen,
-    ) -> Result<Option<Record>, Fault> {
+    pub fn next(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {
         let header_len = self.record_header;
         seen.in_packet = true;
         if !buffer.ensure(header_len)? {
-            return buffer.end(|have| format!("a record header has {header_len} bytes, {have} follow"));
+            buffer.end(|have| format!("a record header has {header_len} bytes, {have} follow"))?;
+            return Ok(Step::End);
         }
         let header = buffer.ahead();
         let order = self.order;
@@ -140,22 +136,25 @@ impl Pcap {
         }
         let len = header_len + captured as usize;
         if !buffer.ensure(len)? {
-            return buffer.end(|have| {
+            let cut = |have: usize| {
                 format!("the record promises {captured} bytes, {} follow", have.saturating_sub(header_len))
-            });
+            };
+            buffer.end(cut)?;
+            return Ok(Step::End);
         }
         let offset = buffer.offset();
         let record = buffer.consume(len);
         current.body = Span::Buffered(record.start + header_len..record.end);
         seen.frames += 1;
-        Ok(Some(Record::Packet(PacketRecord {
+        current.packet = PacketRecord {
             interface: 0,
             // Both are below 2^32: the sum stays below 2^63.
             time: Timestamp(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit),
             original_len,
             number: seen.frames,
             offset,
-        })))
+        };
+        Ok(Step::Packet)
     }
 
     /// The length of the record headers that fits the first records best, the first of equally good ones.
@@ -166,11 +165,16 @@ impl Pcap {
             return candidates.first().copied().unwrap_or(16);
         }
         let is_all = buffer.look_ahead();
-        let oddities = |len: &usize| self.oddities(buffer.ahead(), is_all, *len, snaplen);
+        // That the file ends within a record speaks against the others, not against the usual one: captures are
+        // cut short more often than they are in dialects.
+        let usual = candidates.first();
+        let oddities =
+            |len: &usize| self.oddities(buffer.ahead(), is_all && Some(len) != usual, *len, snaplen);
         candidates.iter().copied().min_by_key(oddities).unwrap_or(16)
     }
 
-    /// How odd the first three records look with headers of `header_len` octets; 0 is not at all.
+    /// How odd the first three records look with headers of `header_len` octets; 0 is not at all. With `is_all`
+    /// it is odd too if they are not whole.
     fn oddities(&self, mut rest: &[u8], is_all: bool, header_len: usize, snaplen: u32) -> u32 {
         for _ in 0..3 {
             if rest.is_empty() {

@@ -5,6 +5,8 @@
 //! packets: one that contradicts another is damage, since where the next block starts is then a guess. Lenient
 //! inside options, which nothing else depends on.
 
+use std::ops::Range;
+
 use super::blocks;
 use super::buffer::Buffer;
 use super::bytes::{Order, padded};
@@ -13,7 +15,7 @@ use super::current::{Current, Span};
 use super::error::Fault;
 use super::options::{self, Kind, Options};
 use super::pcap::largest_packet;
-use super::{BlockRecord, Interface, LinkType, PacketRecord, Record, Section, Seen, Timestamp};
+use super::{BlockRecord, Interface, LinkType, PacketRecord, Section, Seen, Step, Timestamp};
 
 /// Section Header Block; reads the same in both byte orders.
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -71,48 +73,58 @@ impl PcapNg {
         Ok(pcapng)
     }
 
-    /// The next packet or block that goes with packets; `None` is the end.
+    /// Moves to the next packet or block that goes with packets.
     #[inline]
-    pub fn next(
+    pub fn next(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {
+        loop {
+            seen.in_packet = false;
+            let Some(header) = self.block_header(buffer)? else { return Ok(Step::End) };
+            if header.block_type != PACKET {
+                match self.other(buffer, current, seen, header)? {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                }
+            }
+            seen.in_packet = true;
+            let packet = self.packet(buffer, header.len)?;
+            if !self.complete(buffer, header)? {
+                return Ok(Step::End);
+            }
+            self.take(buffer, current, seen, header.len, &packet);
+            return Ok(Step::Packet);
+        }
+    }
+
+    /// Anything but an Enhanced Packet Block: seldom, and long. `None` if it is only remembered.
+    #[inline(never)]
+    fn other(
         &mut self,
         buffer: &mut Buffer,
         current: &mut Current,
         seen: &mut Seen,
-    ) -> Result<Option<Record>, Fault> {
-        loop {
-            seen.in_packet = false;
-            let Some(header) = self.block_header(buffer)? else { return Ok(None) };
-            seen.in_packet = matches!(header.block_type, PACKET | SIMPLE_PACKET | OLD_PACKET);
-            let packet = match header.block_type {
-                PACKET => Some(self.packet(buffer, header.len)?),
-                OLD_PACKET => Some(self.old_packet(buffer, header.len)?),
-                SIMPLE_PACKET => Some(self.simple_packet(buffer, header.len)?),
-                _ => None,
-            };
-            if !self.complete(buffer, header)? {
-                return Ok(None);
+        header: BlockHeader,
+    ) -> Result<Option<Step>, Fault> {
+        seen.in_packet = matches!(header.block_type, SIMPLE_PACKET | OLD_PACKET);
+        let packet = match header.block_type {
+            OLD_PACKET => Some(self.old_packet(buffer, header.len)?),
+            SIMPLE_PACKET => Some(self.simple_packet(buffer, header.len)?),
+            _ => None,
+        };
+        if !self.complete(buffer, header)? {
+            return Ok(Some(Step::End));
+        }
+        let offset = buffer.offset();
+        match (packet, header.block_type) {
+            (Some(packet), _) => {
+                self.take(buffer, current, seen, header.len, &packet);
+                Ok(Some(Step::Packet))
             }
-            let offset = buffer.offset();
-            match (packet, header.block_type) {
-                (Some(packet), _) => {
-                    self.take(buffer, current, header.len, &packet);
-                    self.last = packet.time;
-                    seen.frames += 1;
-                    return Ok(Some(Record::Packet(PacketRecord {
-                        interface: packet.interface,
-                        time: packet.time,
-                        original_len: packet.original_len,
-                        number: seen.frames,
-                        offset,
-                    })));
-                }
-                (None, SECTION) => self.section(buffer, seen, header.len)?,
-                (None, INTERFACE) => self.interface(buffer, seen, header.len)?,
-                (None, block_type) => {
-                    let interface = self.other_block(buffer, current, header)?;
-                    seen.frames += u64::from(blocks::is_numbered(block_type));
-                    return Ok(Some(Record::Block(BlockRecord { block_type, interface, offset })));
-                }
+            (None, SECTION) => self.section(buffer, seen, header.len).map(|()| None),
+            (None, INTERFACE) => self.interface(buffer, seen, header.len).map(|()| None),
+            (None, block_type) => {
+                let interface = self.other_block(buffer, current, header)?;
+                seen.frames += u64::from(blocks::is_numbered(block_type));
+                Ok(Some(Step::Block(BlockRecord { block_type, interface, offset })))
             }
         }
     }
@@ -121,7 +133,8 @@ impl PcapNg {
     #[inline]
     fn block_header(&mut self, buffer: &mut Buffer) -> Result<Option<BlockHeader>, Fault> {
         if !buffer.ensure(FRAME)? {
-            return buffer.end(|have| format!("a block has at least {FRAME} bytes, {have} follow"));
+            buffer.end(|have| format!("a block has at least {FRAME} bytes, {have} follow"))?;
+            return Ok(None);
         }
         let bytes = buffer.ahead();
         let block_type = self.order.u32(bytes, 0);
@@ -153,8 +166,8 @@ impl PcapNg {
     fn complete(&self, buffer: &mut Buffer, header: BlockHeader) -> Result<bool, Fault> {
         let len = header.len;
         if !buffer.ensure(len)? {
-            let cut = |have| format!("the block promises {len} bytes, {have} are left");
-            return Ok(buffer.end(cut)?.unwrap_or(false));
+            buffer.end(|have| format!("the block promises {len} bytes, {have} are left"))?;
+            return Ok(false);
         }
         let trailer = self.order.u32(buffer.ahead(), len - 4);
         if padded(trailer as usize) != len {
@@ -213,20 +226,43 @@ impl PcapNg {
 
     /// Takes a packet's block from the buffer. Data and padding fit into the block: [`check_packet`].
     #[inline]
-    fn take(&self, buffer: &mut Buffer, current: &mut Current, len: usize, packet: &Packet) {
+    fn take(
+        &mut self,
+        buffer: &mut Buffer,
+        current: &mut Current,
+        seen: &mut Seen,
+        len: usize,
+        packet: &Packet,
+    ) {
+        let offset = buffer.offset();
         let block = buffer.consume(len);
         let data = block.start + packet.data;
         let after = data + padded(packet.captured);
         let end = block.end - 4;
         current.body = Span::Buffered(data..data + packet.captured);
-        current.options = Span::Buffered(after..after);
-        let plain = self.order == Order::Little && packet.drops.is_none();
-        if packet.data != 28 || after == end && plain {
-            return;
+        // A Simple Packet Block has none, only padding perhaps.
+        let options = if packet.data == 28 { after..end } else { after..after };
+        if options.is_empty() && packet.drops.is_none() {
+            current.options = Span::Buffered(options);
+        } else {
+            self.take_options(buffer, current, options, packet.drops);
         }
-        let raw = buffer.slice(after..end);
-        if plain {
-            current.options = Span::Buffered(after..after + options::sound_len(raw));
+        self.last = packet.time;
+        seen.frames += 1;
+        current.packet = PacketRecord {
+            interface: packet.interface,
+            time: packet.time,
+            original_len: packet.original_len,
+            number: seen.frames,
+            offset,
+        };
+    }
+
+    /// Makes a packet's options the current ones, as they are if they can stay so.
+    fn take_options(&self, buffer: &Buffer, current: &mut Current, range: Range<usize>, drops: Option<u16>) {
+        let raw = buffer.slice(range.clone());
+        if self.order == Order::Little && drops.is_none() {
+            current.options = Span::Buffered(range.start..range.start + options::sound_len(raw));
             return;
         }
         current.options = Span::Copied;
@@ -236,7 +272,7 @@ impl PcapNg {
             counted |= option.code == 4;
             options::append(&mut current.options_copy, Kind::Packet, option, self.order);
         }
-        if let Some(drops) = packet.drops.filter(|_| !counted) {
+        if let Some(drops) = drops.filter(|_| !counted) {
             let value = &u64::from(drops).to_le_bytes();
             let dropcount = options::Opt { code: 4, value };
             options::append(&mut current.options_copy, Kind::Packet, dropcount, Order::Little);
@@ -312,18 +348,19 @@ impl PcapNg {
         let is_statistics = header.block_type == blocks::STATISTICS && body.len() >= 4;
         let interface = is_statistics.then(|| self.find(self.order.u32(body, 0))).flatten();
         current.body_copy.clear();
-        let clock = |_| interface.map(|(_, details)| details.clock);
+        let clock = interface.map(|(_, details)| details.clock);
+        let interface = interface.map(|(index, _)| index);
         let copied = blocks::normalise(&mut current.body_copy, header.block_type, body, self.order, clock)?;
         let block = buffer.consume(header.len);
         current.options = Current::NOTHING;
         current.body =
             if copied { Span::Copied } else { Span::Buffered(block.start + HEADER..block.end - 4) };
-        Ok(interface.map(|(index, _)| index))
+        Ok(interface)
     }
 
     /// The interface of a packet, which must be described.
     #[inline]
-    fn details(&self, id: u32) -> Result<(u32, Details), Fault> {
+    fn details(&self, id: u32) -> Result<(u32, &Details), Fault> {
         self.find(id).ok_or_else(|| {
             let described = self.details.len() - self.first;
             Fault::Corrupt(format!("the packet is of interface {id}, the section describes {described} before it"))
@@ -332,9 +369,9 @@ impl PcapNg {
 
     /// The interface that has a number in this section: its index among all, and what reading it takes.
     #[inline]
-    fn find(&self, id: u32) -> Option<(u32, Details)> {
+    fn find(&self, id: u32) -> Option<(u32, &Details)> {
         let index = self.first.checked_add(usize::try_from(id).ok()?)?;
-        Some((u32::try_from(index).ok()?, *self.details.get(index)?))
+        Some((u32::try_from(index).ok()?, self.details.get(index)?))
     }
 }
 
@@ -369,7 +406,7 @@ fn fixed_part(buffer: &mut Buffer, len: usize, fixed: usize) -> Result<&[u8], Fa
 
 /// Checks that a packet is not larger than any, and fits into its block after `before` octets.
 #[inline]
-fn check_packet(details: Details, captured: u32, len: usize, before: usize) -> Result<(), Fault> {
+fn check_packet(details: &Details, captured: u32, len: usize, before: usize) -> Result<(), Fault> {
     if captured > details.largest {
         return Err(Fault::Corrupt(format!(
             "the packet promises {captured} bytes, the largest of this kind has {}",

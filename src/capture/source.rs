@@ -7,11 +7,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::coding::Coding;
 use super::error::{Error, Fault};
 use super::feed::{Delivery, Feed};
 
@@ -19,8 +20,6 @@ use super::feed::{Delivery, Feed};
 const PIPE_AHEAD: usize = 4 << 20;
 /// What is decompressed ahead, in octets.
 const DECOMPRESSED_AHEAD: usize = 1 << 20;
-/// The largest zstd window that is accepted, as a power of two: 128 MiB, what `zstd -d` accepts too.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// An input as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,80 +152,6 @@ impl Input {
                 Some(coding) if !self.meter.failed.load(Ordering::Relaxed) => coding.fault(&error),
                 _ => Fault::Io(error),
             });
-        }
-    }
-}
-
-/// How the bytes are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
-    Gzip,
-    Zstd,
-    Lz4,
-}
-
-impl Coding {
-    fn of(magic: [u8; 4]) -> Option<Coding> {
-        match magic {
-            // RFC 1952, section 2.3.1; 8 is deflate.
-            [0x1f, 0x8b, 8, _] => Some(Coding::Gzip),
-            // RFC 8878, section 3.1: a frame, or a skippable frame as pzstd puts first.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Coding::Zstd),
-            // The LZ4 frame format.
-            [0x04, 0x22, 0x4d, 0x18] => Some(Coding::Lz4),
-            _ => None,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Coding::Gzip => "gzip",
-            Coding::Zstd => "zstd",
-            Coding::Lz4 => "lz4",
-        }
-    }
-
-    fn decoder(self, reader: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-        let reader = BufReader::with_capacity(128 << 10, reader);
-        Ok(match self {
-            Coding::Gzip => {
-                Box::new(Gunzip { decoder: flate2::bufread::MultiGzDecoder::new(reader), any_output: false })
-            }
-            Coding::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Box::new(decoder)
-            }
-            Coding::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(reader)),
-        })
-    }
-
-    fn fault(self, error: &io::Error) -> Fault {
-        let name = self.name();
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Fault::Cut(format!("the {name} data ends in the middle")),
-            _ => Fault::Corrupt(format!("the {name} data is damaged ({error})")),
-        }
-    }
-}
-
-/// Decompresses gzip members one after the other; other bytes after them (zeros from a tape, a signature) are
-/// left alone, as `gzip -d` does.
-struct Gunzip<R> {
-    decoder: flate2::bufread::MultiGzDecoder<R>,
-    any_output: bool,
-}
-
-impl<R: io::BufRead> Read for Gunzip<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.decoder.read(buffer) {
-            Ok(n) => {
-                self.any_output |= n > 0;
-                Ok(n)
-            }
-            // flate2 has no kind of its own for this; damaged data has other messages.
-            Err(error) if self.any_output && error.to_string() == "invalid gzip header" => Ok(0),
-            Err(error) => Err(error),
         }
     }
 }
