@@ -13,25 +13,29 @@ use super::{ETHERTYPE_IPV4, Fragment, Ip, Stop};
 const MAX_EXTENSIONS: usize = 16;
 
 /// Reads the IP header at `offset`. `original_len` is the length in octets of the frame on the wire.
-#[inline]
 pub(super) fn decode(
     ethertype: u16,
     bytes: &[u8],
     offset: usize,
     original_len: usize,
 ) -> (Option<Ip>, Option<Stop>) {
-    // What stands in the frame from here on, captured or not; at least what was captured.
-    let wire_len = original_len.max(bytes.len()).saturating_sub(offset);
     if ethertype == ETHERTYPE_IPV4 {
-        v4(bytes, offset, wire_len)
-    } else {
-        v6(bytes, offset, wire_len)
+        return v4(bytes, offset, original_len);
+    }
+    match v6(bytes, offset, original_len) {
+        (Some(ip), None) => extensions(bytes, ip),
+        stopped => stopped,
     }
 }
 
+/// What stands in the frame from `offset` on, captured or not; at least what was captured.
+fn wire_len(bytes: &[u8], offset: usize, original_len: usize) -> usize {
+    original_len.max(bytes.len()).saturating_sub(offset)
+}
+
 /// RFC 791, section 3.1.
-#[inline]
-fn v4(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>) {
+#[inline(always)]
+pub(super) fn v4(bytes: &[u8], offset: usize, original_len: usize) -> (Option<Ip>, Option<Stop>) {
     let captured = bytes.get(offset..).unwrap_or_default();
     match captured.first() {
         None => return (None, Some(Stop::Truncated)),
@@ -44,7 +48,7 @@ fn v4(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>
     let header_len = usize::from(header[0] & 0xf) * 4;
     let total_len = match u16::from_be_bytes([header[2], header[3]]) {
         // Left open by segmentation offload, and by BIG TCP where 16 bits are too few.
-        0 => wire_len,
+        0 => wire_len(bytes, offset, original_len),
         len => usize::from(len),
     };
     if total_len < header_len {
@@ -54,8 +58,8 @@ fn v4(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
     let ip = Ip {
         offset,
-        source: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
-        destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
+        source: Ipv4Addr::from([header[12], header[13], header[14], header[15]]).into(),
+        destination: Ipv4Addr::from([header[16], header[17], header[18], header[19]]).into(),
         protocol: header[9],
         payload: offset + header_len.min(captured.len()),
         end: offset + total_len.min(captured.len()),
@@ -68,8 +72,9 @@ fn v4(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>
     (Some(ip), (captured.len() < header_len).then_some(Stop::Truncated))
 }
 
-/// RFC 8200, section 3.
-fn v6(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>) {
+/// The fixed header, RFC 8200, section 3; [`extensions`] goes on from there.
+#[inline(always)]
+pub(super) fn v6(bytes: &[u8], offset: usize, original_len: usize) -> (Option<Ip>, Option<Stop>) {
     let captured = bytes.get(offset..).unwrap_or_default();
     match captured.first() {
         None => return (None, Some(Stop::Truncated)),
@@ -84,7 +89,7 @@ fn v6(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>
     let next_header = header[6];
     let payload = offset + 40;
     let payload_len = match u16::from_be_bytes([header[4], header[5]]) {
-        0 => open_len(bytes, payload, next_header, wire_len - 40),
+        0 => open_len(bytes, payload, next_header, wire_len(bytes, payload, original_len)),
         len => usize::from(len),
     };
     let ip = Ip {
@@ -97,12 +102,7 @@ fn v6(bytes: &[u8], offset: usize, wire_len: usize) -> (Option<Ip>, Option<Stop>
         payload_len,
         fragment: None,
     };
-    // TCP, UDP and ICMPv6 right behind the header: nearly every packet.
-    if matches!(next_header, 6 | 17 | 58) {
-        return (Some(ip), None);
-    }
-    let (ip, stop) = extensions(bytes, ip);
-    (Some(ip), stop)
+    (Some(ip), None)
 }
 
 /// The payload length of an IPv6 header that says 0: that of the Jumbo Payload option (RFC 2675, section 2) if there is
@@ -138,28 +138,35 @@ const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
+/// Whether a Next Header value is an extension header that [`extensions`] follows.
+pub(super) fn is_extension(next_header: u8) -> bool {
+    matches!(
+        next_header,
+        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6
+    )
+}
+
 /// Walks extension headers (RFC 8200, section 4) from `ip.payload` on. Where it stops, `ip.protocol` is the type of the
 /// header at `ip.payload`.
-fn extensions(bytes: &[u8], mut ip: Ip) -> (Ip, Option<Stop>) {
+pub(super) fn extensions(bytes: &[u8], mut ip: Ip) -> (Option<Ip>, Option<Stop>) {
     for _ in 0..MAX_EXTENSIONS {
-        let is_fragment = match ip.protocol {
-            FRAGMENT => true,
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => false,
-            _ => return (ip, None),
-        };
+        if !is_extension(ip.protocol) {
+            return (Some(ip), None);
+        }
+        let is_fragment = ip.protocol == FRAGMENT;
         let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
         // Claimed to be there, or not.
         let cut = |len| if ip.payload_len < len { Stop::Malformed } else { Stop::Truncated };
         let Some(&[next, len, a, b, ..]) = captured.first_chunk::<8>() else {
-            return (ip, Some(cut(8)));
+            return (Some(ip), Some(cut(8)));
         };
         let header_len = if is_fragment { 8 } else { (usize::from(len) + 1) * 8 };
         if captured.len() < header_len {
-            return (ip, Some(cut(header_len)));
+            return (Some(ip), Some(cut(header_len)));
         }
         // Segments Left: the checksums are made for the last stop, not for the destination that stands in the header.
         if ip.protocol == ROUTING && b != 0 {
-            return (ip, None);
+            return (Some(ip), None);
         }
         if is_fragment {
             let offset = u16::from_be_bytes([a, b]);
@@ -174,8 +181,9 @@ fn extensions(bytes: &[u8], mut ip: Ip) -> (Ip, Option<Stop>) {
         // Not below zero: the captured octets, hence the claimed ones, hold the header.
         ip.payload_len -= header_len;
         if ip.fragment.is_some_and(|fragment| !fragment.first) {
-            return (ip, None);
+            return (Some(ip), None);
         }
     }
-    (ip, Some(Stop::TooDeep))
+    let stop = is_extension(ip.protocol).then_some(Stop::TooDeep);
+    (Some(ip), stop)
 }

@@ -18,32 +18,35 @@ const ARPHRD_LOOPBACK: u16 = 772;
 const ARPHRD_WITHOUT_ETHERTYPE: [u16; 3] = [770, 803, 824];
 
 /// Reads the link layer. The network offset is at most `bytes.len()`.
-#[inline]
 pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) {
-    let link = Link {
+    match link_type {
+        LinkType::ETHERNET => ethernet(bytes),
+        LinkType::LINUX_SLL => sll(bytes),
+        LinkType::LINUX_SLL2 => sll2(bytes),
+        LinkType::RAW => raw(bytes),
+        LinkType::IPV4 => (Link { ethertype: ETHERTYPE_IPV4, ..nothing(link_type) }, None),
+        LinkType::IPV6 => (Link { ethertype: ETHERTYPE_IPV6, ..nothing(link_type) }, None),
+        LinkType::NULL => family(link_type, bytes, true),
+        LinkType::LOOP => family(link_type, bytes, false),
+        _ => (nothing(link_type), Some(Stop::LinkType)),
+    }
+}
+
+fn nothing(link_type: LinkType) -> Link {
+    Link {
         link_type,
         network: 0,
         ethertype: 0,
         origin: Origin::Unknown,
         ifindex: None,
         packet_type: None,
-    };
-    match link_type {
-        LinkType::ETHERNET => ethernet(link, bytes),
-        LinkType::LINUX_SLL => sll(link, bytes),
-        LinkType::LINUX_SLL2 => sll2(link, bytes),
-        LinkType::RAW => raw(link, bytes),
-        LinkType::IPV4 => (Link { ethertype: ETHERTYPE_IPV4, ..link }, None),
-        LinkType::IPV6 => (Link { ethertype: ETHERTYPE_IPV6, ..link }, None),
-        LinkType::NULL => family(link, bytes, true),
-        LinkType::LOOP => family(link, bytes, false),
-        _ => (link, Some(Stop::LinkType)),
     }
 }
 
 /// Ethernet (IEEE 802.3, clause 3): destination, source, EtherType.
-#[inline]
-fn ethernet(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
+#[inline(always)]
+pub(super) fn ethernet(bytes: &[u8]) -> (Link, Option<Stop>) {
+    let link = nothing(LinkType::ETHERNET);
     let (Some(addresses), Some(ethertype)) = (array::<12>(bytes, 0), be16(bytes, 12)) else {
         return (link, Some(Stop::Truncated));
     };
@@ -52,7 +55,9 @@ fn ethernet(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
 }
 
 /// LINKTYPE_LINUX_SLL: packet type, ARPHRD, address length, address (8 octets), protocol.
-fn sll(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
+#[inline(always)]
+fn sll(bytes: &[u8]) -> (Link, Option<Stop>) {
+    let link = nothing(LinkType::LINUX_SLL);
     let (Some(packet_type), Some(arphrd), Some(protocol)) = (be16(bytes, 0), be16(bytes, 2), be16(bytes, 14)) else {
         return (link, Some(Stop::Truncated));
     };
@@ -61,7 +66,9 @@ fn sll(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
 
 /// LINKTYPE_LINUX_SLL2: protocol, reserved, interface index (4 octets), ARPHRD, packet type (1 octet), address length
 /// (1 octet), address (8 octets).
-fn sll2(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
+#[inline(always)]
+pub(super) fn sll2(bytes: &[u8]) -> (Link, Option<Stop>) {
+    let link = nothing(LinkType::LINUX_SLL2);
     let Some(header) = array::<20>(bytes, 0) else {
         return (link, Some(Stop::Truncated));
     };
@@ -75,6 +82,7 @@ fn sll2(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
     cooked(link, u16::from_be_bytes([a0, a1]), u16::from_be_bytes([p0, p1]), bytes)
 }
 
+#[inline(always)]
 fn cooked(link: Link, arphrd: u16, protocol: u16, bytes: &[u8]) -> (Link, Option<Stop>) {
     let origin = if arphrd == ARPHRD_LOOPBACK { Origin::Loopback } else { Origin::Network };
     if ARPHRD_WITHOUT_ETHERTYPE.contains(&arphrd) {
@@ -84,7 +92,9 @@ fn cooked(link: Link, arphrd: u16, protocol: u16, bytes: &[u8]) -> (Link, Option
 }
 
 /// LINKTYPE_RAW: the version nibble tells.
-fn raw(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
+#[inline(always)]
+fn raw(bytes: &[u8]) -> (Link, Option<Stop>) {
+    let link = nothing(LinkType::RAW);
     match bytes.first().map(|octet| octet >> 4) {
         None => (link, Some(Stop::Truncated)),
         Some(4) => (Link { ethertype: ETHERTYPE_IPV4, ..link }, None),
@@ -95,8 +105,9 @@ fn raw(link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
 
 /// LINKTYPE_NULL and LINKTYPE_LOOP: an address family in four octets, big-endian or (NULL only) either way. AF_INET is 2
 /// everywhere; AF_INET6 is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on Darwin.
-fn family(link: Link, bytes: &[u8], either_order: bool) -> (Link, Option<Stop>) {
-    let link = Link { origin: Origin::Loopback, ..link };
+#[inline(always)]
+fn family(link_type: LinkType, bytes: &[u8], either_order: bool) -> (Link, Option<Stop>) {
+    let link = Link { origin: Origin::Loopback, ..nothing(link_type) };
     let Some(octets) = array::<4>(bytes, 0) else {
         return (link, Some(Stop::Truncated));
     };
@@ -113,7 +124,7 @@ fn family(link: Link, bytes: &[u8], either_order: bool) -> (Link, Option<Stop>) 
 }
 
 /// Steps over VLAN tags (IEEE 802.1Q, clause 9: TPID, TCI): 0x8100 C-tag, 0x88a8 S-tag, 0x9100 the S-tag of before 802.1ad.
-#[inline]
+#[inline(always)]
 fn skip_tags(mut link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
     let is_tag = |ethertype| matches!(ethertype, 0x8100 | 0x88a8 | 0x9100);
     for _ in 0..MAX_TAGS {

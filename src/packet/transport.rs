@@ -9,7 +9,6 @@ use super::bytes::{array, be16};
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ports, Quote, Stop, Tcp, Transport, Udp, ip, protocol};
 
 /// Reads what the IP datagram carries.
-#[inline]
 pub(super) fn decode(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
     if ip.fragment.is_some_and(|fragment| !fragment.first) {
         return (Transport::Other, None);
@@ -23,20 +22,27 @@ pub(super) fn decode(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
     }
 }
 
-/// RFC 9293, section 3.1.
-#[inline]
 fn tcp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
-    let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
-    let Some(header) = captured.first_chunk::<20>() else {
-        return cut(captured, ip, 20);
-    };
+    match whole_tcp(bytes, ip) {
+        Some(tcp) => (Transport::Tcp(tcp), None),
+        None => cut(bytes, ip, 20),
+    }
+}
+
+/// The TCP header at the start of the payload, if its fixed part was captured and its length makes sense: RFC 9293,
+/// section 3.1.
+#[inline(always)]
+pub(super) fn whole_tcp(bytes: &[u8], ip: &Ip) -> Option<Tcp> {
+    let captured = bytes.get(ip.payload..ip.end)?;
+    let header = captured.first_chunk::<20>()?;
     // Data Offset, in 32-bit words.
     let header_len = usize::from(header[12] >> 4) * 4;
     if header_len < 20 || (header_len > ip.payload_len && ip.fragment.is_none()) {
-        return (ports(captured, ip), Some(Stop::Malformed));
+        return None;
     }
+    let captured_len = header_len.min(captured.len());
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let tcp = Tcp {
+    Some(Tcp {
         source: u16::from_be_bytes([header[0], header[1]]),
         destination: u16::from_be_bytes([header[2], header[3]]),
         seq: word(4),
@@ -44,14 +50,13 @@ fn tcp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
         flags: header[13],
         window: u16::from_be_bytes([header[14], header[15]]),
         data_len: u32::try_from(ip.payload_len.saturating_sub(header_len)).unwrap_or(u32::MAX),
-        data: ip.payload + header_len.min(captured.len()),
-        timestamps: timestamps(captured.get(20..header_len.min(captured.len())).unwrap_or_default()),
-    };
-    (Transport::Tcp(tcp), None)
+        data: ip.payload + captured_len,
+        timestamps: timestamps(captured.get(20..captured_len).unwrap_or_default()),
+    })
 }
 
 /// TSval and TSecr (RFC 7323, section 3.2: kind 8, length 10) among the TCP options.
-#[inline]
+#[inline(always)]
 fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
     // RFC 7323, appendix A: NOP, NOP, Timestamps, which is what nearly every segment has.
     if let [1, 1, 8, 10, rest @ ..] = options {
@@ -70,18 +75,17 @@ fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn timestamp_pair(value: &[u8]) -> Option<(u32, u32)> {
     let [a, b, c, d, e, f, g, h] = array(value, 0)?;
     Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
 }
 
 /// RFC 768.
-#[inline]
 fn udp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
     let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
     let Some(header) = captured.first_chunk::<8>() else {
-        return cut(captured, ip, 8);
+        return cut(bytes, ip, 8);
     };
     let udp = Udp {
         source: u16::from_be_bytes([header[0], header[1]]),
@@ -91,19 +95,17 @@ fn udp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
     (Transport::Udp(udp), None)
 }
 
-/// A header of `header_len` octets that was not captured whole.
+/// The ports of a TCP or UDP header that is not there whole (`header_len` octets), or contradicts itself.
 #[cold]
-fn cut(captured: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
+fn cut(bytes: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
+    let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
     let too_short = ip.payload_len < header_len && ip.fragment.is_none();
-    (ports(captured, ip), Some(if too_short { Stop::Malformed } else { Stop::Truncated }))
-}
-
-fn ports(captured: &[u8], ip: &Ip) -> Transport {
+    let stop = if too_short || captured.len() >= header_len { Stop::Malformed } else { Stop::Truncated };
     match (be16(captured, 0), be16(captured, 2)) {
         (Some(source), Some(destination)) => {
-            Transport::Ports(Ports { protocol: ip.protocol, source, destination })
+            (Transport::Ports(Ports { protocol: ip.protocol, source, destination }), Some(stop))
         }
-        _ => Transport::Other,
+        _ => (Transport::Other, Some(stop)),
     }
 }
 
