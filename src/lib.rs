@@ -15,13 +15,13 @@
 //! ```
 
 pub mod capture;
-pub mod packet;
-pub mod nat;
 pub mod flow;
-pub mod rewrite;
 pub mod merge;
+pub mod nat;
 pub mod output;
+pub mod packet;
 pub mod report;
+pub mod rewrite;
 
 pub mod pipeline;
 

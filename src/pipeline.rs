@@ -162,9 +162,10 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<(Vec<Captur
 fn start(merge: &Merge, captures: &[Capture]) -> Result<Hold, Error> {
     let live = captures.iter().any(Capture::is_stream);
     let options = Options { names: merge.names.clone(), ethernet: merge.ethernet };
-    let report = merge.report.as_deref().map(|path| {
-        Report::create(path).map_err(|source| Error::output(&Destination::Path(path.to_owned()), source))
-    });
+    let report = merge
+        .report
+        .as_deref()
+        .map(|path| Report::create(path).map_err(|source| Error::output(&Destination::Path(path.to_owned()), source)));
     Ok(Hold {
         report: report.transpose()?,
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,

@@ -74,11 +74,7 @@ impl Buffer {
     /// (told how many bytes there are) says what is missing.
     #[cold]
     pub fn end(&self, cut: impl FnOnce(usize) -> String) -> Result<(), Fault> {
-        if self.interrupted || self.start == self.end {
-            Ok(())
-        } else {
-            Err(Fault::Cut(cut(self.end - self.start)))
-        }
+        if self.interrupted || self.start == self.end { Ok(()) } else { Err(Fault::Cut(cut(self.end - self.start))) }
     }
 
     /// Fills the buffer, for a look at what comes; true if that is all there is.

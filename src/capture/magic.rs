@@ -7,7 +7,9 @@ pub(super) fn looks_like(head: &[u8], coding: Option<Coding>) -> String {
     let known = SIGNATURES.iter().find(|(magic, _)| head.starts_with(magic));
     let guess = match known {
         Some((_, guess)) => (*guess).to_owned(),
-        None if is_text(head) => "it is text (tcpdump's output on the screen? write a capture with tcpdump -w)".to_owned(),
+        None if is_text(head) => {
+            "it is text (tcpdump's output on the screen? write a capture with tcpdump -w)".to_owned()
+        }
         None if head.iter().all(|&octet| octet == 0) => "it is all zeros (a file that was preallocated?)".to_owned(),
         None => format!("it starts with {}", hex(head)),
     };

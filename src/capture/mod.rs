@@ -39,8 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use buffer::Buffer;
 use current::Current;
-pub use error::{Error, Place};
 use error::Fault;
+pub use error::{Error, Place};
 use pcap::Pcap;
 use pcapng::PcapNg;
 pub use source::{Input, Source};

@@ -167,7 +167,11 @@ mod tests {
     #[test]
     fn other_numbers() {
         for (kind, big, little) in [
-            (Kind::Packet, &b"\0\x04\0\x08\x01\x02\x03\x04\x05\x06\x07\x08"[..], &b"\x04\0\x08\0\x08\x07\x06\x05\x04\x03\x02\x01"[..]),
+            (
+                Kind::Packet,
+                &b"\0\x04\0\x08\x01\x02\x03\x04\x05\x06\x07\x08"[..],
+                &b"\x04\0\x08\0\x08\x07\x06\x05\x04\x03\x02\x01"[..],
+            ),
             (Kind::Packet, b"\0\x07\0\x09\x01\0\0\0\0\0\0\0\x05\0\0\0", b"\x07\0\x09\0\x01\x05\0\0\0\0\0\0\0\0\0\0"),
             (Kind::Packet, b"\0\x07\0\x02\0\x05\0\0", b"\x07\0\x02\0\0\x05\0\0"),
             (Kind::Packet, b"\0\x03\0\x05\x02\x01\x02\x03\x04\0\0\0", b"\x03\0\x05\0\x02\x01\x02\x03\x04\0\0\0"),
@@ -185,7 +189,9 @@ mod tests {
     fn wrong_lengths() {
         // Does not fit into the block; half a header; a flags word of 2 octets; a custom option without a PEN.
         let good = b"\x01\0\x01\0x\0\0\0";
-        for bad in [&b"\x01\0\x05\0abcd"[..], b"\x01\0\x05", b"\x02\0\x02\0ab\0\0", b"\xac\x0b\x03\0abc\0", b"\x07\0\0\0"] {
+        for bad in
+            [&b"\x01\0\x05\0abcd"[..], b"\x01\0\x05", b"\x02\0\x02\0ab\0\0", b"\xac\x0b\x03\0abc\0", b"\x07\0\0\0"]
+        {
             let raw = [&good[..], bad].concat();
             assert_eq!(sound_len(&raw), good.len(), "{bad:?}");
             assert_eq!(normal(Kind::Packet, &raw, Order::Little), good, "{bad:?}");

@@ -87,7 +87,10 @@ impl Pcap {
             _ => Lengths::CapturedFirst,
         };
         let mut link_type = LinkType(network as u16);
-        if version == (2, 2) && unit == 1000 && let Some(translated) = aix_link_type(network) {
+        if version == (2, 2)
+            && unit == 1000
+            && let Some(translated) = aix_link_type(network)
+        {
             (link_type, unit) = (translated, 1);
         }
         let largest = largest_packet(link_type);
@@ -168,8 +171,7 @@ impl Pcap {
         // That the file ends within a record speaks against the others, not against the usual one: captures are
         // cut short more often than they are in dialects.
         let usual = candidates.first();
-        let oddities =
-            |len: &usize| self.oddities(buffer.ahead(), is_all && Some(len) != usual, *len, snaplen);
+        let oddities = |len: &usize| self.oddities(buffer.ahead(), is_all && Some(len) != usual, *len, snaplen);
         candidates.iter().copied().min_by_key(oddities).unwrap_or(16)
     }
 

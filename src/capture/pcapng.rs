@@ -226,14 +226,7 @@ impl PcapNg {
 
     /// Takes a packet's block from the buffer. Data and padding fit into the block: [`check_packet`].
     #[inline]
-    fn take(
-        &mut self,
-        buffer: &mut Buffer,
-        current: &mut Current,
-        seen: &mut Seen,
-        len: usize,
-        packet: &Packet,
-    ) {
+    fn take(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen, len: usize, packet: &Packet) {
         let offset = buffer.offset();
         let block = buffer.consume(len);
         let data = block.start + packet.data;
@@ -353,8 +346,7 @@ impl PcapNg {
         let copied = blocks::normalise(&mut current.body_copy, header.block_type, body, self.order, clock)?;
         let block = buffer.consume(header.len);
         current.options = Current::NOTHING;
-        current.body =
-            if copied { Span::Copied } else { Span::Buffered(block.start + HEADER..block.end - 4) };
+        current.body = if copied { Span::Copied } else { Span::Buffered(block.start + HEADER..block.end - 4) };
         Ok(interface)
     }
 

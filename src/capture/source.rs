@@ -85,8 +85,7 @@ impl Input {
                     let meter = meter.clone();
                     let open = move || Ok(Box::new(Metered(open()?, meter)) as Box<dyn Read + Send>);
                     let thread_name = format!("read {number}");
-                    let feed =
-                        Feed::start(thread_name, PIPE_AHEAD, Delivery::Prompt, Arc::clone(&interrupted), open)?;
+                    let feed = Feed::start(thread_name, PIPE_AHEAD, Delivery::Prompt, Arc::clone(&interrupted), open)?;
                     (true, None, Box::new(feed))
                 }
             };
@@ -94,7 +93,18 @@ impl Input {
             let interrupted = Arc::clone(&interrupted);
             let ends_itself = is_stream;
             let coding = None;
-            Ok(Input { name, number, reader, is_stream, total, interrupted, ends_itself, meter, coding, threaded: true })
+            Ok(Input {
+                name,
+                number,
+                reader,
+                is_stream,
+                total,
+                interrupted,
+                ends_itself,
+                meter,
+                coding,
+                threaded: true,
+            })
         };
         open.and_then(start).map_err(|source| Error::Io { name, source })
     }

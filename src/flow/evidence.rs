@@ -86,7 +86,9 @@ impl Reason {
     /// What the name means.
     pub fn meaning(self) -> &'static str {
         match self {
-            Reason::NoReply => "no reply in the capture fits (were replies lost to a capture filter such as `port 15001`?)",
+            Reason::NoReply => {
+                "no reply in the capture fits (were replies lost to a capture filter such as `port 15001`?)"
+            }
             Reason::OneDirection => "only one direction is in the capture, and no redirected half fits it",
             Reason::Ambiguous => "more than one answer fits",
             Reason::Direct => "sent to the proxy's port directly, not redirected",

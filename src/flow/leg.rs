@@ -149,12 +149,6 @@ impl Flows {
 
 impl Half {
     fn direction(&self) -> Direction {
-        Direction {
-            packets: self.packets,
-            bytes: self.bytes,
-            syn: self.isn.is_some(),
-            fin: self.fin,
-            rst: self.rst,
-        }
+        Direction { packets: self.packets, bytes: self.bytes, syn: self.isn.is_some(), fin: self.fin, rst: self.rst }
     }
 }

@@ -246,11 +246,7 @@ impl Flows {
             Mark::Untracked => return None,
             Mark::Conversation { id, .. } | Mark::Quote { id } => id,
             Mark::Fragment { group } => match self.fragments.conversation(group) {
-                fragments::Owner::Conversation { id, serial }
-                    if self.table.records[id as usize].serial == serial =>
-                {
-                    id
-                }
+                fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => id,
                 _ => return None,
             },
         };
@@ -410,7 +406,8 @@ impl Flows {
             Content::Tcp { seq, ack, flags: f, .. } => pairing::begins_anew(record, side, seq, ack, f),
             Content::Dns { response: true, .. } => {
                 // Another query of the same client, long after: conntrack has forgotten the first.
-                matches!(record.state, State::Answering { .. }) && self.queries.awaits(segment, self.table.records.as_slice())
+                matches!(record.state, State::Answering { .. })
+                    && self.queries.awaits(segment, self.table.records.as_slice())
             }
             // A forward half keeps its translation while conntrack keeps the mapping.
             Content::Dns { .. } | Content::Opaque => {

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
+use super::Flows;
 use super::evidence::Evidence;
 use super::record::{Half, Record, Side, State, end_of};
 use super::segment::{Content, Segment, flags};
-use super::Flows;
 
 /// How far an acknowledgment may lag behind what was sent, in octets, where a timestamp echo proves the rest.
 /// Linux lets a window grow to 6 MiB by default (`tcp_rmem`).
@@ -198,8 +198,11 @@ impl Flows {
 fn answers_syn(forward: &Half, segment: &Segment, f: u8) -> Option<Evidence> {
     let only_syn = forward.ack.is_none() && forward.isn.is_some();
     let refused = f & flags::RST != 0;
-    (only_syn && (f & flags::SYN != 0 || refused))
-        .then_some(Evidence::Handshake { syn: forward.place, answer: segment.place, refused })
+    (only_syn && (f & flags::SYN != 0 || refused)).then_some(Evidence::Handshake {
+        syn: forward.place,
+        answer: segment.place,
+        refused,
+    })
 }
 
 /// Whether a segment `seq..end` fits a half whose last segment it acknowledges: what the half acknowledged
@@ -216,7 +219,6 @@ fn fit(half: &Half, seq: u32, end: u32, echo: Option<u32>) -> Option<bool> {
 }
 
 fn sequence(half: &Half, segment: &Segment, echo: bool, segment_replies: bool) -> Evidence {
-    let (forward, reply) =
-        if segment_replies { (half.place, segment.place) } else { (segment.place, half.place) };
+    let (forward, reply) = if segment_replies { (half.place, segment.place) } else { (segment.place, half.place) };
     Evidence::Sequence { forward, reply, echo }
 }

@@ -260,8 +260,7 @@ impl Table {
     pub fn ids(&self) -> Vec<u32> {
         let mut free = self.free.clone();
         free.sort_unstable();
-        let mut ids: Vec<u32> =
-            (0..self.records.len() as u32).filter(|id| free.binary_search(id).is_err()).collect();
+        let mut ids: Vec<u32> = (0..self.records.len() as u32).filter(|id| free.binary_search(id).is_err()).collect();
         ids.sort_unstable_by_key(|&id| self.records[id as usize].serial);
         ids
     }

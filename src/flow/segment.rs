@@ -90,8 +90,7 @@ impl Segment {
         let ip = view.ip.as_ref()?;
         let (protocol, ports, data_len, content) = match view.transport {
             Transport::Tcp(tcp) => {
-                let content =
-                    Content::Tcp { seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, timestamps: tcp.timestamps };
+                let content = Content::Tcp { seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, timestamps: tcp.timestamps };
                 (Protocol::Tcp, (tcp.source, tcp.destination), tcp.data_len, content)
             }
             Transport::Udp(udp) => {

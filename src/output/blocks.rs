@@ -75,8 +75,7 @@ impl Blocks {
 
     /// Describes an interface.
     pub fn interface(&mut self, link_type: LinkType, interface: &[Opt<'_>]) -> Result<(), std::io::Error> {
-        let mut description =
-            InterfaceDescriptionBlock::new(DataLink::from(u32::from(link_type.0)), SNAPLEN);
+        let mut description = InterfaceDescriptionBlock::new(DataLink::from(u32::from(link_type.0)), SNAPLEN);
         description.options =
             interface.iter().map(|(code, value)| InterfaceDescriptionOption::Common(unknown(*code, value))).collect();
         self.writer.write_block(&description.into_block()).map_err(std::io::Error::other)?;
@@ -86,7 +85,9 @@ impl Blocks {
     /// Any other block, body as it is.
     pub fn other(&mut self, block_type: u32, body: &[u8]) -> Result<(), std::io::Error> {
         let length = body.len() as u32;
-        self.writer.write_block(&UnknownBlock::new(block_type, length, body).into_block()).map_err(std::io::Error::other)?;
+        self.writer
+            .write_block(&UnknownBlock::new(block_type, length, body).into_block())
+            .map_err(std::io::Error::other)?;
         Ok(())
     }
 }

@@ -156,8 +156,7 @@ impl Output {
             converted
         };
         let description = describe(capture, frame.input, frame.interface);
-        let interface =
-            self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?;
+        let interface = self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?;
         self.flush_blocks();
         let grown = if ethernet { self.scratch.len() as i64 - frame.bytes.len() as i64 } else { 0 };
         let header = packet::Header {
@@ -244,9 +243,8 @@ impl Output {
     /// The stream of a packet as it is written.
     fn stream(&mut self, view: &View) -> Option<u32> {
         let ip = view.ip.as_ref()?;
-        let ends = |source, destination| {
-            (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination))
-        };
+        let ends =
+            |source, destination| (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination));
         match view.transport {
             Transport::Tcp(tcp) => {
                 let (source, destination) = ends(tcp.source, tcp.destination);

@@ -65,11 +65,7 @@ impl Streams {
     }
 }
 
-fn find<'a>(
-    known: &'a mut HashMap<Key, Stream, RandomState>,
-    next: &mut u32,
-    key: Key,
-) -> Option<&'a mut Stream> {
+fn find<'a>(known: &'a mut HashMap<Key, Stream, RandomState>, next: &mut u32, key: Key) -> Option<&'a mut Stream> {
     let full = known.len() >= LIMIT;
     match known.entry(key) {
         std::collections::hash_map::Entry::Occupied(entry) => Some(entry.into_mut()),

@@ -13,12 +13,7 @@ use super::{ETHERTYPE_IPV4, Fragment, Ip, Stop};
 const MAX_EXTENSIONS: usize = 16;
 
 /// Reads the IP header at `offset`. `original_len` is the length in octets of the frame on the wire.
-pub(super) fn decode(
-    ethertype: u16,
-    bytes: &[u8],
-    offset: usize,
-    original_len: usize,
-) -> (Option<Ip>, Option<Stop>) {
+pub(super) fn decode(ethertype: u16, bytes: &[u8], offset: usize, original_len: usize) -> (Option<Ip>, Option<Stop>) {
     if ethertype == ETHERTYPE_IPV4 {
         return v4(bytes, offset, original_len);
     }
@@ -140,10 +135,7 @@ const SHIM6: u8 = 140;
 
 /// Whether a Next Header value is an extension header that [`extensions`] follows.
 pub(super) fn is_extension(next_header: u8) -> bool {
-    matches!(
-        next_header,
-        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6
-    )
+    matches!(next_header, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6)
 }
 
 /// Walks extension headers (RFC 8200, section 4) from `ip.payload` on. Where it stops, `ip.protocol` is the type of the

@@ -33,14 +33,7 @@ pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) 
 }
 
 fn nothing(link_type: LinkType) -> Link {
-    Link {
-        link_type,
-        network: 0,
-        ethertype: 0,
-        origin: Origin::Unknown,
-        ifindex: None,
-        packet_type: None,
-    }
+    Link { link_type, network: 0, ethertype: 0, origin: Origin::Unknown, ifindex: None, packet_type: None }
 }
 
 /// Ethernet (IEEE 802.3, clause 3): destination, source, EtherType.

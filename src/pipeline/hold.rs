@@ -151,8 +151,7 @@ impl Hold {
             return Some(Reason::Evicted);
         }
         let look_ahead = self.look_ahead?;
-        let exceeded =
-            now.0.saturating_sub(time.0) > look_ahead.time || self.queue.bytes() > look_ahead.bytes;
+        let exceeded = now.0.saturating_sub(time.0) > look_ahead.time || self.queue.bytes() > look_ahead.bytes;
         exceeded.then_some(Reason::LookAhead)
     }
 

@@ -41,21 +41,17 @@ fn split<'a>(view: &View, frame: &'a [u8]) -> Option<Parts<'a>> {
         return None;
     }
     let parts = match view.link.link_type {
-        LinkType::LINUX_SLL => Parts {
-            source: source(frame, be16(frame, 4)?, 6),
-            ethertype: be16(frame, 14)?,
-            payload: frame.get(16..)?,
-        },
+        LinkType::LINUX_SLL => {
+            Parts { source: source(frame, be16(frame, 4)?, 6), ethertype: be16(frame, 14)?, payload: frame.get(16..)? }
+        }
         LinkType::LINUX_SLL2 => Parts {
             source: source(frame, u16::from(*frame.get(11)?), 12),
             ethertype: be16(frame, 0)?,
             payload: frame.get(20..)?,
         },
-        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 | LinkType::NULL | LinkType::LOOP => Parts {
-            source: [0; 6],
-            ethertype: view.link.ethertype,
-            payload: frame.get(view.link.network..)?,
-        },
+        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 | LinkType::NULL | LinkType::LOOP => {
+            Parts { source: [0; 6], ethertype: view.link.ethertype, payload: frame.get(view.link.network..)? }
+        }
         _ => return None,
     };
     Some(parts)

@@ -126,4 +126,3 @@ fn read_errors_come_after_what_was_read() {
     assert_eq!(outcome.packets.len(), 100);
     assert_eq!(outcome.error(), "x.pcap: the disk is gone");
 }
-

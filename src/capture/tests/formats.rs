@@ -96,7 +96,8 @@ fn options_of_impossible_length_leave_the_packet_readable() {
         let good = Bytes::new(order).option(1, b"hi").1;
         for bad in [b"\xff\xff\xff\xff", b"\x01\x01\x01\x01"] {
             let file = Bytes::new(order).section(bad).interface(1, 0, bad);
-            let outcome = read(&file.packet(0, 3, 5, b"abcde", &[&good[..], bad].concat()).packet(0, 4, 1, b"x", bad).1);
+            let outcome =
+                read(&file.packet(0, 3, 5, b"abcde", &[&good[..], bad].concat()).packet(0, 4, 1, b"x", bad).1);
             assert_eq!(outcome.error(), "");
             assert_eq!(outcome.packets[0].options, b"\x01\0\x02\0hi\0\0");
             assert_eq!(outcome.packets[1].options, b"");
@@ -178,7 +179,10 @@ fn other_blocks_and_their_interface() {
     for order in ORDERS {
         let statistics = |id| Bytes::new(order).u32(id).u32(0).u32(2).1;
         let file = Bytes::new(order).section(&[]).interface(1, 0, &[]).section(&[]).interface(1, 0, &[]);
-        let file = file.block(5, statistics(0)).block(5, statistics(7)).block(0xbad, Bytes::new(order).u32(9).raw(b"x").pad().1);
+        let file = file
+            .block(5, statistics(0))
+            .block(5, statistics(7))
+            .block(0xbad, Bytes::new(order).u32(9).raw(b"x").pad().1);
         let outcome = read(&file.block(77, b"asis".to_vec()).packet(0, 1, 1, b"a", &[]).1);
         assert_eq!(outcome.error(), "");
         let expected: [(u32, Option<u32>, &[u8]); 4] = [
