@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::RandomState;
 
-use crate::capture::{self, Capture, Record, Source};
+use crate::capture::{self, Capture, Input, Record, Source};
 use crate::flow::{Flows, Limits};
-use crate::merge::{Duplicates, Inputs};
+use crate::merge::{self, Duplicates, Inputs, Order};
 use crate::nat::Model;
-use crate::output::{Destination, GivenName, Options, Output, Queue};
+use crate::output::{Destination, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
@@ -66,6 +66,9 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// There is no room to put an input in order.
+    #[error("temporary file: cannot be written: {0} (set TMPDIR to a folder with room)")]
+    Temporary(std::io::Error),
     /// The output is one of the inputs.
     #[error("{}: is both input and output; name another file for the output", .0.display())]
     SameFile(PathBuf),
@@ -94,28 +97,54 @@ pub fn merge(
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
     refuse_same_file(merge)?;
-    let (captures, mut damage) = open(&merge.inputs, interrupted)?;
+    // A pipe that was read or written to cannot be taken back: then the order of files is looked at before.
+    let may_retry = merge.output.is_file() && merge.inputs.iter().all(Source::is_file);
+    if may_retry {
+        let orders = vec![Order::AsRead; merge.inputs.len()];
+        if let Some(done) = attempt(merge, &orders, may_retry, interrupted, progress)? {
+            return Ok(done);
+        }
+    }
+    let orders = orders(merge, interrupted)?;
+    attempt(merge, &orders, false, interrupted, progress)?.ok_or(Error::Interrupted)
+}
+
+/// Merges with the inputs in these orders. With `in_order_only`, `None` if one turns out not to be in order.
+fn attempt(
+    merge: &Merge,
+    orders: &[Order],
+    in_order_only: bool,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Option<Done>, Error> {
+    let opened = open(&merge.inputs, interrupted)?;
+    let mut hold = start(merge, &opened)?;
+    let Opened { numbers, captures, mut damage } = opened;
     let live = captures.iter().any(Capture::is_stream);
-    let mut hold = start(merge, &captures)?;
+    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut duplicates = (captures.len() > 1 && !merge.keep_duplicates).then(Duplicates::default);
-    let mut inputs = Inputs::new(captures);
+    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
     let output_failed = |source| Error::output(&merge.output, source);
 
     let mut turn = 0_u32;
     while let Some((input, record)) = inputs.next() {
+        if in_order_only && inputs.late() > 0 {
+            return Ok(None);
+        }
         let captures = inputs.captures();
-        let capture = &captures[input];
+        let bytes = inputs.bytes(input);
         match record {
-            Record::Block(block) => hold.block(captures, input as u16, &block).map_err(output_failed)?,
+            Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(output_failed)?,
             Record::Packet(packet) => {
-                let link_type = capture.interfaces()[packet.interface as usize].link_type;
-                let view = decode(link_type, capture.bytes(), packet.original_len as usize);
-                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, capture.bytes());
+                let link_type = captures[input].interfaces()[packet.interface as usize].link_type;
+                let view = decode(link_type, bytes, packet.original_len as usize);
+                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
                 hold.summary.read += 1;
                 if duplicates.as_mut().is_some_and(twice) {
                     hold.summary.duplicates += 1;
                 } else {
-                    hold.packet(captures, input as u16, &packet, view).map_err(output_failed)?;
+                    let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                    hold.packet(captures, &frame, packet.number, view).map_err(output_failed)?;
                 }
             }
         }
@@ -133,35 +162,72 @@ pub fn merge(
     if interrupted.load(Ordering::Relaxed) && !live {
         return Err(Error::Interrupted);
     }
+    hold.summary.late = inputs.late();
     let (summary, link_types) = hold.finish(inputs.captures()).map_err(output_failed)?;
     damage.extend(inputs.into_damage());
-    Ok(Done { summary, damage, link_types: link_types.len() })
+    Ok(Some(Done { summary, damage, link_types: link_types.len() }))
+}
+
+/// How each input is put in order: files by what they are found to need, pipes as far as they go.
+fn orders(merge: &Merge, interrupted: &Arc<AtomicBool>) -> Result<Vec<Order>, Error> {
+    let order = |(number, source): (usize, &Source)| {
+        if !source.is_file() {
+            return Order::Window;
+        }
+        // What is wrong with it is said when it is merged.
+        match Capture::open(source, number, Arc::clone(interrupted)).map(merge::is_in_order) {
+            Ok(false) => Order::Sorted,
+            Ok(true) | Err(_) => Order::AsRead,
+        }
+    };
+    let orders = merge.inputs.iter().enumerate().map(order).collect();
+    if interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(orders) }
+}
+
+/// The inputs that are captures.
+struct Opened {
+    /// Which of the inputs each is.
+    numbers: Vec<usize>,
+    captures: Vec<Capture>,
+    /// What was wrong with the others.
+    damage: Vec<capture::Error>,
 }
 
 /// Opens every input. One that is empty is damage, not an obstacle; but there must be one that is a capture.
-fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<(Vec<Capture>, Vec<capture::Error>), Error> {
-    let mut captures = Vec::new();
-    let mut damage = Vec::new();
-    for (number, source) in sources.iter().enumerate() {
-        match Capture::open(source, number, Arc::clone(interrupted)) {
-            Ok(capture) => captures.push(capture),
-            Err(error) if error.is_damage() => damage.push(error),
+fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
+    // All are started before one is waited for: their writers may depend on each other.
+    let start = |(number, source)| Input::start(source, number, Arc::clone(interrupted));
+    let inputs = sources.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
+    let mut opened = Opened { numbers: Vec::new(), captures: Vec::new(), damage: Vec::new() };
+    for (number, input) in inputs.into_iter().enumerate() {
+        match Capture::from_input(input) {
+            Ok(capture) => {
+                opened.numbers.push(number);
+                opened.captures.push(capture);
+            }
+            Err(error) if error.is_damage() => opened.damage.push(error),
             Err(error) => return Err(error.into()),
         }
     }
-    match damage.pop() {
-        Some(error) if captures.is_empty() => Err(error.into()),
+    match opened.damage.pop() {
+        Some(error) if opened.captures.is_empty() => Err(error.into()),
         last => {
-            damage.extend(last);
-            Ok((captures, damage))
+            opened.damage.extend(last);
+            Ok(opened)
         }
     }
 }
 
 /// Sets up what comes behind reading.
-fn start(merge: &Merge, captures: &[Capture]) -> Result<Hold, Error> {
+fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
+    let captures = &opened.captures;
     let live = captures.iter().any(Capture::is_stream);
-    let options = Options { names: merge.names.clone(), ethernet: merge.ethernet };
+    let renumbered = |name: &GivenName| {
+        let input = opened.numbers.iter().position(|&number| number == name.input)?;
+        Some(GivenName { input, ..name.clone() })
+    };
+    let names = merge.names.iter().filter_map(renumbered).collect();
+    let options = Options { names, ethernet: merge.ethernet };
     let report = merge
         .report
         .as_deref()

@@ -55,6 +55,11 @@ impl Feed {
         Ok(Feed { shared, current: Chunk::default(), consumed: 0, interrupted })
     }
 
+    /// For looking at it from where only its bytes are known.
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
+    }
+
     /// Waits for the next chunk; false is the end.
     fn next_chunk(&mut self) -> io::Result<bool> {
         let mut state = self.shared.lock();
@@ -62,7 +67,6 @@ impl Feed {
             // From here on nothing more is taken in; what has been is still worth having.
             state.abandoned |= self.interrupted.load(Ordering::Relaxed);
             if let Some(chunk) = state.ready.pop_front() {
-                state.ready_octets -= chunk.len;
                 let used = std::mem::replace(&mut self.current, chunk);
                 self.consumed = 0;
                 // One spare chunk is enough to keep the thread from allocating in the steady state.
@@ -83,6 +87,19 @@ impl Feed {
     }
 }
 
+/// Tells whether a [`Feed`] has something to read.
+pub(super) struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// Whether nothing arrives within this time, not even the end.
+    pub(super) fn is_silent(&self, time: Duration) -> bool {
+        let silent = |state: &mut State| state.ahead == 0 && !state.finished && !state.abandoned;
+        let state = self.0.lock();
+        let waited = self.0.changed.wait_timeout_while(state, time, silent);
+        waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
 impl Read for Feed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.consumed == self.current.len && !self.next_chunk()? {
@@ -92,6 +109,8 @@ impl Read for Feed {
         let n = ready.len().min(buffer.len());
         buffer[..n].copy_from_slice(&ready[..n]);
         self.consumed += n;
+        self.shared.lock().ahead -= n;
+        self.shared.changed.notify_all();
         Ok(n)
     }
 }
@@ -113,7 +132,8 @@ struct Chunk {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Chunk>,
-    ready_octets: usize,
+    /// Octets that were read ahead and not consumed.
+    ahead: usize,
     spare: Option<Chunk>,
     error: Option<io::Error>,
     finished: bool,
@@ -166,13 +186,13 @@ impl WritingEnd {
     /// Passes a chunk on and returns an empty one; `None` if nobody reads any more.
     fn push(&self, mut chunk: Chunk) -> Option<Chunk> {
         let mut state = self.0.lock();
-        while state.ready_octets >= self.0.limit && !state.abandoned {
+        while state.ahead >= self.0.limit && !state.abandoned {
             state = self.0.wait(state);
         }
         if state.abandoned {
             return None;
         }
-        state.ready_octets += chunk.len;
+        state.ahead += chunk.len;
         match state.ready.back_mut() {
             _ if chunk.len == 0 => return Some(chunk),
             Some(last) if last.data.len() - last.len >= chunk.len => {
@@ -264,7 +284,7 @@ mod tests {
             chunk.len = 100;
             chunk = end.push(chunk).unwrap();
         }
-        assert_eq!(shared.lock().ready_octets, 100_000);
+        assert_eq!(shared.lock().ahead, 100_000);
         assert_eq!(shared.lock().ready.len(), 1);
     }
 

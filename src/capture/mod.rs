@@ -36,6 +36,7 @@ mod tests;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use buffer::Buffer;
 use current::Current;
@@ -154,6 +155,22 @@ impl Capture {
     /// Whether it may pause: a pipe, a FIFO, a terminal; not a regular file.
     pub fn is_stream(&self) -> bool {
         self.buffer.input().is_stream
+    }
+
+    /// Whether reading the next record has to wait for the writer of a pipe.
+    #[inline]
+    pub fn may_block(&self) -> bool {
+        self.is_stream() && self.is_silent(Duration::ZERO)
+    }
+
+    /// Whether the writer of a pipe delivers no whole record within this time, nor the end of the capture.
+    pub fn is_silent(&self, time: Duration) -> bool {
+        let ahead = self.buffer.ahead();
+        let whole = match &self.format {
+            Format::Pcap(pcap) => pcap.has_record(ahead),
+            Format::PcapNg(pcapng) => pcapng.has_record(ahead),
+        };
+        !whole && self.buffer.input().watch.as_ref().is_some_and(|watch| watch.is_silent(time))
     }
 
     /// How many bytes were read so far, before decompression; for progress.

@@ -118,6 +118,15 @@ impl Pcap {
         Ok(pcap)
     }
 
+    /// Whether the next record, or what shows that there cannot be one, is all at hand.
+    #[inline]
+    pub fn has_record(&self, ahead: &[u8]) -> bool {
+        ahead.len() >= self.record_header && {
+            let (captured, _) = self.lengths.read(self.order.u32(ahead, 8), self.order.u32(ahead, 12));
+            captured > self.largest || ahead.len() - self.record_header >= captured as usize
+        }
+    }
+
     /// Moves to the next packet.
     #[inline]
     pub fn next(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {

@@ -73,6 +73,15 @@ impl PcapNg {
         Ok(pcapng)
     }
 
+    /// Whether the next block, or what shows that there cannot be one, is all at hand.
+    #[inline]
+    pub fn has_record(&self, ahead: &[u8]) -> bool {
+        ahead.len() >= FRAME && {
+            let promised = self.order.u32(ahead, 4);
+            promised > LONGEST || ahead.len() >= padded(promised as usize)
+        }
+    }
+
     /// Moves to the next packet or block that goes with packets.
     #[inline]
     pub fn next(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::coding::Coding;
 use super::error::{Error, Fault};
-use super::feed::{Delivery, Feed};
+use super::feed::{Delivery, Feed, Watch};
 
 /// What is read ahead of a pipe, in octets: a second of a busy sidecar.
 const PIPE_AHEAD: usize = 4 << 20;
@@ -31,6 +31,11 @@ pub enum Source {
 }
 
 impl Source {
+    /// Whether it is a regular file, which can be read again.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Source::Path(path) if path.is_file())
+    }
+
     /// What a command line argument names: `-` is standard input, anything else a path.
     pub fn from_arg(arg: &OsStr) -> Source {
         if arg == "-" { Source::Stdin } else { Source::Path(arg.into()) }
@@ -51,6 +56,8 @@ pub struct Input {
     number: usize,
     reader: Box<dyn Read + Send>,
     pub(super) is_stream: bool,
+    /// Of the thread that reads ahead, if there is one.
+    pub(super) watch: Option<Watch>,
     pub(super) total: Option<u64>,
     pub(super) interrupted: Arc<AtomicBool>,
     /// Whether `reader` looks at `interrupted` itself and drains what it already holds.
@@ -79,18 +86,19 @@ impl Input {
         };
         let start = |opened: Opened| -> io::Result<Input> {
             let meter = Meter::default();
-            let (is_stream, total, reader): (_, _, Box<dyn Read + Send>) = match opened {
-                Opened::Regular(file, size) => (false, Some(size), Box::new(Metered(file, meter.clone()))),
+            let (total, watch, reader): (_, _, Box<dyn Read + Send>) = match opened {
+                Opened::Regular(file, size) => (Some(size), None, Box::new(Metered(file, meter.clone()))),
                 Opened::Stream(open) => {
                     let meter = meter.clone();
                     let open = move || Ok(Box::new(Metered(open()?, meter)) as Box<dyn Read + Send>);
                     let thread_name = format!("read {number}");
                     let feed = Feed::start(thread_name, PIPE_AHEAD, Delivery::Prompt, Arc::clone(&interrupted), open)?;
-                    (true, None, Box::new(feed))
+                    (None, Some(feed.watch()), Box::new(feed))
                 }
             };
             let name = name.clone();
             let interrupted = Arc::clone(&interrupted);
+            let is_stream = watch.is_some();
             let ends_itself = is_stream;
             let coding = None;
             Ok(Input {
@@ -98,6 +106,7 @@ impl Input {
                 number,
                 reader,
                 is_stream,
+                watch,
                 total,
                 interrupted,
                 ends_itself,
@@ -117,6 +126,7 @@ impl Input {
             number: 0,
             reader: Box::new(Metered(reader, meter.clone())),
             is_stream: false,
+            watch: None,
             total: None,
             interrupted: Arc::default(),
             ends_itself: false,
@@ -143,7 +153,9 @@ impl Input {
                 self.ends_itself = true;
                 let interrupted = Arc::clone(&self.interrupted);
                 let open = move || coding.decoder(reader);
-                Box::new(Feed::start(thread_name, DECOMPRESSED_AHEAD, delivery, interrupted, open)?)
+                let feed = Feed::start(thread_name, DECOMPRESSED_AHEAD, delivery, interrupted, open)?;
+                self.watch = Some(feed.watch());
+                Box::new(feed)
             }
         };
         Ok(self)

@@ -13,11 +13,10 @@ mod streams;
 
 use std::borrow::Cow;
 use std::io;
-use std::net::SocketAddr;
 
-use crate::capture::{Capture, LinkType, Timestamp};
+use crate::capture::{Capture, LinkType, PacketRecord, Timestamp};
 use crate::flow::{Leg, Translation};
-use crate::packet::{Link, Transport, View};
+use crate::packet::{Link, View};
 use crate::rewrite;
 
 pub use interfaces::GivenName;
@@ -58,6 +57,14 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// Raw pcapng options, little-endian.
     pub options: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The packet that an input has just handed out.
+    pub fn new(input: u16, record: &PacketRecord, bytes: &'a [u8], options: &'a [u8]) -> Frame<'a> {
+        let PacketRecord { interface, time, original_len, .. } = *record;
+        Frame { input, interface, time, original_len, bytes, options }
+    }
 }
 
 /// What is to be done to a frame besides completing its checksum.
@@ -180,7 +187,7 @@ impl Output {
                 rewrite::Checksum::None
             }
         };
-        let stream = self.stream(view);
+        let stream = self.streams.of(view, &self.buffer[packet::data_start(start)..]);
         self.counts.translated += u64::from(change != Change::None);
         self.counts.completed += u64::from(checksum == rewrite::Checksum::Completed);
         self.counts.packets += 1;
@@ -238,24 +245,6 @@ impl Output {
         let link_types = self.interfaces.link_types().to_vec();
         self.sink.finish()?;
         Ok((self.counts, link_types))
-    }
-
-    /// The stream of a packet as it is written.
-    fn stream(&mut self, view: &View) -> Option<u32> {
-        let ip = view.ip.as_ref()?;
-        let ends =
-            |source, destination| (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination));
-        match view.transport {
-            Transport::Tcp(tcp) => {
-                let (source, destination) = ends(tcp.source, tcp.destination);
-                self.streams.tcp(source, destination, &tcp)
-            }
-            Transport::Udp(udp) => {
-                let (source, destination) = ends(udp.source, udp.destination);
-                self.streams.udp(source, destination)
-            }
-            _ => None,
-        }
     }
 
     fn flush_blocks(&mut self) {

@@ -26,6 +26,16 @@ pub enum Destination {
     Path(PathBuf),
 }
 
+impl Destination {
+    /// Whether it is a file that is put in its place when it is complete, so that until then nobody has seen it.
+    pub fn is_file(&self) -> bool {
+        match self {
+            Destination::Stdout => false,
+            Destination::Path(path) => std::fs::metadata(path).map_or(true, |metadata| metadata.is_file()),
+        }
+    }
+}
+
 /// The open output.
 pub(super) struct Sink {
     to_write: Option<SyncSender<Vec<u8>>>,
@@ -38,19 +48,17 @@ impl Sink {
     pub fn create(destination: &Destination) -> io::Result<Sink> {
         match destination {
             Destination::Stdout => Ok(Sink::start(stdout(), None)),
-            Destination::Path(path) => match std::fs::metadata(path) {
-                Ok(metadata) if !metadata.is_file() => {
-                    let file = File::options().write(true).open(path)?;
-                    Ok(Sink::start(Box::new(file), None))
-                }
-                _ => {
-                    // A link is followed: what it points to is replaced, not the link.
-                    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                    let temporary = temporary_beside(&path)?;
-                    let file = temporary.as_file().try_clone()?;
-                    Ok(Sink::start(Box::new(file), Some((temporary, path))))
-                }
-            },
+            Destination::Path(path) if !destination.is_file() => {
+                let file = File::options().write(true).open(path)?;
+                Ok(Sink::start(Box::new(file), None))
+            }
+            Destination::Path(path) => {
+                // A link is followed: what it points to is replaced, not the link.
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                let temporary = temporary_beside(&path)?;
+                let file = temporary.as_file().try_clone()?;
+                Ok(Sink::start(Box::new(file), Some((temporary, path))))
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 
 use crate::flow::flags;
 use crate::nat::Protocol;
-use crate::packet::Tcp;
+use crate::packet::{Transport, View, array, protocol};
 
 /// How many conversations are remembered. Wireshark never forgets one; past this bound, new ones get no
 /// number, rather than a wrong one.
@@ -38,28 +38,61 @@ struct Stream {
 }
 
 impl Streams {
+    /// The number of the conversation of a packet that is written now, with these bytes.
+    ///
+    /// A header that an ICMP error quotes counts as well, if Wireshark reads it as TCP or UDP: the ICMP packet
+    /// has no number of its own, but the next conversation has the next one.
+    pub fn of(&mut self, view: &View, bytes: &[u8]) -> Option<u32> {
+        let ip = view.ip.as_ref()?;
+        match &view.transport {
+            Transport::Tcp(tcp) => {
+                let ends = (SocketAddr::new(ip.source, tcp.source), SocketAddr::new(ip.destination, tcp.destination));
+                self.tcp(ends.0, ends.1, tcp.seq, tcp.ack, tcp.flags)
+            }
+            Transport::Udp(udp) => {
+                let ends = (SocketAddr::new(ip.source, udp.source), SocketAddr::new(ip.destination, udp.destination));
+                self.udp(ends.0, ends.1)
+            }
+            Transport::IcmpError(quote) => {
+                let header = bytes.get(quote.transport..ip.end).unwrap_or_default();
+                match (quote.protocol, header.first_chunk::<16>()) {
+                    (protocol::UDP, _) if header.len() >= 8 => {
+                        self.udp(quote.source, quote.destination);
+                    }
+                    (protocol::TCP, Some(header)) => {
+                        let word = |at: usize| array(header, at).map_or(0, u32::from_be_bytes);
+                        self.tcp(quote.source, quote.destination, word(4), word(8), header[13]);
+                    }
+                    _ => {}
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
     /// The number of the TCP conversation of a packet that is written now.
-    pub fn tcp(&mut self, source: SocketAddr, destination: SocketAddr, tcp: &Tcp) -> Option<u32> {
+    fn tcp(&mut self, source: SocketAddr, destination: SocketAddr, seq: u32, ack: u32, control: u8) -> Option<u32> {
         let (key, side) = key(Protocol::Tcp, source, destination);
         let stream = find(&mut self.known, &mut self.tcp, key)?;
-        let syn = tcp.flags & (flags::SYN | flags::ACK) == flags::SYN;
-        if syn && stream.base[side].is_some_and(|base| base != tcp.seq) {
+        let syn = control & (flags::SYN | flags::ACK) == flags::SYN;
+        if syn && stream.base[side].is_some_and(|base| base != seq) {
             *stream = Stream { number: self.tcp, base: [None, None] };
             self.tcp += 1;
         }
-        if tcp.flags & flags::SYN != 0 && tcp.flags & flags::ACK != 0 && stream.base[side].is_some() {
-            stream.base[side] = Some(tcp.seq);
+        if control & flags::SYN != 0 && control & flags::ACK != 0 && stream.base[side].is_some() {
+            stream.base[side] = Some(seq);
         }
-        let before_data = u32::from(tcp.flags & flags::SYN == 0);
-        stream.base[side].get_or_insert(tcp.seq.wrapping_sub(before_data));
-        if tcp.flags & flags::ACK != 0 {
-            stream.base[1 - side].get_or_insert(tcp.ack.wrapping_sub(1));
+        let before_data = u32::from(control & flags::SYN == 0);
+        stream.base[side].get_or_insert(seq.wrapping_sub(before_data));
+        if control & flags::ACK != 0 {
+            stream.base[1 - side].get_or_insert(ack.wrapping_sub(1));
         }
         Some(stream.number)
     }
 
     /// The number of the UDP conversation of a packet that is written now.
-    pub fn udp(&mut self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
+    fn udp(&mut self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
         let (key, _) = key(Protocol::Udp, source, destination);
         find(&mut self.known, &mut self.udp, key).map(|stream| stream.number)
     }
@@ -90,20 +123,9 @@ fn key(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> (Key,
 mod tests {
     use super::*;
 
-    fn packet(streams: &mut Streams, from: &str, to: &str, seq: u32, ack: u32, flags: u8) -> Option<u32> {
+    fn packet(streams: &mut Streams, from: &str, to: &str, seq: u32, ack: u32, control: u8) -> Option<u32> {
         let (from, to): (SocketAddr, SocketAddr) = (from.parse().expect("address"), to.parse().expect("address"));
-        let tcp = Tcp {
-            source: from.port(),
-            destination: to.port(),
-            seq,
-            ack,
-            flags,
-            window: 0,
-            data_len: 0,
-            data: 0,
-            timestamps: None,
-        };
-        streams.tcp(from, to, &tcp)
+        streams.tcp(from, to, seq, ack, control)
     }
 
     #[test]

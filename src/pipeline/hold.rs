@@ -8,7 +8,7 @@ use std::io;
 use foldhash::fast::RandomState;
 
 use super::LookAhead;
-use crate::capture::{BlockRecord, Capture, LinkType, PacketRecord, Timestamp};
+use crate::capture::{BlockRecord, Capture, LinkType, Timestamp};
 use crate::flow::{Flows, Mark, Place, Reason, Segment, Written};
 use crate::output::{Change, Frame, Output, Queue};
 use crate::packet::{Origin, View, decode};
@@ -29,54 +29,32 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Takes a packet: pairs it, then writes it or lets it wait.
-    pub fn packet(
-        &mut self,
-        captures: &[Capture],
-        input: u16,
-        packet: &PacketRecord,
-        mut view: View,
-    ) -> io::Result<()> {
-        let capture = &captures[usize::from(input)];
-        let mark = self.mark(capture, input, packet, &view);
+    /// Takes a packet: pairs it, then writes it or lets it wait. `number` is its number in its input.
+    pub fn packet(&mut self, captures: &[Capture], frame: &Frame<'_>, number: u64, mut view: View) -> io::Result<()> {
+        let capture = &captures[usize::from(frame.input)];
+        let mark = self.mark(capture, frame, number, &view);
         if self.queue.is_empty() && self.flows.is_decided(mark) {
-            let frame = Frame {
-                input,
-                interface: packet.interface,
-                time: packet.time,
-                original_len: packet.original_len,
-                bytes: capture.bytes(),
-                options: capture.options(),
-            };
-            write(&mut self.flows, &mut self.output, capture, &frame, &mut view, mark)?;
+            write(&mut self.flows, &mut self.output, capture, frame, &mut view, mark)?;
         } else {
-            let waiting = Waiting {
-                input,
-                interface: packet.interface,
-                time: packet.time,
-                content: Content::Packet { original_len: packet.original_len, mark },
-            };
-            self.queue.push(&waiting.encode(capture.options()), capture.bytes())?;
+            let content = Content::Packet { original_len: frame.original_len, mark };
+            let waiting = Waiting { input: frame.input, interface: frame.interface, time: frame.time, content };
+            self.queue.push(&waiting.encode(frame.options), frame.bytes)?;
         }
-        self.release(captures, packet.time)?;
+        self.release(captures, frame.time)?;
         self.retire()
     }
 
     /// Takes a block that goes with the packets. Secrets do not wait: they have to stand before the packets
     /// that need them.
-    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord) -> io::Result<()> {
-        let capture = &captures[usize::from(input)];
-        let bytes = capture.bytes();
+    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
         if self.queue.is_empty() || block.block_type == DECRYPTION_SECRETS {
-            return self.output.block(capture, input, block.block_type, block.interface, bytes);
+            let capture = &captures[usize::from(input)];
+            return self.output.block(capture, input, block.block_type, block.interface, body);
         }
-        let waiting = Waiting {
-            input,
-            interface: block.interface.unwrap_or(NO_INTERFACE),
-            time: Timestamp(0),
-            content: Content::Block { block_type: block.block_type },
-        };
-        self.queue.push(&waiting.encode(&[]), bytes)
+        let content = Content::Block { block_type: block.block_type };
+        let interface = block.interface.unwrap_or(NO_INTERFACE);
+        let waiting = Waiting { input, interface, time: Timestamp(0), content };
+        self.queue.push(&waiting.encode(&[]), body)
     }
 
     /// There are no more packets: everything is decided and written.
@@ -94,21 +72,21 @@ impl Hold {
     }
 
     /// The leg of a packet.
-    fn mark(&mut self, capture: &Capture, input: u16, packet: &PacketRecord, view: &View) -> Mark {
+    fn mark(&mut self, capture: &Capture, frame: &Frame<'_>, number: u64, view: &View) -> Mark {
         let Some(ip) = &view.ip else { return Mark::Untracked };
-        let given = self.output.given_name(input, packet.interface, &view.link);
-        let named = capture.interfaces()[packet.interface as usize].name.as_deref();
+        let given = self.output.given_name(frame.input, frame.interface, &view.link);
+        let named = capture.interfaces()[frame.interface as usize].name.as_deref();
         let origin = origin(view.link.origin, given, named);
-        let place = Place { input, frame: packet.number };
-        match Segment::from_view(view, capture.bytes(), origin, packet.time, place, &self.hasher) {
+        let place = Place { input: frame.input, frame: number };
+        match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
             Some(segment) => {
                 let mark = self.flows.observe(&segment);
                 if ip.fragment.is_some() {
-                    self.flows.observe_first_fragment(view, mark, packet.time);
+                    self.flows.observe_first_fragment(view, mark, frame.time);
                 }
                 mark
             }
-            None => self.flows.observe_other(view, origin, packet.time),
+            None => self.flows.observe_other(view, origin, frame.time),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Summary {
     pub read: u64,
     /// Packets that another input showed too, and that were written once.
     pub duplicates: u64,
+    /// Packets that came from a pipe too late for the order of time.
+    pub late: u64,
     /// Packets written.
     pub written: u64,
     /// Packets of repaired legs whose addresses were changed.
@@ -101,6 +103,10 @@ impl fmt::Display for Summary {
             if more > 0 {
                 writeln!(f, "  and {more} more (--report lists them all)")?;
             }
+        }
+        if self.late > 0 {
+            let packets = plural(self.late, "packet");
+            writeln!(f, "{packets} came out of order, too late to be put in order: merge files instead of pipes")?;
         }
         if self.not_ethernet > 0 {
             writeln!(f, "{} could not be written as Ethernet", plural(self.not_ethernet, "packet"))?;
