@@ -1,0 +1,160 @@
+//! The rules reduced to what a capture shows of them: the listeners of the proxy, and its own addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A transport protocol that nat rules redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The name as the report writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+/// What a leg carries, seen from the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// The application to the proxy, redirected on its way out.
+    OutboundApp,
+    /// The proxy to the peer, on the wire.
+    OutboundPeer,
+    /// The peer to the proxy, on the wire.
+    InboundPeer,
+    /// The proxy to the application.
+    InboundApp,
+    /// The proxy to its own pod's inbound listener.
+    SelfCall,
+    /// The application to the proxy's DNS listener.
+    Dns,
+    /// Inside the pod, not redirected.
+    Local,
+    /// On the wire, not known to be the pod's.
+    Network,
+}
+
+impl Role {
+    /// The name as the report writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::OutboundApp => "outbound-app",
+            Role::OutboundPeer => "outbound-peer",
+            Role::InboundPeer => "inbound-peer",
+            Role::InboundApp => "inbound-app",
+            Role::SelfCall => "self-call",
+            Role::Dns => "dns",
+            Role::Local => "local",
+            Role::Network => "network",
+        }
+    }
+
+    /// What the name means, in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Role::OutboundApp => "app to proxy",
+            Role::OutboundPeer => "proxy to peer",
+            Role::InboundPeer => "peer to proxy",
+            Role::InboundApp => "proxy to app",
+            Role::SelfCall => "proxy to its own pod",
+            Role::Dns => "app to the proxy's DNS",
+            Role::Local => "inside the pod",
+            Role::Network => "on the wire",
+        }
+    }
+}
+
+/// A socket of the proxy to which nat rules redirect, and what is redirected to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The protocol that is redirected.
+    pub protocol: Protocol,
+    /// The port that REDIRECT writes.
+    pub port: u16,
+    /// What a leg to this listener is.
+    pub role: Role,
+}
+
+/// The nat rules of a pod, reduced to what a capture shows of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// The name of the mesh.
+    pub name: &'static str,
+    /// Where the rules redirect to. REDIRECT in the OUTPUT hook writes a loopback address
+    /// (`nf_nat_redirect.c`: 127.0.0.1 or ::1).
+    pub listeners: Vec<Listener>,
+    /// The addresses that the proxy connects to the application from; the rules let them pass.
+    pub passthrough: Vec<IpAddr>,
+}
+
+impl Model {
+    /// Istio's sidecar, as its `istio-iptables` sets it up by default.
+    pub fn istio() -> Model {
+        use Protocol::{Tcp, Udp};
+        let listener = |protocol, port, role| Listener { protocol, port, role };
+        Model {
+            name: "istio",
+            listeners: vec![
+                listener(Tcp, 15001, Role::OutboundApp),
+                listener(Tcp, 15006, Role::SelfCall),
+                listener(Udp, 15053, Role::Dns),
+                listener(Tcp, 15053, Role::Dns),
+            ],
+            passthrough: vec![
+                IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
+                IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+            ],
+        }
+    }
+
+    /// The listener that a packet to `destination` was redirected to, unless it was sent there directly.
+    pub fn listener(&self, protocol: Protocol, destination: SocketAddr) -> Option<&Listener> {
+        if !is_redirect_address(destination.ip()) {
+            return None;
+        }
+        self.listeners.iter().find(|l| l.protocol == protocol && l.port == destination.port())
+    }
+
+    /// Whether the proxy uses `address` as its own on the way to the application.
+    pub fn is_passthrough(&self, address: IpAddr) -> bool {
+        self.passthrough.contains(&address)
+    }
+}
+
+/// Whether REDIRECT in the OUTPUT hook writes this address.
+pub fn is_redirect_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a == Ipv4Addr::LOCALHOST,
+        IpAddr::V6(a) => a == Ipv6Addr::LOCALHOST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(protocol: Protocol, destination: &str) -> Option<Role> {
+        let destination = destination.parse().expect("an address in the test's own table");
+        Model::istio().listener(protocol, destination).map(|l| l.role)
+    }
+
+    #[test]
+    fn istio_redirects_to_loopback_only() {
+        assert_eq!(role(Protocol::Tcp, "127.0.0.1:15001"), Some(Role::OutboundApp));
+        assert_eq!(role(Protocol::Tcp, "[::1]:15006"), Some(Role::SelfCall));
+        assert_eq!(role(Protocol::Udp, "127.0.0.1:15053"), Some(Role::Dns));
+        assert_eq!(role(Protocol::Tcp, "127.0.0.1:15053"), Some(Role::Dns));
+        assert_eq!(role(Protocol::Udp, "127.0.0.1:15001"), None);
+        assert_eq!(role(Protocol::Tcp, "127.0.0.1:8080"), None);
+        assert_eq!(role(Protocol::Tcp, "10.0.0.1:15001"), None);
+        assert_eq!(role(Protocol::Tcp, "127.0.0.2:15001"), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! The first packet of a connection, and the host that it meets.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::model::Protocol;
+use super::ruleset::Family;
+
+/// The first packet of a connection, and what is known about its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// Where the packet comes from, as its sender wrote it.
+    pub source: SocketAddr,
+    /// Where the packet goes, as its sender wrote it.
+    pub destination: SocketAddr,
+    /// The user of the socket that sends it; only for packets that this host sends.
+    pub uid: Option<u32>,
+    /// The group of the socket that sends it.
+    pub gid: Option<u32>,
+    /// The packet's mark. A packet that comes in by an interface has none (0) unless it is given.
+    pub mark: Option<u32>,
+    /// The interface that it comes in by; none: a socket of this host sends it.
+    pub input: Option<String>,
+    /// The interface that it leaves by; none: the route says it.
+    pub output: Option<String>,
+    /// Whether a socket is bound to the destination (`-m socket`); none: not known.
+    pub socket: Option<bool>,
+}
+
+impl FromStr for Probe {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Probe, String> {
+        let wrong = || format!("`{typed}` is not of the form 'tcp 10.0.0.1:40000 -> 10.0.0.2:80'");
+        let words: Vec<&str> = typed.split_whitespace().collect();
+        let [protocol, source, "->" | ">", destination] = words[..] else { return Err(wrong()) };
+        let protocol = match protocol.to_ascii_lowercase().as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(format!("`{protocol}` is neither tcp nor udp")),
+        };
+        let endpoint = |text: &str| {
+            text.parse::<SocketAddr>().map_err(|_| format!("`{text}` is not of the form 10.0.0.1:80 or [::1]:80"))
+        };
+        let (source, destination) = (endpoint(source)?, endpoint(destination)?);
+        if source.is_ipv4() != destination.is_ipv4() {
+            return Err("one address is IPv4, the other IPv6".to_owned());
+        }
+        Ok(Probe {
+            protocol,
+            source,
+            destination,
+            uid: None,
+            gid: None,
+            mark: None,
+            input: None,
+            output: None,
+            socket: None,
+        })
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.protocol.name(), self.source, self.destination)
+    }
+}
+
+/// A network interface and its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, the primary one of each family first.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What a verdict needs to know about the host: its interfaces. lo is there by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The interfaces other than lo; packets to other hosts leave by the first one.
+    pub interfaces: Vec<Interface>,
+    /// Further addresses of lo.
+    pub loopback: Vec<IpAddr>,
+}
+
+impl Host {
+    /// The host that a probe shows: one interface, with the address that the probe comes from or, if it comes in, goes
+    /// to.
+    pub fn of(probe: &Probe) -> Host {
+        let own = if probe.input.is_some() { probe.destination.ip() } else { probe.source.ip() };
+        let outside = |name: &&String| name.as_str() != "lo";
+        let name = probe.input.as_ref().filter(outside).or(probe.output.as_ref().filter(outside));
+        let name = name.cloned().unwrap_or_else(|| "eth0".to_owned());
+        let addresses = if is_loopback(own) || is_proxy_address(own) { Vec::new() } else { vec![own] };
+        Host { interfaces: vec![Interface { name, addresses }], loopback: Vec::new() }
+    }
+
+    /// Whether packets to an address stay here.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        is_loopback(address)
+            || self.loopback.contains(&address)
+            || self.interfaces.iter().any(|i| i.addresses.contains(&address))
+    }
+
+    /// The interface that packets to an address leave by.
+    pub fn route(&self, address: IpAddr) -> String {
+        match self.interfaces.first() {
+            Some(interface) if !self.is_local(address) => interface.name.clone(),
+            _ => "lo".to_owned(),
+        }
+    }
+
+    /// The address that REDIRECT and MASQUERADE take from an interface.
+    pub fn primary(&self, interface: &str, family: Family) -> Option<IpAddr> {
+        if interface == "lo" {
+            return Some(match family {
+                Family::V4 => Ipv4Addr::LOCALHOST.into(),
+                Family::V6 => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let interface = self.interfaces.iter().find(|i| i.name == interface)?;
+        interface.addresses.iter().copied().find(|a| Family::of(*a) == family)
+    }
+}
+
+/// Whether lo has the address without being told: 127.0.0.0/8 and ::1.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.is_loopback()
+}
+
+/// Whether it is ::6, which Istio adds to lo beside ::1.
+fn is_proxy_address(address: IpAddr) -> bool {
+    address == IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_as_typed() {
+        let probe: Probe = "tcp 172.21.206.227:40000 -> 10.96.0.10:80".parse().expect("a probe");
+        assert_eq!(probe.to_string(), "tcp 172.21.206.227:40000 -> 10.96.0.10:80");
+        assert!("udp [fd00::1]:1 > [::1]:53".parse::<Probe>().is_ok());
+        for wrong in
+            ["", "tcp a -> b", "icmp 1.1.1.1:1 -> 2.2.2.2:2", "tcp 1.1.1.1:1 -> [::1]:2", "tcp 1.1.1.1:1 2.2.2.2:2"]
+        {
+            assert!(wrong.parse::<Probe>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_host_that_a_probe_shows() {
+        let probe: Probe = "tcp 172.21.206.227:40000 -> 10.96.0.10:80".parse().expect("a probe");
+        let host = Host::of(&probe);
+        assert!(host.is_local(probe.source.ip()) && !host.is_local(probe.destination.ip()));
+        assert_eq!(host.route(probe.destination.ip()), "eth0");
+        assert_eq!(host.route(probe.source.ip()), "lo");
+    }
+}
