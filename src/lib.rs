@@ -12,6 +12,7 @@
 //! merge     inputs           -> one order      time, input, frame number; duplicates
 //! output    frames           -> pcapng         interfaces, comments, names, secrets
 //! report    resolution       -> csv, json, text
+//! explain   rules, a probe   -> text, json     what the rules do to a connection, without any capture
 //! ```
 
 pub mod capture;
@@ -23,6 +24,7 @@ pub mod packet;
 pub mod report;
 pub mod rewrite;
 
+pub mod explain;
 pub mod pipeline;
 
 pub mod cli;

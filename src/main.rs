@@ -9,7 +9,9 @@ use clap::{CommandFactory, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use meshpcap::capture::Source;
-use meshpcap::cli::{Cli, Command, MergeArgs};
+use meshpcap::cli::{Cli, Command, ExplainArgs, MergeArgs};
+use meshpcap::explain::Explain;
+use meshpcap::nat::{self, Probe};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
@@ -23,6 +25,7 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Merge(args) => merge(&args),
+        Command::Explain(args) => explain(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "meshpcap", &mut script);
@@ -58,6 +61,40 @@ fn merge(args: &MergeArgs) -> ExitCode {
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn explain(args: &ExplainArgs) -> ExitCode {
+    let rules = match nat::load(&args.rules) {
+        Ok(rules) => rules,
+        Err(message) => return fail(&message),
+    };
+    for note in &rules.notes {
+        complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
+    }
+    let (interfaces, loopback) = args.host();
+    let explain = Explain { rules, interfaces, loopback, json: args.json };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let known = |probe: Probe| Probe {
+        uid: args.uid,
+        gid: args.gid,
+        mark: args.mark,
+        input: args.input.clone(),
+        output: args.output.clone(),
+        ..probe
+    };
+    let result = match (&args.probe, &args.probes) {
+        (Some(probe), _) => explain.one(&known(probe.clone()), &mut out),
+        (None, Some(path)) if path.as_os_str() == "-" => {
+            explain.lines(&mut std::io::stdin().lock(), &known(Probe::default()), &mut out)
+        }
+        (None, Some(path)) => std::fs::File::open(path)
+            .and_then(|file| explain.lines(&mut std::io::BufReader::new(file), &known(Probe::default()), &mut out)),
+        (None, None) => Ok(()),
+    };
+    match result.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error.to_string()),
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -3,9 +3,11 @@
 //! What comes in is a rules file (`iptables-save`, `nft -j list ruleset`) or the name of a mesh, and a [`Probe`]: the
 //! first packet of a connection. What goes out is a [`Verdict`], which names the rule that decided. A capture has no
 //! uid, gid or mark, so that a verdict can have several [`Outcome`]s, each under its conditions. [`Model`] is what
-//! the merge needs of the same rules. This stage knows no packets and opens no files.
+//! the merge needs of the same rules. This stage knows no packets, and only `files` opens
+//! files.
 //!
 //! ```text
+//! files     paths          -> Ruleset
 //! parse     text           -> Ruleset    tables, chains, rules; what is not understood is kept and named
 //! ruleset   the types
 //! presets   name of a mesh -> Ruleset    the rules that its installer writes
@@ -15,12 +17,14 @@
 //! ```
 
 mod eval;
+mod files;
 mod model;
 mod parse;
 mod probe;
 mod ruleset;
 
 pub use eval::{Condition, Event, Fate, Outcome, Seen, Verdict, View, evaluate};
+pub use files::{RulesFile, load};
 pub use model::{Listener, Model, Protocol, Role, is_redirect_address};
 pub use parse::{BadLine, Error};
 pub use probe::{Host, Interface, Probe};

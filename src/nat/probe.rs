@@ -49,17 +49,25 @@ impl FromStr for Probe {
         if source.is_ipv4() != destination.is_ipv4() {
             return Err("one address is IPv4, the other IPv6".to_owned());
         }
-        Ok(Probe {
-            protocol,
-            source,
-            destination,
+        Ok(Probe { protocol, source, destination, ..Probe::default() })
+    }
+}
+
+impl Default for Probe {
+    /// A TCP packet from nowhere to nowhere, of which nothing is known.
+    fn default() -> Probe {
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        Probe {
+            protocol: Protocol::Tcp,
+            source: nowhere,
+            destination: nowhere,
             uid: None,
             gid: None,
             mark: None,
             input: None,
             output: None,
             socket: None,
-        })
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::fmt;
 use super::ruleset::{Family, Ruleset};
 
 /// A larger file than this is not a pod's rules.
-const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 16 << 20;
 
 /// Bad lines that an error prints.
 const PRINTED: usize = 20;

@@ -1,0 +1,222 @@
+//! A verdict as JSON. docs/explain.md has the fields; a test freezes them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::nat::{Event, Fate, Outcome, Probe, RuleId, Ruleset, Seen, Step, Verdict};
+
+/// A line of `--probes`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The packet: `tcp 10.0.0.1:40000 -> 10.0.0.2:80`.
+    probe: String,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mark: Option<u32>,
+    #[serde(rename = "in")]
+    input: Option<String>,
+    out: Option<String>,
+    socket: Option<bool>,
+}
+
+impl Line {
+    /// The probe of a line; what the line leaves out is taken from `common`.
+    pub fn probe(&self, common: &Probe) -> Result<Probe, String> {
+        let probe: Probe = self.probe.parse()?;
+        Ok(Probe {
+            uid: self.uid.or(common.uid),
+            gid: self.gid.or(common.gid),
+            mark: self.mark.or(common.mark),
+            input: self.input.clone().or_else(|| common.input.clone()),
+            output: self.out.clone().or_else(|| common.output.clone()),
+            socket: self.socket.or(common.socket),
+            ..probe
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize), serde(deny_unknown_fields))]
+struct VerdictRow {
+    probe: String,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mark: Option<u32>,
+    r#in: Option<String>,
+    out: Option<String>,
+    incomplete: bool,
+    outcomes: Vec<OutcomeRow>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize), serde(deny_unknown_fields))]
+struct OutcomeRow {
+    conditions: Vec<String>,
+    fate: String,
+    why: Option<String>,
+    rule: Option<RuleRow>,
+    source: String,
+    source_last_port: u16,
+    destination: String,
+    destination_last_port: u16,
+    socket_address: Option<String>,
+    socket_port: Option<u16>,
+    interface: Option<String>,
+    tracked: bool,
+    zone: u16,
+    connection_mark: Option<u32>,
+    interfaces: Vec<ViewRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    walk: Option<Vec<EventRow>>,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize), serde(deny_unknown_fields))]
+struct RuleRow {
+    file: String,
+    line: Option<u32>,
+    handle: Option<u64>,
+    table: String,
+    chain: String,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize), serde(deny_unknown_fields))]
+struct ViewRow {
+    name: String,
+    packets: [String; 2],
+    replies: [String; 2],
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+#[serde(tag = "step", rename_all = "snake_case")]
+enum EventRow {
+    Hook { name: String, r#in: String, out: String },
+    Chain { table: String, chain: String },
+    Skipped { table: String, chain: String, because: String },
+    Rule { rule: RuleRow, depth: usize, matched: bool, test: Option<String>, because: Option<String> },
+    Policy { table: String, chain: String, policy: String },
+    Translated { source: String, destination: String },
+    Routed { interface: String },
+}
+
+/// A verdict as JSON, in one line if it is brief; then the walk is left out.
+pub fn verdict(rules: &Ruleset, probe: &Probe, verdict: &Verdict, brief: bool) -> String {
+    let row = VerdictRow {
+        probe: probe.to_string(),
+        uid: probe.uid,
+        gid: probe.gid,
+        mark: probe.mark,
+        r#in: probe.input.clone(),
+        out: probe.output.clone(),
+        incomplete: verdict.incomplete,
+        outcomes: verdict.outcomes.iter().map(|o| outcome(rules, o, brief)).collect(),
+    };
+    let printed = if brief { serde_json::to_string(&row) } else { serde_json::to_string_pretty(&row) };
+    // Strings, numbers and lists of them always have a JSON form.
+    printed.unwrap_or_default()
+}
+
+fn outcome(rules: &Ruleset, outcome: &Outcome, brief: bool) -> OutcomeRow {
+    let pair = |(a, b): (std::net::SocketAddr, std::net::SocketAddr)| [a.to_string(), b.to_string()];
+    let (socket_address, socket_port) = match &outcome.fate {
+        Fate::Proxied { address, port } => (address.map(|a| a.to_string()), Some(*port)),
+        _ => (None, None),
+    };
+    OutcomeRow {
+        conditions: outcome.conditions.iter().map(ToString::to_string).collect(),
+        fate: outcome.fate.name().to_owned(),
+        why: if let Fate::Unknown { why } = &outcome.fate { Some(why.clone()) } else { None },
+        rule: outcome.rule.map(|id| rule(rules, id)),
+        source: outcome.source.to_string(),
+        source_last_port: outcome.source_last,
+        destination: outcome.destination.to_string(),
+        destination_last_port: outcome.destination_last,
+        socket_address,
+        socket_port,
+        interface: if let Fate::Sent { interface } = &outcome.fate { Some(interface.clone()) } else { None },
+        tracked: outcome.tracked,
+        zone: outcome.zone,
+        connection_mark: outcome.connection_mark,
+        interfaces: outcome
+            .views
+            .iter()
+            .map(|v| ViewRow { name: v.interface.clone(), packets: pair(v.packets), replies: pair(v.replies) })
+            .collect(),
+        walk: (!brief).then(|| outcome.walk.iter().map(|e| event(rules, e)).collect()),
+    }
+}
+
+fn rule(rules: &Ruleset, id: RuleId) -> RuleRow {
+    let found = rules.rule(id);
+    RuleRow {
+        file: rules.files.get(found.place.file).cloned().unwrap_or_default(),
+        line: found.place.line,
+        handle: found.place.handle,
+        table: rules.tables[id.table].name.clone(),
+        chain: rules.chain(id.table, id.chain).name.clone(),
+        text: found.text.clone(),
+    }
+}
+
+fn event(rules: &Ruleset, event: &Event) -> EventRow {
+    let names = |table: usize, chain: usize| (rules.tables[table].name.clone(), rules.chain(table, chain).name.clone());
+    match event {
+        Event::Hook(hook, input, output) => {
+            EventRow::Hook { name: hook.name().to_owned(), r#in: input.clone(), out: output.clone() }
+        }
+        Event::Chain(table, chain) => {
+            let (table, chain) = names(*table, *chain);
+            EventRow::Chain { table, chain }
+        }
+        Event::Skipped(table, chain, because) => {
+            let (table, chain) = names(*table, *chain);
+            EventRow::Skipped { table, chain, because: (*because).to_owned() }
+        }
+        Event::Rule(id, depth, seen) => {
+            let (test, because) = match seen {
+                Seen::Matched => (None, None),
+                Seen::Failed(step, because) => (super::test_text(rules, *id, *step), Some(because.clone())),
+            };
+            EventRow::Rule { rule: rule(rules, *id), depth: *depth, matched: *seen == Seen::Matched, test, because }
+        }
+        Event::Policy(t, c) => {
+            let (table, chain) = names(*t, *c);
+            let policy = rules.chain(*t, *c).base.map_or("", |base| base.policy.name()).to_owned();
+            EventRow::Policy { table, chain, policy }
+        }
+        Event::Translated(source, destination) => {
+            EventRow::Translated { source: source.to_string(), destination: destination.to_string() }
+        }
+        Event::Routed(interface) => EventRow::Routed { interface: interface.clone() },
+    }
+}
+
+/// The text of the test in a step.
+pub(super) fn step_text(step: &Step) -> Option<String> {
+    match step {
+        Step::Match(test) => Some(test.text.clone()),
+        Step::Do(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nat::{Host, evaluate};
+
+    #[test]
+    fn the_fields_are_frozen() {
+        let text = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -j RETURN\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+        let rules = Ruleset::read("rules", text.as_bytes(), None).expect("rules");
+        let probe: Probe = "tcp 10.0.0.1:4000 -> 10.0.0.2:80".parse().expect("a probe");
+        let found = evaluate(&rules, &Host::of(&probe), &probe);
+        let printed = verdict(&rules, &probe, &found, false);
+        let row: VerdictRow = serde_json::from_str(&printed).expect("all fields are known");
+        assert_eq!(row.outcomes[0].destination, "127.0.0.1:15001");
+        assert_eq!(row.outcomes[0].rule.as_ref().and_then(|r| r.line), Some(4));
+        assert!(!verdict(&rules, &probe, &found, true).contains('\n'));
+    }
+}
