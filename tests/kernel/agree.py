@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -32,72 +33,113 @@ def main():
     parser.add_argument("--probes", type=int, default=200, help="for each set of rules (default 200)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--only", default="", help="only files whose path has this text")
+    parser.add_argument("--no-shrink", action="store_true", help="print a disagreement as it was found")
     args = parser.parse_args()
     files = []
     for place in args.rules:
         found = sorted(glob.glob(f"{place}/**/*", recursive=True)) if os.path.isdir(place) else [place]
         files += [f for f in found if f.endswith((".rules", ".nft.json")) and args.only in f]
     print(f"seed {args.seed}")
-    total, failures, begin = collections.Counter(), 0, time.monotonic()
+    total, begin = collections.Counter(), time.monotonic()
     for path in files:
         random_of_set = random.Random(f"{args.seed} {os.path.basename(path)}")
         with open(path) as file:
             text = file.read()
-        counts, wrong = check(args.meshpcap, path, text, args.probes, random_of_set)
+        counts = check(args.meshpcap, path, text, args.probes, random_of_set, not args.no_shrink)
         total.update(counts)
         print(f"{path}: {', '.join(f'{n} {what}' for what, n in sorted(counts.items()))}", flush=True)
-        if wrong:
-            failures += 1
-            shrink(args.meshpcap, path, text, wrong)
     seconds = time.monotonic() - begin
     print(f"{total['probes']} probes, {total['disagree']} disagree, {total['undecided']} undecided, "
-          f"{total['not sent']} not sent, {total['sets']} sets, {seconds:.0f} s, seed {args.seed}")
-    return 1 if failures or total["probes"] == 0 else 0
+          f"{total['not sent']} not sent, {total['lost']} lost, {total['sets']} sets, {seconds:.0f} s, seed {args.seed}")
+    return 1 if total['disagree'] or total["probes"] == 0 else 0
 
 
-def check(meshpcap, path, text, wanted, rng, probes=None):
-    """Draws probes (or takes those given) and counts what came of them; returns the first disagreement too."""
-    counts, wrong = collections.Counter(), None
-    words = Words(text)
-    pod = lab.Pod(words.interfaces)
-    try:
+class Bench:
+    """A pod with one set of rules after another, and the model that foretells what they do."""
+
+    def __init__(self, meshpcap, words):
+        self.meshpcap, self.words = meshpcap, words
+        self.pod = lab.Pod(words.interfaces)
+        self.pod.listen(words.ports)
+        self.pod.watch()
+
+    def load(self, path, text):
+        """Loads rules into kernel and model; returns why not, or None."""
+        self.nat_families = families_with_nat(path, text)
         try:
-            pod.load(path, text)
+            self.pod.load(path, text)
         except RuntimeError as error:
-            first = str(error).splitlines()[0]
-            return collections.Counter({f"sets that do not load ({first[:80]})": 1}), None
-        model = Model(meshpcap, path, text, pod)
-        if not model.reads():
-            return collections.Counter({"sets that are refused": 1}), None
-        pod.listen(words.ports)
-        pod.watch()
+            return f"does not load here: {str(error).splitlines()[0][:100]}"
+        self.model = Model(self.meshpcap, path, text, self.pod)
+        return None if self.model.reads() else "refused by the model"
+
+    def judge(self, batch):
+        """For each probe what became of it: (word, reason, verdict, received, conntrack)."""
+        verdicts = [self.model.verdict(probe) for probe in batch]
+        arriving = [n for n, v in enumerate(verdicts) if v["outcomes"][0]["fate"] in ("delivered", "sent", "proxied")]
+        results = []
+        for probe, verdict, (got, new) in zip(batch, verdicts, self.pod.try_batch(batch, arriving)):
+            what, reason = compare(probe, verdict, got, new, self.nat_families)
+            results.append((what, reason, verdict, got, new))
+        return results
+
+    def disagree(self, probe):
+        """Tries a probe alone, twice: a packet that was lost is no disagreement."""
+        for _ in range(2):
+            [result] = self.judge([probe])
+            if result[0] != "disagree":
+                return None
+        return result
+
+    def end(self):
+        self.pod.remove()
+
+
+def check(meshpcap, path, text, wanted, rng, shrinking):
+    """Draws probes for a set of rules and counts what came of them."""
+    counts = collections.Counter()
+    words = Words(text, path)
+    bench = Bench(meshpcap, words)
+    try:
+        problem = bench.load(path, text)
+        if problem:
+            counts[problem] += 1
+            return counts
         counts["sets"] = 1
-        drawn = 0
+        drawn, wrong = 0, None
         while drawn < wanted:
-            batch = probes or draw_batch(rng, words, pod, min(BATCH, wanted - drawn))
+            batch = draw_batch(rng, words, bench.pod, min(BATCH, wanted - drawn))
             drawn += len(batch)
-            verdicts = [model.verdict(probe) for probe in batch]
-            arriving = [n for n, v in enumerate(verdicts) if v["outcomes"][0]["fate"] in ("delivered", "sent", "proxied")]
-            for probe, verdict, (got, new) in zip(batch, verdicts, pod.try_batch(batch, arriving)):
-                what, reason = compare(probe, verdict, got, new, words)
-                if what == "disagree" and probes is None:
-                    # Once more and alone: a lost packet is no disagreement.
-                    [(got, new)] = pod.try_batch([probe], [0])
-                    what, reason = compare(probe, verdict, got, new, words)
+            for probe, (what, reason, *_) in zip(batch, bench.judge(batch)):
+                if what == "disagree":
+                    if bench.disagree(probe):
+                        wrong = wrong or probe
+                    else:
+                        what = "lost"
+                if what == "not sent":
+                    counts[f"not sent ({reason})"] += 1
+
                 counts[what] += 1
-                counts["probes"] += what not in ("not sent", "undecided")
-                if what == "disagree" and wrong is None:
-                    wrong = (probe, verdict, got, new, reason)
-        model.end()
-        return counts, wrong
+                counts["probes"] += what in ("agree", "disagree")
+        bench.model.end()
+        if wrong:
+            shrink(bench, path, text, wrong, shrinking)
+        return counts
     finally:
-        pod.remove()
+        bench.end()
+
+
+def families_with_nat(path, text):
+    if path.endswith(".json"):
+        kinds = [o["chain"] for o in json.loads(text)["nftables"] if "chain" in o and o["chain"].get("type") == "nat"]
+        return {f for kind in kinds for f in {"ip": "4", "ip6": "6", "inet": "46"}[kind["family"]]}
+    return {"6" if ".v6." in path else "4"} if "*nat" in text else set()
 
 
 class Words:
     """What a rules file names: to draw what its rules can tell apart."""
 
-    def __init__(self, text):
+    def __init__(self, text, path):
         self.is_json = text.lstrip().startswith("{")
         text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
         keys = (lambda *names: [w for n in names for w in re.findall(rf'"{n}"}}}}, "right": "?([^",}}\s]+)', text)]) if self.is_json else None
@@ -111,7 +153,7 @@ class Words:
             names = find(r"-[io] (\S+)")
             uids, gids = find(r"--uid-owner (\d+)"), find(r"--gid-owner (\d+)")
             marks = find(r"mark (0x[0-9a-f]+)")
-            ports = re.findall(r"\d+", " ".join(find(r"(?:ports?|on-port) ([\d,:]+)") + find(r"--to-destination \S+:(\d+)$")))
+            ports = re.findall(r"\d+", " ".join(find(r"(?:ports?|on-port) ([\d,:]+)") + find(r"(?m)--to-destination \S+:(\d+)$")))
             addresses = find(r"(?:-s|-d|to-destination|to-source) \[?([0-9a-f.:]+?)(?:\]|/|:\d+$|\s|$)")
         names = {n.rstrip("+*") + ("0" if n[-1] in "+*" else "") for n in names} - {"lo"}
         self.interfaces = ["eth0"] + sorted(names - {"eth0"})
@@ -126,8 +168,8 @@ class Words:
         self.v4 = sorted({a for x in usable if "." in x and ":" not in x for a in (x, re.sub(r"\.0$", ".9", x))
                           if not a.endswith(".0") and not a.startswith(("0.", "10.244."))})
         self.v6 = sorted({x + "5" if x.endswith("::") else x for x in usable if ":" in x and x.count(":") > 1})
-        self.only = None if self.is_json else ("v6" if re.search(r"-[sd] \S*:\S*:", text) else None)
-        self.has_nat = "nat" in text
+        # Of the probes, so many are IPv6: most for IPv6 rules, and a few of the other family.
+        self.share_v6 = 0.5 if self.is_json else 0.95 if ".v6." in path else 0.05
 
 
 def draw_batch(rng, words, pod, size):
@@ -142,17 +184,16 @@ def draw_batch(rng, words, pod, size):
 
 
 def draw(rng, words, pod):
-    v6 = rng.random() < pod_share(words)
+    v6 = rng.random() < words.share_v6
     tcp = rng.random() < 0.7
     dport = rng.choice(words.named_ports) if words.named_ports and rng.random() < 0.6 else rng.choice(words.ports)
-    sport = rng.choice(words.named_ports) if words.named_ports and rng.random() < 0.1 else rng.randrange(20000, 60000)
     own = [a for a in pod.addresses["eth0"] if (":" in a) == v6]
     named = words.v6 if v6 else words.v4
     probe = {"protocol": "tcp" if tcp else "udp"}
     if rng.random() < 0.3:
         probe["in"] = rng.choice(words.interfaces)
         k = words.interfaces.index(probe["in"])
-        sources = [f"fd00:244:{k}::9" if v6 else f"10.244.{k}.9"] + [a for a in named if not is_loopback(a)]
+        sources = [f"fd00:244:{k}::9" if v6 else f"10.244.{k}.9"] + [a for a in named if not is_loopback(a) and not a.startswith("::")]
         source = rng.choice(sources)
         destination = rng.choice([a for a in pod.addresses[probe["in"]] if (":" in a) == v6])
     else:
@@ -165,15 +206,12 @@ def draw(rng, words, pod):
         from_lo = loops[:2] if is_here and not (v6 and destination in own) else []
         source = rng.choice(own + from_lo)
         probe.update(uid=rng.choice(words.uids), gid=rng.choice(words.gids), mark=rng.choice([0, rng.choice(words.marks)]))
+    # A port that a listener has is free for datagrams only, and only if they do not come back to their own sender.
+    sport = rng.randrange(20000, 60000)
+    if not tcp and (probe.get("in") or not is_here) and words.named_ports and rng.random() < 0.3:
+        sport = rng.choice(words.named_ports)
     probe.update(source=lab.end(source, sport), destination=lab.end(destination, dport))
     return probe
-
-
-def pod_share(words):
-    """How many probes are IPv6: those of the family that the rules are for, and a few of the other."""
-    if words.is_json:
-        return 0.5
-    return 0.95 if words.only == "v6" else 0.05
 
 
 def is_loopback(address):
@@ -213,7 +251,7 @@ class Model:
         os.unlink(self.file)
 
 
-def compare(probe, verdict, got, new, words):
+def compare(probe, verdict, got, new, nat_families):
     """What became of a probe, and for a disagreement, why it is one."""
     if got and "error" in got and "Operation not permitted" not in got["error"]:
         return "not sent", got["error"]
@@ -233,7 +271,7 @@ def compare(probe, verdict, got, new, words):
         expected["local"] = probe["destination"]
     if expected != received:
         return "disagree", f"expected {expected}, received {received}"
-    if words.has_nat and outcome["tracked"]:
+    if outcome["tracked"] and ("6" if "[" in probe["source"] else "4") in nat_families:
         if new is None:
             return "disagree", "conntrack saw no new connection"
         if new["reply"] != (outcome["destination"], outcome["source"]):
@@ -243,22 +281,21 @@ def compare(probe, verdict, got, new, words):
     return "agree", None
 
 
-def shrink(meshpcap, path, text, wrong):
+def shrink(bench, path, text, probe, shrinking):
     """Takes rules and fields of the probe away as long as model and kernel still disagree; prints what is left."""
-    probe = wrong[0]
 
     def still(text, probe):
-        _, found = check(meshpcap, path, text, 1, None, probes=[probe])
+        problem = bench.load(path, text)
+        found = None if problem else bench.disagree(probe)
+        if not problem:
+            bench.model.end()
         return found
 
-    if not still(text, probe):
-        print(f"  disagreed, but alone it does not: {probe}\n  {wrong[4]}")
-        return
-    is_json = text.lstrip().startswith("{")
+    is_json = path.endswith(".json")
     units = json.loads(text)["nftables"] if is_json else text.splitlines()
-    removable = (lambda u: "rule" in u) if is_json else (lambda u: u.startswith("-A") or u.startswith("#"))
+    removable = (lambda u: "rule" in u) if is_json else (lambda u: u.startswith("-A"))
     joined = (lambda us: json.dumps({"nftables": us})) if is_json else (lambda us: "\n".join(us) + "\n")
-    index = 0
+    index = 0 if shrinking else len(units)
     while index < len(units):
         fewer = units[:index] + units[index + 1:]
         if removable(units[index]) and still(joined(fewer), probe):
@@ -269,13 +306,18 @@ def shrink(meshpcap, path, text, wrong):
         simpler = {**probe, field: 0}
         if probe.get(field) and still(joined(units), simpler):
             probe = simpler
-    found = still(joined(units), probe) or wrong
-    print(f"  DISAGREEMENT in {path}: {found[4]}\n  probe: {json.dumps(probe)}\n  verdict: {json.dumps(found[1])}\n"
-          f"  received: {found[2]}\n  conntrack: {found[3]}\n  rules:")
-    for unit in units:
-        if not is_json or removable(unit):
-            print(f"    {json.dumps(unit) if is_json else unit}")
+    found = still(joined(units), probe)
+    if not found:
+        print(f"  disagreed, but not again: {probe}")
+        return
+    what, reason, verdict, got, new = found
+    print(f"  DISAGREEMENT in {path}: {reason}\n  probe: {json.dumps(probe)}\n  verdict: {json.dumps(verdict['outcomes'])}\n"
+          f"  received: {got}\n  conntrack: {new}\n  rules:")
+    for unit in filter(removable, units) if shrinking else []:
+        print(f"    {json.dumps(unit) if is_json else unit}")
 
 
 if __name__ == "__main__":
+    # Ended from outside, it still removes its namespaces.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     sys.exit(main())

@@ -6,6 +6,7 @@ every address. All sockets are opened by this process, which enters a namespace 
 
 import ctypes
 import errno
+import ipaddress
 import os
 import re
 import selectors
@@ -18,7 +19,6 @@ import time
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 IP_TRANSPARENT, IPV6_TRANSPARENT = 19, 75
-IP_FREEBIND, IPV6_FREEBIND = 15, 78
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO = 8, 49, 50
 SO_MARK = 36
 
@@ -52,8 +52,11 @@ class Namespace:
             raise OSError(ctypes.get_errno(), "setns")
 
     def ip(self, batch):
-        for line in batch.strip().splitlines():
-            run("ip", "-n", self.name, *line.split())
+        lines = [line.strip() for line in batch.strip().splitlines()]
+        for option, chosen in (([], [l for l in lines if not l.startswith("-6 ")]),
+                               (["-6"], [l[3:] for l in lines if l.startswith("-6 ")])):
+            if chosen:
+                run("ip", *option, "-n", self.name, "-batch", "-", input="\n".join(chosen))
 
     def sysctl(self, **settings):
         with self:
@@ -81,7 +84,8 @@ class Pod:
         self.pod.ip("addr add ::6/128 dev lo")
         self.addresses = {}
         for k, name in enumerate(interfaces):
-            self.pod.ip(f"link add {name} type veth peer name p{k} netns {self.peer.name}")
+            here, there = f"02:00:00:00:{k:02x}:07", f"02:00:00:00:{k:02x}:09"
+            self.pod.ip(f"link add {name} address {here} type veth peer name p{k} address {there} netns {self.peer.name}")
             v4, v6 = [f"10.244.{k}.7"], [f"fd00:244:{k}::7"]
             if k == 0:
                 v4, v6 = v4 + ["10.244.0.200"], v6
@@ -95,7 +99,9 @@ class Pod:
                 link set p{k} up
                 rule add iif p{k} lookup 100
                 -6 rule add iif p{k} lookup 100""")
-            self.pod.ip(f"link set {name} up")
+            # Rules that reject neighbour discovery are there, too.
+            self.pod.ip(f"link set {name} up\nneigh add fd00:244:{k}::9 lladdr {there} dev {name}")
+            self.peer.ip(f"neigh add fd00:244:{k}::7 lladdr {here} dev p{k}")
         # What arrives at the peer is for the peer, whatever its destination.
         self.peer.ip("""route add local 0.0.0.0/0 dev lo table 100
             -6 route add local ::/0 dev lo table 100
@@ -234,9 +240,8 @@ class Pod:
             if probe.get("mark"):
                 s.setsockopt(socket.SOL_SOCKET, SO_MARK, probe["mark"])
             if not outgoing:
-                s.setsockopt(*((socket.IPPROTO_IPV6, IPV6_FREEBIND, 1) if v6 else (socket.IPPROTO_IP, IP_FREEBIND, 1)))
-                device = f"p{self.names.index(probe['in'])}"
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+                # Any source, its own or not.
+                s.setsockopt(*((socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1) if v6 else (socket.IPPROTO_IP, IP_TRANSPARENT, 1)))
             s.bind(source)
             result = s.connect_ex(destination)
             if result not in (0, errno.EINPROGRESS):
@@ -291,7 +296,8 @@ class Pod:
 def end(address, port):
     """`10.0.0.1:80` or `[::1]:80`, with the address in its shortest form."""
     if ":" in address:
-        return f"[{socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address))}]:{port}"
+        # `::7f00:35`, as Rust prints it; C prints the last part with dots.
+        return f"[{ipaddress.IPv6Address(address).compressed}]:{port}"
     return f"{address}:{port}"
 
 

@@ -38,6 +38,9 @@ pub(super) struct Walk<'a> {
     tracked: bool,
     notrack: bool,
     zone: u16,
+    /// Whether a rule told conntrack what to do: the first one wins, and those that come after conntrack, as on lo, are
+    /// too late (`xt_CT.c`, `nft_ct.c`).
+    templated: bool,
     /// Whether destination and source have their mapping: nat runs once per connection for each.
     destination_done: bool,
     source_done: bool,
@@ -63,6 +66,7 @@ impl<'a> Walk<'a> {
             tracked: false,
             notrack: false,
             zone: 0,
+            templated: false,
             destination_done: false,
             source_done: false,
             proxied: None,
@@ -120,6 +124,10 @@ impl<'a> Walk<'a> {
                     // Rules of the hook saw the old interface to its end: `nf_hook_state` does not change.
                     self.packet.output = self.host.route(self.packet.destination);
                     self.events.push(Event::Routed(self.packet.output.clone()));
+                    if is_loopback(self.packet.source) && self.packet.output != "lo" {
+                        // No route from a loopback address to the wire (`__mkroute_output`).
+                        return Err(Stop::Dropped(self.translating));
+                    }
                 }
                 self.hook(Hook::Postrouting)?;
                 self.view(true);
@@ -342,10 +350,10 @@ impl<'a> Walk<'a> {
                     Register::Connection => {}
                 }
             }
-            // Too late for a packet that conntrack has seen, as it has on lo (`xt_CT.c`).
-            Action::Zone(zone) if self.packet.state == States::INVALID => self.zone = *zone,
-            Action::Notrack if self.packet.state == States::INVALID => self.notrack = true,
-            Action::Zone(_) | Action::Notrack | Action::Nothing => {}
+            Action::Zone(_) | Action::Notrack if self.templated || self.packet.state != States::INVALID => {}
+            Action::Zone(zone) => (self.templated, self.zone) = (true, *zone),
+            Action::Notrack => (self.templated, self.notrack) = (true, true),
+            Action::Nothing => {}
             Action::Unknown(what) => return Err(Stop::Unknown(Some(id), format!("`{what}` is not understood"))),
         }
         Ok(Flow::Next)
