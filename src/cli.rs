@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::nat::{Interface, Probe, RulesFile};
+use crate::nat::{Interface, PRESETS, Probe, RulesFile};
 use crate::pipeline::LookAhead;
 
 /// Give every leg of a sidecar capture its original addresses back
@@ -127,8 +128,12 @@ pub struct ExplainArgs {
     ///
     /// Give it once for each file. iptables-save does not print the IP version in a table; put `ip:` or `ip6:` before
     /// the path if the file shows it nowhere. `-` reads standard input.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "mesh", conflicts_with = "mesh")]
     pub rules: Vec<RulesFile>,
+
+    /// Take the rules that a mesh installs by default
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(PRESETS.iter().map(|p| PossibleValue::new(p.name).help(p.about))))]
+    pub mesh: Option<String>,
 
     /// The first packet of the connection, such as 'tcp 10.244.1.7:40000 -> 10.96.0.10:80'
     #[arg(value_name = "PROBE", required_unless_present = "probes")]

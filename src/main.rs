@@ -65,7 +65,8 @@ fn merge(args: &MergeArgs) -> ExitCode {
 }
 
 fn explain(args: &ExplainArgs) -> ExitCode {
-    let rules = match nat::load(&args.rules) {
+    let preset = args.mesh.as_deref().and_then(nat::Preset::named);
+    let rules = match preset.map_or_else(|| nat::load(&args.rules), |preset| Ok(preset.ruleset())) {
         Ok(rules) => rules,
         Err(message) => return fail(&message),
     };

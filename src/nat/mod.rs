@@ -13,20 +13,24 @@
 //! presets   name of a mesh -> Ruleset    the rules that its installer writes
 //! probe     what was typed -> Probe
 //! eval      Ruleset, Probe -> Verdict    the hooks of netfilter in their order
-//! model     Ruleset        -> Model      listeners, roles, addresses
+//! derive    Ruleset        -> Model      listeners, roles, addresses
+//! model     the same, for the merge
 //! ```
 
+mod derive;
 mod eval;
 mod files;
 mod model;
 mod parse;
+mod presets;
 mod probe;
 mod ruleset;
 
 pub use eval::{Condition, Event, Fate, Outcome, Seen, Verdict, View, evaluate};
 pub use files::{RulesFile, load};
-pub use model::{Listener, Model, Protocol, Role, is_redirect_address};
+pub use model::{Inbound, Listener, Model, Protocol, Role, is_redirect_address};
 pub use parse::{BadLine, Error};
+pub use presets::{PRESETS, Preset};
 pub use probe::{Host, Interface, Probe};
 pub use ruleset::{
     Action, Addresses, Base, Chain, Change, Family, Hook, Kind, Match, Note, Place, Policy, Register, Rule, RuleId,

@@ -77,7 +77,9 @@ impl Role {
 pub struct Listener {
     /// The protocol that is redirected.
     pub protocol: Protocol,
-    /// The port that REDIRECT writes.
+    /// The address that DNAT writes; none: 127.0.0.1 or ::1, which REDIRECT in OUTPUT writes.
+    pub address: Option<IpAddr>,
+    /// The port that the rules write.
     pub port: u16,
     /// What a leg to this listener is.
     pub role: Role,
@@ -93,13 +95,26 @@ pub struct Model {
     pub listeners: Vec<Listener>,
     /// The addresses that the proxy connects to the application from; the rules let them pass.
     pub passthrough: Vec<IpAddr>,
+    /// How connections that come in reach the proxy.
+    pub inbound: Inbound,
+}
+
+/// How connections that come in reach the proxy. tcpdump shows none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// By REDIRECT in PREROUTING.
+    Redirect,
+    /// By TPROXY: the proxy may use the client's own address towards the application, on lo.
+    Tproxy,
+    /// Not at all.
+    Direct,
 }
 
 impl Model {
     /// Istio's sidecar, as its `istio-iptables` sets it up by default.
     pub fn istio() -> Model {
         use Protocol::{Tcp, Udp};
-        let listener = |protocol, port, role| Listener { protocol, port, role };
+        let listener = |protocol, port, role| Listener { protocol, address: None, port, role };
         Model {
             name: "istio",
             listeners: vec![
@@ -112,15 +127,18 @@ impl Model {
                 IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
                 IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
             ],
+            inbound: Inbound::Redirect,
         }
     }
 
     /// The listener that a packet to `destination` was redirected to, unless it was sent there directly.
     pub fn listener(&self, protocol: Protocol, destination: SocketAddr) -> Option<&Listener> {
-        if !is_redirect_address(destination.ip()) {
-            return None;
-        }
-        self.listeners.iter().find(|l| l.protocol == protocol && l.port == destination.port())
+        self.listeners.iter().find(|l| {
+            l.protocol == protocol
+                && l.port == destination.port()
+                && l.address
+                    .map_or_else(|| is_redirect_address(destination.ip()), |address| address == destination.ip())
+        })
     }
 
     /// Whether the proxy uses `address` as its own on the way to the application.

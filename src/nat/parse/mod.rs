@@ -31,6 +31,19 @@ pub enum Error {
         /// What it looks like, and what to do.
         what: String,
     },
+    /// Rules that iptables wrote and nft printed without their parameters.
+    #[error(
+        "{file}: {} of iptables-nft, which nft prints without parameters (the first: {}): run iptables-save and \
+         ip6tables-save instead, and nft -j list table for tables that are not iptables' own",
+        if rules.len() == 1 { "a rule".to_owned() } else { format!("{} rules", rules.len()) },
+        rules.first().map_or("", |rule| rule.as_str())
+    )]
+    Opaque {
+        /// The file as the user named it.
+        file: String,
+        /// Where they are: family, table, chain, handle.
+        rules: Vec<String>,
+    },
     /// Lines that make no sense.
     #[error("{file}: {} bad {}{}", .lines.len(), if .lines.len() == 1 { "line" } else { "lines" }, Listed(.lines))]
     Lines {

@@ -14,10 +14,6 @@ use crate::nat::ruleset::{
     States, Step, Table, Target, Test,
 };
 
-/// What a rule of iptables-nft leads to.
-const OPAQUE: &str = "iptables wrote this rule, and nft prints it without its parameters: give the output of iptables-save and \
-                      ip6tables-save, and that of `nft -j list table` for tables that are not iptables' own";
-
 /// Names of sets (table, set) with their elements.
 type Sets = HashMap<(String, String), Vec<Value>>;
 
@@ -34,6 +30,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
         chains: HashMap::new(),
         sets: HashMap::new(),
         bad: Vec::new(),
+        opaque: Vec::new(),
     };
     // Chains and sets first: rules refer to those that come later.
     for (kind, object) in list.iter().filter_map(only) {
@@ -50,6 +47,9 @@ pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
     for (_, object) in list.iter().filter_map(only).filter(|(kind, _)| *kind == "rule") {
         reader.rule(object);
     }
+    if !reader.opaque.is_empty() {
+        return Err(Error::Opaque { file: name.to_owned(), rules: reader.opaque });
+    }
     if reader.bad.is_empty() {
         Ok(reader.ruleset)
     } else {
@@ -65,6 +65,8 @@ struct Reader {
     chains: HashMap<(usize, String), usize>,
     sets: Sets,
     bad: Vec<BadLine>,
+    /// Rules of iptables-nft.
+    opaque: Vec<String>,
 }
 
 /// The key of the table that an object belongs to.
@@ -139,7 +141,7 @@ impl Reader {
             return;
         };
         if expressions.iter().any(|e| e.get("xt").is_some()) {
-            self.bad.push(BadLine::new(whereabouts, &text, OPAQUE));
+            self.opaque.push(whereabouts);
             return;
         }
         let mut steps = Vec::new();
@@ -594,7 +596,7 @@ mod tests {
             {"rule": {"family": "ip", "table": "nat", "chain": "A", "handle": 7, "expr": [{"xt": null}]}},
         ]});
         let error = Ruleset::read("x", text.to_string().as_bytes(), None).expect_err("opaque").to_string();
-        for part in ["2 bad lines", "iptables-save", "handle 6", "handle 7"] {
+        for part in ["2 rules", "iptables-save", "ip nat A handle 6"] {
             assert!(error.contains(part), "{part}: {error}");
         }
     }

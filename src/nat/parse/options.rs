@@ -243,7 +243,7 @@ fn ports(text: &str) -> Result<Numbers, String> {
         let port = |p: &str, open: u16| if p.is_empty() { Ok(open) } else { p.parse::<u16>() };
         let (first, last) = part.split_once(':').unwrap_or((part, part));
         match (port(first, 0), port(last, u16::MAX)) {
-            (Ok(first), Ok(last)) if first <= last && part != "" => Ok((first.into(), last.into())),
+            (Ok(first), Ok(last)) if first <= last && !part.is_empty() => Ok((first.into(), last.into())),
             _ => Err(format!("`{part}` is no port")),
         }
     };

@@ -158,11 +158,15 @@ impl Reader {
         if !self.bad.is_empty() {
             return Err(Error::Lines { file: name.to_owned(), lines: self.bad });
         }
-        for mut draft in std::mem::take(&mut self.drafts) {
-            let shown = draft.rules.iter().find_map(|(_, _, parsed)| parsed.family);
+        let drafts = std::mem::take(&mut self.drafts);
+        // A table without any address may stand beside one with some, in the output of one command.
+        let families: Vec<Family> = drafts.iter().flat_map(|d| &d.rules).filter_map(|(_, _, p)| p.family).collect();
+        let alike = families.first().copied().filter(|first| families.iter().all(|family| family == first));
+        for mut draft in drafts {
+            let shown = draft.rules.iter().find_map(|(_, _, parsed)| parsed.family).or(alike);
             let place = Place { file: 0, line: Some(draft.first_line), handle: None };
             let family = given.or(draft.header).or(shown).unwrap_or_else(|| {
-                let lower = name.to_ascii_lowercase();
+                let lower = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
                 let family = if lower.contains("ip6") || lower.contains("v6") { Family::V6 } else { Family::V4 };
                 if !draft.rules.is_empty() {
                     let version = if family == Family::V6 { "IPv6" } else { "IPv4" };
@@ -181,7 +185,7 @@ impl Reader {
                     let action = match draft.index.get(&target) {
                         Some(&index) if goto => Action::Goto(index),
                         Some(&index) => Action::Jump(index),
-                        None => parsed.action.unwrap_or_else(|| Action::Unknown(target)),
+                        None => parsed.action.unwrap_or(Action::Unknown(target)),
                     };
                     if let Action::Unknown(what) = &action {
                         let what = format!("target `{what}` is not understood");

@@ -1,0 +1,31 @@
+//! Holds the model of netfilter against the kernel, by `kernel/agree.py`: a sample, on the rules of the presets and, if
+//! they are at hand, of real meshes. Needs root, since it makes network namespaces.
+
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn model_and_kernel_agree_on_a_sample() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let tools = ["ip", "conntrack", "iptables-restore", "ip6tables-restore", "nft", "python3"];
+    let missing: Vec<&str> =
+        tools.into_iter().filter(|tool| Command::new(tool).arg("--version").output().is_err()).collect();
+    if !is_root || !missing.is_empty() {
+        let all = std::env::var_os("MESHPCAP_REQUIRE_ALL").is_some();
+        assert!(!all, "this test needs root and {tools:?}; missing: {missing:?}");
+        println!("left out: needs root and {tools:?}; missing: {missing:?}");
+        return;
+    }
+    let mut command = Command::new("python3");
+    command.arg(root.join("tests/kernel/agree.py")).arg(env!("CARGO_BIN_EXE_meshpcap"));
+    command.arg(root.join("src/nat/presets")).args(["--probes", "40"]);
+    let real = std::env::var_os("MESHPCAP_NATRULES").map_or_else(|| root.join("../shared/natrules"), Into::into);
+    if real.is_dir() {
+        command.arg(real);
+    }
+    let output = command.output().expect("python3 runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    println!("{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "model and kernel disagree");
+}
