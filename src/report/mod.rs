@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
+use crate::output::temporary_beside;
 
 pub use summary::Summary;
 
@@ -133,15 +134,7 @@ pub struct Report {
 impl Report {
     /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`.
     pub fn create(path: &Path) -> io::Result<Report> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".meshpcap-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let temporary = builder.tempfile_in(folder)?;
+        let temporary = temporary_beside(path)?;
         let mut writer = BufWriter::new(temporary.as_file().try_clone()?);
         let format = match path.extension().and_then(|e| e.to_str()) {
             Some("csv") => Format::Csv(Box::new(csv::Writer::from_writer(writer))),
