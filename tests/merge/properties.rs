@@ -37,6 +37,8 @@ fn redirected() -> impl Strategy<Value = Vec<Shot>> {
     (prop::collection::vec(one, 1..6), 1..200_000_u64).prop_map(|(legs, gap)| {
         let legs: Vec<Leg> =
             legs.iter().zip(0..).map(|((script, server, sum), n)| leg(n, *server, script, *sum, gap)).collect();
+            eprintln!("legs {legs:?}");
+        }
         let mut shots = together(&legs.iter().collect::<Vec<_>>(), Link::Lo);
         // No two of one time.
         for n in 1..shots.len() {
@@ -75,8 +77,14 @@ fn unrelated() -> impl Strategy<Value = Vec<Shot>> {
     })
 }
 
+/// Few cases in a plain `cargo test`; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 64 };
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn a_capture_split_in_two_is_the_whole(shots in redirected(), place in any::<prop::sample::Index>()) {
