@@ -49,6 +49,34 @@ struct Row {
     closed: String,
 }
 
+/// The fields of a [`Row`] in their order.
+const COLUMNS: [&str; 24] = [
+    "leg",
+    "protocol",
+    "role",
+    "status",
+    "reason",
+    "evidence",
+    "evidence_forward",
+    "evidence_reply",
+    "client",
+    "server",
+    "captured_client",
+    "captured_server",
+    "tcp_stream",
+    "udp_stream",
+    "first_frame",
+    "interface",
+    "first_time",
+    "last_time",
+    "client_packets",
+    "server_packets",
+    "client_bytes",
+    "server_bytes",
+    "opened",
+    "closed",
+];
+
 impl Row {
     fn new(number: u64, leg: &Leg) -> Row {
         let place = |p: crate::flow::Place| format!("{}:{}", p.input + 1, p.frame);
@@ -137,7 +165,12 @@ impl Report {
         let temporary = temporary_beside(path)?;
         let mut writer = BufWriter::new(temporary.as_file().try_clone()?);
         let format = match path.extension().and_then(|e| e.to_str()) {
-            Some("csv") => Format::Csv(Box::new(csv::Writer::from_writer(writer))),
+            Some("csv") => {
+                // By hand: csv's own header comes with the first row, and there may be none.
+                let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(writer);
+                writer.write_record(COLUMNS).map_err(io::Error::other)?;
+                Format::Csv(Box::new(writer))
+            }
             Some("json") => {
                 writer.write_all(b"[")?;
                 Format::Json { writer, any: false }
