@@ -106,6 +106,18 @@ impl Leg {
         self.time += 10_000;
     }
 
+    /// One segment, with its control bits by their letters.
+    pub fn send(mut self, from_client: bool, flags: &str, data: &str) -> Leg {
+        self.tcp(from_client, flags, data.as_bytes());
+        self
+    }
+
+    /// The server sends so many octets that the client has not seen yet, and that are not in the capture.
+    pub fn unseen(mut self, octets: u32) -> Leg {
+        self.next.1 = self.next.1.wrapping_add(octets);
+        self
+    }
+
     pub fn syn(mut self) -> Leg {
         self.tcp(true, "S", b"");
         self
@@ -159,7 +171,7 @@ impl Leg {
     }
 
     /// Without its first packets: the capture began later.
-    pub fn from_packet(mut self, first: usize) -> Leg {
+    pub fn begun_at(mut self, first: usize) -> Leg {
         self.packets.drain(..first);
         self
     }

@@ -18,3 +18,4 @@ mod sources;
 mod time;
 mod udp;
 mod untouched;
+mod wireshark;

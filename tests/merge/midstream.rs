@@ -8,17 +8,17 @@ const APP: &str = "10.1.0.5:40000";
 const WEB: &str = "10.96.0.10:80";
 
 fn open_long_ago(server: &str) -> Leg {
-    Leg::outbound(APP, server).open().from_packet(3)
+    Leg::outbound(APP, server).open().begun_at(3)
 }
 
 #[test]
 fn numbers_of_both_directions_fit() {
-    let changed = Leg::outbound("10.1.0.5:40001", WEB).port(23456).open().from_packet(3);
+    let changed = Leg::outbound("10.1.0.5:40001", WEB).port(23456).open().begun_at(3);
     for leg in [
         open_long_ago(WEB),
         open_long_ago(WEB).no_timestamps(),
         changed,
-        Leg::outbound("[fd00:21::5]:40000", "[fd00:96::10]:80").open().from_packet(3),
+        Leg::outbound("[fd00:21::5]:40000", "[fd00:96::10]:80").open().begun_at(3),
     ] {
         let leg = leg.ask("one").answer("two").ask("three").answer("four").close();
         let outcome = merge(Link::Lo, &leg.shots(Link::Lo));
@@ -36,23 +36,20 @@ fn a_capture_that_begins_with_a_reply() {
     assert_eq!(outcome.output.ends(), leg.repaired());
 }
 
-/// The acknowledgment lags behind: the client has data in flight when the server's answer is sent.
-fn lagging(leg: Leg) -> Leg {
-    let mut leg = leg.ask("first");
-    // The server acknowledged what was sent before the capture only.
-    leg = leg.answer("a").ask("b");
-    leg
-}
-
 #[test]
 fn timestamps_prove_what_numbers_leave_open() {
-    // The client repeats an acknowledgment from before the server's last data: only the echo tells the legs apart.
+    // The client has not acknowledged the server's last data yet: only the echo of its timestamp fits exactly.
+    let lagging = |leg: Leg| leg.send(true, "PA", "x").unseen(10).send(false, "A", "");
     let leg = lagging(open_long_ago(WEB));
-    // Without the client's packets that acknowledge all: a segment with data that acknowledges less, then its echo.
-    let mut shots = leg.shots(Link::Lo);
-    shots.remove(3);
-    let outcome = merge(Link::Lo, &shots);
-    assert!(outcome.told()[0].starts_with("outbound-app repaired sequence"), "{:?}", outcome.told());
+    let outcome = merge(Link::Lo, &leg.shots(Link::Lo));
+    assert_eq!(outcome.output.ends(), leg.repaired());
+    assert_eq!(outcome.told(), ["outbound-app repaired sequence+timestamps 10.1.0.5:40000 10.96.0.10:80"]);
+    assert!(outcome.output.comments()[0].contains("fit, with timestamp echo, frame 1 of input 1 and frame 2"));
+
+    let leg = lagging(open_long_ago(WEB).no_timestamps());
+    let outcome = merge(Link::Lo, &leg.shots(Link::Lo));
+    assert_eq!(outcome.output.ends(), leg.as_captured());
+    assert_eq!(outcome.told()[0], "outbound-app left no-reply 10.1.0.5:40000 127.0.0.1:15001");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::common::leg::together;
-use crate::common::{Job, Leg, Link, Shot, pcap};
+use crate::common::{Job, Leg, Link, Output, Shot, pcap};
 
 const MESHPCAP: &str = env!("CARGO_BIN_EXE_meshpcap");
 
@@ -44,18 +44,60 @@ fn whatever_the_source() {
         let bytes = compressed(coding, &file);
         assert_eq!(Job::new().input(&bytes).run().bytes, expected, "{coding} from a file");
 
-        let mut child = Command::new(MESHPCAP)
-            .args(["merge", "-", "-o", "-", "--quiet"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("meshpcap starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        let writer = std::thread::spawn(move || stdin.write_all(&bytes));
-        let output = child.wait_with_output().expect("meshpcap ends");
-        writer.join().expect("the writer").expect("all was read");
-        assert!(output.status.success());
+        let output = through_pipes(bytes, &[]);
         assert_eq!(output.stdout, expected, "{coding} through pipes");
+    }
+}
+
+fn through_pipes(bytes: Vec<u8>, args: &[&str]) -> std::process::Output {
+    let mut child = Command::new(MESHPCAP)
+        .args(["merge", "-", "-o", "-"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("meshpcap starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let writer = std::thread::spawn(move || stdin.write_all(&bytes));
+    let output = child.wait_with_output().expect("meshpcap ends");
+    writer.join().expect("the writer").expect("all was read");
+    assert!(output.status.success());
+    output
+}
+
+#[test]
+fn a_pipe_is_put_in_order_as_far_as_it_goes() {
+    let leg = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
+    let mut shots = leg.shots(Link::Lo);
+    shots.swap(0, 1);
+    let output = through_pipes(pcap(Link::Lo, &shots), &["-q"]);
+    assert_eq!(Output::read(&output.stdout).ends(), leg.repaired(), "microseconds late");
+
+    // Seconds late: it comes out where it came in, and is counted.
+    let last = shots[9].clone();
+    let later = |seconds: u64| Shot { time: last.time + seconds * 1_000_000_000, ..last.clone() };
+    shots.extend([later(5), later(6), later(1)]);
+    let output = through_pipes(pcap(Link::Lo, &shots), &[]);
+    assert_eq!(Output::read(&output.stdout).packets.len(), shots.len());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("1 packet came out of order, too late to be put in order"), "{told}");
+}
+
+#[test]
+fn a_pipe_is_looked_ahead_for_two_seconds() {
+    for (wait, args, repaired) in [(1_900, &[][..], true), (2_200, &[], false), (2_200, &["--lookahead", "3s"], true)] {
+        let mut leg = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").syn();
+        leg.time += wait * 1_000_000;
+        let leg = leg.refuse();
+        let mut shots = leg.shots(Link::Lo);
+        // Something in between, so that time goes on.
+        let other = Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").after((wait - 1) * 1_000_000).whole();
+        shots.extend(other.shots(Link::Lo));
+        shots.sort_by_key(|shot| shot.time);
+        let output = Output::read(&through_pipes(pcap(Link::Lo, &shots), args).stdout);
+        let expected = if repaired { leg.repaired() } else { leg.as_captured() };
+        assert_eq!(output.ends()[0], expected[0], "{wait} ms, {args:?}");
     }
 }
 
@@ -94,14 +136,8 @@ fn an_output_that_was_there_is_replaced_and_keeps_its_permissions() {
     let output = job.folder.path().join("out.pcapng");
     std::fs::write(&output, "old").expect("written");
     std::fs::set_permissions(&output, std::fs::Permissions::from_mode(0o600)).expect("mode");
-    job.merge.inputs.first().expect("one");
-    let (folder, bytes) = {
-        let done = meshpcap::pipeline::merge(&job.merge, &std::sync::Arc::default(), &mut |_, _| ());
-        done.expect("the merge");
-        let bytes = std::fs::read(&output).expect("the output");
-        (job.folder, bytes)
-    };
-    assert!(bytes.len() > 1000);
-    let mode = std::fs::metadata(folder.path().join("out.pcapng")).expect("it").permissions().mode();
+    meshpcap::pipeline::merge(&job.merge, &std::sync::Arc::default(), &mut |_, _| ()).expect("the merge");
+    assert_eq!(Output::read(&std::fs::read(&output).expect("it")).packets.len(), shots().len());
+    let mode = std::fs::metadata(&output).expect("it").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
