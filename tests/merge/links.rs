@@ -1,5 +1,6 @@
 //! Link layers in, interfaces out: their names, what is said of them, and Ethernet for all.
 
+use crate::common::file::{Order, Section};
 use crate::common::read::Interface;
 use crate::common::{Job, Leg, Link, Outcome, Shot, merge, pcapng};
 
@@ -134,6 +135,20 @@ fn snaplens_are_equal_and_said() {
     // tcpdump refuses a file whose interfaces differ in it: both stand in the blocks as one value.
     let snaplens: Vec<&[u8]> = blocks(&outcome.bytes, 1).into_iter().map(|body| &body[4..8]).collect();
     assert_eq!(snaplens[0], snaplens[1]);
+}
+
+#[test]
+fn the_length_of_the_frame_check_sequence_is_kept() {
+    let mut file = crate::common::pcap(Link::Eth, &[crate::common::shot(1, vec![9; 64])]);
+    assert_eq!(Job::new().input(&file).run().output.interfaces[0].options(13).len(), 0);
+    // Bit 26 of the link type says that bits 28 to 31 hold it, in units of 16 bits.
+    file[23] |= 0x24;
+    let output = Job::new().input(&file).run().output;
+    assert_eq!(output.interfaces[0].link_type, 1);
+    assert_eq!(output.interfaces[0].options(13), [[4]]);
+    // pcapng says it itself.
+    let section = Section::new(Order::Little).interface(Link::Eth, &[(13, &[4])]);
+    assert_eq!(Job::new().input(&section.bytes).run().output.interfaces[0].options(13), [[4]]);
 }
 
 /// The bodies of the blocks of a type.

@@ -44,6 +44,39 @@ fn redirected() -> impl Strategy<Value = Vec<Shot>> {
     })
 }
 
+/// Connections that are hard to tell apart, each with its own ends: few client addresses, ports used again after and
+/// beside each other, equal initial sequence numbers, begun before the capture or not, with timestamps or without.
+fn confusable() -> impl Strategy<Value = Vec<Leg>> {
+    let one = ("[s]?[qa]{1,4}[fr]?", 0..3_usize, any::<bool>(), any::<u32>(), any::<bool>(), 0..60_000_u64);
+    prop::collection::vec(one, 1..12).prop_map(|legs| {
+        let leg =
+            |(n, (script, begun, same, number, timestamps, start)): (u16, &(String, usize, bool, u32, bool, u64))| {
+                // Four at once: two ports to two servers. Then the same again.
+                let (place, wave) = (n % 4, u64::from(n / 4));
+                let client = format!("10.1.0.5:{}", 40_000 + place % 2);
+                let server = format!("10.96.0.{}:80", place / 2);
+                let mut leg = Leg::outbound(&client, &server).after(wave * 1_000_000 + start);
+                if place / 2 == 1 {
+                    leg = leg.port(20_000 + place);
+                }
+                if !timestamps {
+                    leg = leg.no_timestamps();
+                }
+                let isn = if *same { 1000 } else { number.rotate_left(16) };
+                let leg = script.chars().fold(leg.numbers(isn, *number), |leg, step| match step {
+                    's' => leg.open(),
+                    'q' => leg.ask("question"),
+                    'a' => leg.answer("a longer answer"),
+                    'f' => leg.close(),
+                    _ => leg.reset(),
+                });
+                let first = (*begun).min(leg.packets.len());
+                leg.begun_at(first)
+            };
+        (0..).zip(&legs).map(leg).collect()
+    })
+}
+
 /// Datagrams that nobody redirected, and octets that are none.
 fn unrelated() -> impl Strategy<Value = Vec<Shot>> {
     let data = || prop::collection::vec(any::<u8>(), 0..40);
@@ -113,6 +146,24 @@ proptest! {
                 bytes
             };
             prop_assert_eq!(blank(&packet.bytes), blank(&shot.bytes));
+        }
+    }
+
+    #[test]
+    fn no_packet_ever_gets_the_addresses_of_another_leg(legs in confusable(), look_ahead in 0..100_000_000_u64) {
+        let shots = together(&legs.iter().collect::<Vec<_>>(), Link::Lo);
+        let mut truth: Vec<_> = legs
+            .iter()
+            .flat_map(|leg| leg.packets.iter().map(|p| p.0).zip(leg.as_captured().into_iter().zip(leg.repaired())))
+            .collect();
+        truth.sort_by_key(|&(time, _)| time);
+        let whole = merge(Link::Lo, &shots);
+        let hasty = Job::new().shots(Link::Lo, &shots).look_ahead(look_ahead, 1 << 16).run();
+        for outcome in [whole, hasty] {
+            prop_assert_eq!(outcome.output.packets.len(), shots.len());
+            for (ends, (time, (captured, repaired))) in outcome.output.ends().into_iter().zip(&truth) {
+                prop_assert!(ends == *captured || ends == *repaired, "{ends:?} at {time}: {captured:?} {repaired:?}");
+            }
         }
     }
 
