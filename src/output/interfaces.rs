@@ -30,6 +30,7 @@ struct Known {
 /// What the output knows of its interfaces.
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
+    numbers: Vec<u16>,
     known: Vec<Known>,
     last: usize,
     link_types: Vec<LinkType>,
@@ -44,8 +45,9 @@ pub(super) struct Description<'a> {
 }
 
 impl Interfaces {
-    pub fn new(names: Vec<GivenName>) -> Interfaces {
-        Interfaces { names, known: Vec::new(), last: 0, link_types: Vec::new() }
+    /// `numbers` as [`super::Options::numbers`].
+    pub fn new(names: Vec<GivenName>, numbers: Vec<u16>) -> Interfaces {
+        Interfaces { names, numbers, known: Vec::new(), last: 0, link_types: Vec::new() }
     }
 
     /// The number of an interface in the output; describes it first if it is new.
@@ -113,7 +115,8 @@ impl Interfaces {
             Origin::Network => "network",
             Origin::Unknown => "interface",
         };
-        let mut text = format!("{kind}; input {}, interface {}", described.input + 1, described.number);
+        let input = self.numbers.get(usize::from(described.input)).copied().unwrap_or(described.input);
+        let mut text = format!("{kind}; input {}, interface {}", input + 1, described.number);
         if let Some(index) = link.and_then(|l| l.ifindex) {
             text += &format!(", index {index}");
         }
