@@ -203,3 +203,15 @@ fn what_cannot_be_ethernet_stays_and_is_counted() {
     assert!(outcome.summary().ends_with("1 packet could not be written as Ethernet\n"), "{}", outcome.summary());
     assert_eq!(outcome.output.packets[0].bytes, [9; 40]);
 }
+
+#[test]
+fn an_input_that_is_empty_keeps_its_number() {
+    // What the comments and the report say of inputs is their place on the command line.
+    let job = Job::new().input(b"").shots(Link::Raw, &leg().shots(Link::Raw)).named(1, None, "lo");
+    let outcome = job.run();
+    assert_eq!(outcome.output.ends(), leg().repaired());
+    assert_eq!(told(&outcome.output.interfaces), ["interface; input 2, interface 0; name given"]);
+    assert!(outcome.output.comments()[0].ends_with("in frame 2 of input 2"), "{:?}", outcome.output.comments());
+    assert_eq!(outcome.legs[0]["evidence_reply"], "2:2");
+    assert_eq!(outcome.done.damage.len(), 1);
+}
