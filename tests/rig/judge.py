@@ -1,0 +1,226 @@
+"""The judge: runs meshpcap on a case and compares its output with Wireshark's view, the input and the truth.
+
+judge() gives a Judgement for every thing looked at. What an application's socket saw is the measure; mergecap's
+output of the same inputs must fail it, or the case shows nothing.
+"""
+import base64
+import hashlib
+import json
+import re
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import frames
+import wireshark
+from pod import run
+from record import Case
+from wireshark import End, Stream, Streams
+
+FOLLOWED = 40       # streams compared with Follow Stream too; all are compared by their segments
+PROXY_LEFT = "(ip.addr == 127.0.0.1 || ipv6.addr == ::1) && (tcp.port in {15001, 15006, 15053} || udp.port == 15053)"
+BAD_CHECKSUM = "frame.cap_len == frame.len && (ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0)"
+
+
+@dataclass
+class Judgement:
+    what: str
+    good: bool
+    told: str = ""
+
+
+@dataclass
+class Seen:
+    """A connection as an application's socket saw it."""
+    role: str
+    protocol: str
+    local: End
+    peer: End
+    sent: dict
+    got: dict
+
+    def __str__(self):
+        return f"{self.role} {self.local[0]}:{self.local[1]} > {self.peer[0]}:{self.peer[1]}"
+
+
+def read_truth(case: Case) -> list[Seen]:
+    """The connections that must be in the capture."""
+    seen = []
+    for line in case.truth.read_text().splitlines():
+        row = json.loads(line)
+        one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["sent"], row["got"])
+        service = one.peer if one.role == "client" else one.local
+        if one.sent["bytes"] + one.got["bytes"] and (not case.ports or service[1] in case.ports) \
+                and (case.servers or one.role == "client"):
+            seen.append(one)
+    return seen
+
+
+def fits(stream: Stream, one: Seen, compare: str) -> bool:
+    """Whether the stream holds the connection, as far as the capture can."""
+    for end, expected in ((one.local, one.sent), (one.peer, one.got)):
+        if compare == "lengths":
+            good = stream.lengths[end] == expected["bytes"]
+        else:
+            data = stream.bytes_from(end)
+            if compare == "bytes":
+                good = hashlib.sha256(data).hexdigest() == expected["sha256"]
+            else:
+                good = data and base64.b64decode(expected["base64"]).endswith(data)
+        if not good:
+            return False
+    return True
+
+
+def match(seen: list[Seen], streams: Streams, compare: str) -> tuple[list[tuple[Seen, Stream]], list[Seen]]:
+    """Each connection with a stream of its own, and the connections without one."""
+    pairs, missing, used = [], [], set()
+    for one in seen:
+        candidates = (stream for stream in streams.between(one.protocol, one.local, one.peer)
+                      if (one.role, one.protocol, stream.number) not in used and fits(stream, one, compare))
+        if stream := next(candidates, None):
+            used.add((one.role, one.protocol, stream.number))
+            pairs.append((one, stream))
+        else:
+            missing.append(one)
+    return pairs, missing
+
+
+def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.CompletedProcess:
+    names = [str(path) for path in case.inputs]
+    if case.stdin is None:
+        command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *case.arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+    names[case.stdin] = "-"
+    command = [str(meshpcap), "merge", *names, "-o", "-", "--report", str(report), *case.arguments]
+    with open(output, "wb") as file, subprocess.Popen(["cat", str(case.inputs[case.stdin])], stdout=subprocess.PIPE) as cat:
+        return subprocess.run(command, stdin=cat.stdout, stdout=file, stderr=subprocess.PIPE, text=True)
+
+
+def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
+    """Everything there is to say about one case; output, report and summary stay in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    output, report, plain = folder / "fixed.pcapng", folder / "report.csv", folder / "mergecap.pcapng"
+    done = merge(meshpcap, case, output, report)
+    (folder / "summary.txt").write_text(done.stderr)
+    if done.returncode:
+        return [Judgement("runs", False, f"exit status {done.returncode}: {done.stderr.strip()[-300:]}")]
+    run("mergecap", "-w", str(plain), *map(str, case.inputs))
+    streams, seen = wireshark.streams(output), read_truth(case)
+    rows = wireshark.read_report(report)
+    return [*connections(case, seen, streams, output), *baseline(case, seen, plain),
+            *packets(case, output, done.stderr), *by_wireshark(case, output), told(case, rows, streams),
+            opens(output), again(meshpcap, case, output, folder)]
+
+
+def connections(case: Case, seen: list[Seen], streams: Streams, output: Path) -> list[Judgement]:
+    """Every connection of the applications, whole; of a case that must be left, none that was redirected."""
+    if case.left:
+        pairs, _ = match([one for one in seen if redirected(case, one)], streams, case.compare)
+        return [Judgement("left alone", not pairs, f"{len(pairs)} redirected connections repaired")]
+    pairs, missing = match(seen, streams, case.compare)
+    judgements = [] if seen else [Judgement("connections", False, "the applications saw none")]
+    for role in sorted({one.role for one in seen}):
+        all_, whole = sum(one.role == role for one in seen), sum(one.role == role for one, _ in pairs)
+        lost = "; ".join(str(one) for one in missing if one.role == role)[:300]
+        judgements.append(Judgement(f"{role}s", whole == all_, f"{whole}/{all_} whole {lost}".strip()))
+    if case.compare == "bytes":
+        sample = pairs[::max(1, -(-len(pairs) // FOLLOWED))]
+        followed = wireshark.follow(output, [stream for _, stream in sample])
+        good = 0
+        for one, stream in sample:
+            sent = followed.get((stream.protocol, stream.number), {})
+            good += (sent.get(one.local), sent.get(one.peer)) == (one.sent["sha256"], one.got["sha256"])
+        judgements.append(Judgement("follow", bool(sample) and good == len(sample), f"{good}/{len(sample)} exact bytes"))
+    return judgements
+
+
+def redirected(case: Case, one: Seen) -> bool:
+    return one.role == "client" and one.peer[0] not in case.own
+
+
+def baseline(case: Case, seen: list[Seen], plain: Path) -> list[Judgement]:
+    """mergecap's output may hold no redirected client whole."""
+    clients = [one for one in seen if redirected(case, one)]
+    if not clients:
+        return []
+    pairs, _ = match(clients, wireshark.streams(plain), case.compare)
+    return [Judgement("mergecap fails", not pairs, f"{len(pairs)}/{len(clients)} redirected clients whole without repair")]
+
+
+def packets(case: Case, output: Path, summary: str) -> list[Judgement]:
+    """Every packet in is a packet out, in order, and only what a repair may change was changed."""
+    inputs = [frames.read(path, source) for source, path in enumerate(case.inputs)]
+    expected, duplicates = frames.merged(inputs, "--keep-duplicates" in case.arguments)
+    written = frames.read(output)
+    reported = int((re.search(r"(\d+) duplicates? dropped", summary) or [0, 0])[1])
+    translated = int(re.search(r"(\d+) packets? got", summary)[1])
+    total = sum(map(len, inputs))
+    same = len(written) == len(expected) and reported == duplicates >= case.duplicates_at_least
+    judgements = [Judgement("packets", same, f"{total} in, {len(written)} out, {reported} duplicates"
+                            + ("" if reported == duplicates else f" (counted here: {duplicates})"))]
+    changes, wrong = Counter(), []
+    for number, (before, after) in enumerate(zip(expected, written), 1):
+        what = change = "the time was changed" if before.time != after.time else frames.change(before, after)
+        if change not in ("same", "completed", "repaired"):
+            wrong.append(f"frame {number}: {what}")
+        changes[what] += 1
+    good = not wrong and changes["repaired"] == translated and bool(translated) != bool(case.left or not translated_expected(case))
+    detail = "; ".join(wrong[:3]) or ", ".join(f"{n} {what}" for what, n in sorted(changes.items()))
+    return [*judgements, Judgement("bytes", good, f"{detail}; {translated} reported as repaired")]
+
+
+def translated_expected(case: Case) -> bool:
+    """Whether the pod has redirected clients at all."""
+    return any(redirected(case, one) for one in read_truth(case))
+
+
+def by_wireshark(case: Case, output: Path) -> list[Judgement]:
+    left = wireshark.count(output, PROXY_LEFT)
+    bad = wireshark.count(output, BAD_CHECKSUM, *wireshark.VERIFY)
+    back = wireshark.count(output, "frame.time_delta < 0")
+    judgements = [Judgement("proxy's ports", bool(left) == bool(case.left), f"{left} packets with 127.0.0.1 or ::1 left"),
+                  Judgement("checksums", not bad, f"{bad} bad"), Judgement("time", not back, f"goes back {back} times")]
+    if case.lossless and not case.left:
+        lost = wireshark.count(output, "tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment")
+        judgements.append(Judgement("no gaps", not lost, f"{lost} segments that Wireshark misses"))
+    return judgements
+
+
+def told(case: Case, rows: list[dict], streams: Streams) -> Judgement:
+    """The report's streams and addresses are Wireshark's; legs were left for the expected reason alone."""
+    wrong, named = [], set()
+    for row in rows:
+        protocol = "tcp" if row["tcp_stream"] else "udp"
+        number = int(row["tcp_stream"] or row["udp_stream"] or -1)
+        named.add((protocol, number))
+        stream = streams.by_number.get((protocol, number))
+        place = streams.of_frame.get(int(row["first_frame"] or 0), (protocol, number))      # a fragment has no stream
+        ends = {re.sub(r"[\[\]]", "", row[end]) for end in ("client", "server")}
+        if stream is None or place != (protocol, number) or ends != {f"{host}:{port}" for host, port in stream.ends}:
+            wrong.append(f"leg {row['leg']} says {protocol}.stream {number}")
+    missing = set(streams.by_number) - named
+    reasons = Counter(row["reason"] for row in rows if row["status"] == "left")
+    unexpected = set(reasons) - {case.left} or (case.left and not reasons[case.left])
+    detail = "; ".join(wrong[:3]) + (f"; streams without a leg: {sorted(missing)[:5]}" if missing else "")
+    told_ = f"{len(rows)} legs, {len(streams.all)} streams" + (f", left: {dict(reasons)}" if reasons else "")
+    return Judgement("report", not wrong and not missing and not unexpected, f"{told_} {detail}".strip("; "))
+
+
+def opens(output: Path) -> Judgement:
+    """capinfos opens it; tcpdump does unless there are several link types, which it says."""
+    types = {frame.linktype for frame in frames.read(output)}
+    done = subprocess.run(["capinfos", "-M", str(output)], capture_output=True, text=True)
+    dump = subprocess.run(["tcpdump", "-n", "-r", str(output)], capture_output=True, text=True)
+    lines = dump.stdout.count("\n")
+    good = not done.returncode and (not dump.returncode and lines > 0 if len(types) == 1 else dump.returncode != 0)
+    return Judgement("opens", good, f"{len(types)} link type(s), tcpdump {'reads' if not dump.returncode else 'refuses'} it")
+
+
+def again(meshpcap: Path, case: Case, output: Path, folder: Path) -> Judgement:
+    """The same input gives the same bytes."""
+    second = folder / "again.pcapng"
+    merge(meshpcap, case, second, folder / "again.csv")
+    return Judgement("same again", second.read_bytes() == output.read_bytes()
+                     and (folder / "again.csv").read_bytes() == (folder / "report.csv").read_bytes())

@@ -1,0 +1,76 @@
+"""Ways to capture: where tcpdump stands, how much it keeps, when it begins, how many there are."""
+from record import ANY, ETH0, LO, Tap, record
+from scenarios import scenario
+from steps import SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, echo, http, sleep
+import time
+
+
+@scenario()
+def midstream(mesh):
+    """The capture begins while connections are in use: no handshake, the sequence numbers must prove the pairs."""
+    busy = mesh.a.client_meanwhile({"do": "at-once", "steps": [
+        http(SERVICE_HTTP, 12, size=200, gap=0.15), echo(SERVICE_TCP, 12, gap=0.15),
+        echo((mesh.b.ip, 9000), 12, gap=0.15), http((mesh.b.ip, 8080), 12, gap=0.15)]})
+    time.sleep(0.6)
+    with record(mesh) as recording:
+        busy.join()
+    return recording.cases(compare="suffix")
+
+
+@scenario()
+def any_interface(mesh):
+    """`tcpdump -i any` alone: both interfaces in one file, told apart by index (LINUX_SLL2)."""
+    with record(mesh, ANY) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 3, size=3000), echo(SERVICE_TCP, 3), http(SERVICE_SELF, 1),
+                      http(("127.0.0.1", 8080)))
+    return recording.cases()
+
+
+@scenario()
+def any_cooked_v1(mesh):
+    """`tcpdump -i any -y LINUX_SLL`: both interfaces in one file, and nothing tells them apart."""
+    with record(mesh, Tap("any", "any", options=("-y", "LINUX_SLL"))) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 3, size=3000), echo(SERVICE_TCP, 3), http(SERVICE_SELF, 1))
+    return recording.cases()
+
+
+@scenario()
+def any_beside_lo(mesh):
+    """`-i any` beside `-i lo`: every packet of lo is there twice, with two link types."""
+    with record(mesh, ANY, LO, pods=(mesh.a,)) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 3, size=3000), echo(SERVICE_TCP, 3))
+    case = recording.case
+    return [case(mesh.a, duplicates_at_least=20),
+            case(mesh.a, "ethernet", duplicates_at_least=20, arguments=("--linktype", "ethernet")),
+            case(mesh.a, "both kept", arguments=("--keep-duplicates",), compare="addresses", lossless=False)]
+
+
+@scenario()
+def snaplen96(mesh):
+    """96 bytes of each packet: checksums cannot be computed, only kept right."""
+    short = ("-s", "96")
+    with record(mesh, Tap("eth0", "eth0", options=short), Tap("lo", "lo", options=short)) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 3, size=3000), echo(SERVICE_TCP, 3, size=500), http(SERVICE_SELF, 1))
+    return recording.cases(compare="lengths")
+
+
+@scenario()
+def four_tcpdumps(mesh):
+    """Four tcpdumps side by side, as people start them for a sidecar; their filters overlap."""
+    inbound = "(dst port 8080 and dst {ip}) or (src port 8080 and src {ip})"
+    taps = (Tap("in-eth0", "eth0", inbound), Tap("in-lo", "lo", inbound),
+            Tap("out-lo", "lo", "(dst port 15001 and dst 127.0.0.1) or (dst portrange 20000-60999 and dst {ip})"),
+            Tap("out-eth0", "eth0", "(src portrange 20000-60999 and src {ip}) or (dst portrange 20000-60999 and dst {ip})"))
+    with record(mesh, *taps) as recording:
+        for pod in mesh.pods:
+            pod.client(http(SERVICE_HTTP, 3, size=3000), http(("127.0.0.1", 8080), 1), tag=pod.name)
+    # the application's call to 127.0.0.1 passes none of the filters
+    return recording.cases(ports=frozenset({80}), servers=False)
+
+
+@scenario()
+def one_direction(mesh):
+    """The filter `port 15001` keeps every forward packet and no reply: nothing can be proven, and it is said."""
+    with record(mesh, Tap("lo", "lo", "port 15001"), pods=(mesh.a,)) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 3), echo(SERVICE_TCP, 3))
+    return recording.cases(left="one-direction", servers=False)
