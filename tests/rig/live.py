@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -75,8 +76,10 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
                 name = futures[future]
                 try:
                     seconds, rows = future.result()
-                except (RigError, OSError) as error:
-                    print(f"BROKEN {name}: {error}", flush=True)
+                except Exception as error:
+                    if not isinstance(error, RigError):
+                        traceback.print_exception(error)
+                    print(f"BROKEN  {name}: {error}", flush=True)
                     broken.append(name)
                     continue
                 for case, judgement in rows:

@@ -37,6 +37,7 @@ class Case:
     compare: str = "bytes"              # how much of a stream must be there: bytes, lengths (cut by the
                                         # snaplen) or suffix (capture begun mid-stream)
     left: str | None = None             # legs stay as captured, for this reason; none may be repaired
+    may_leave: frozenset[str] = frozenset()     # reasons for which other legs may be left
     servers: bool = True                # server connections are in the capture, too
     ports: frozenset[int] = frozenset() # judge only connections to these ports (a capture filter's); empty: all
     duplicates_at_least: int = 0

@@ -10,9 +10,11 @@ from pod import RigError
 
 End = tuple[str, int]       # address, port
 VERIFY = [word for name in ("ip", "tcp", "udp") for word in ("-o", f"{name}.check_checksum:TRUE")]
-FIELDS = ["frame.number", "ip.src", "ipv6.src", "ip.dst", "ipv6.dst",
-          "tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.seq", "tcp.len", "tcp.payload",
-          "udp.stream", "udp.srcport", "udp.dstport", "udp.length", "udp.payload"]
+LOOPBACKS, PROXY_PORTS = {"127.0.0.1", "::1"}, {"15001", "15006", "15053"}
+FIELDS = ["frame.number", "frame.len", "frame.cap_len", "ip.src", "ipv6.src", "ip.dst", "ipv6.dst", "icmp.type",
+          "icmpv6.type", "tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.seq", "tcp.len", "tcp.payload",
+          "udp.stream", "udp.srcport", "udp.dstport", "udp.length", "udp.payload", "ip.checksum.status",
+          "tcp.checksum.status", "udp.checksum.status", "tcp.analysis.lost_segment", "tcp.analysis.ack_lost_segment"]
 
 
 def tshark(path: Path, *arguments: str) -> str:
@@ -20,10 +22,6 @@ def tshark(path: Path, *arguments: str) -> str:
     if done.returncode:
         raise RigError(f"tshark {' '.join(arguments)[:200]}: {done.stderr.strip()[-300:]}")
     return done.stdout
-
-
-def count(path: Path, display_filter: str, *arguments: str) -> int:
-    return tshark(path, *arguments, "-Y", display_filter, "-T", "fields", "-e", "frame.number").count("\n")
 
 
 @dataclass
@@ -50,40 +48,55 @@ class Stream:
 
 
 @dataclass
-class Streams:
-    all: list[Stream]
-    of_frame: dict[int, tuple[str, int]]        # frame number -> (protocol, stream)
+class View:
+    """A whole capture: its conversations, and what is striking about its frames."""
+    streams: dict[tuple[str, int], Stream] = field(default_factory=dict)
+    of_frame: dict[int, tuple[str, int]] = field(default_factory=dict)      # frame number -> stream
+    to_proxy: int = 0       # frames with a loopback address and a port of the proxy, quoted ones included
+    bad_checksums: int = 0  # in whole frames
+    gaps: int = 0           # segments that Wireshark misses
 
     def between(self, protocol: str, one: End, other: End) -> list[Stream]:
         return self.by_ends.get((protocol, frozenset((one, other))), [])
 
-    def __post_init__(self):
-        self.by_ends, self.by_number = {}, {}
-        for stream in self.all:
+    def index(self) -> "View":
+        self.by_ends = {}
+        for stream in self.streams.values():
             self.by_ends.setdefault((stream.protocol, frozenset(stream.ends)), []).append(stream)
-            self.by_number[stream.protocol, stream.number] = stream
+        return self
 
 
-def streams(path: Path) -> Streams:
-    """Every TCP and UDP conversation of a capture."""
-    text = tshark(path, "-Y", "(tcp || udp) && !icmp && !icmpv6", "-o", "tcp.desegment_tcp_streams:FALSE", "-T", "fields",
-                  "-E", "separator=|", "-E", "occurrence=f", *(word for name in FIELDS for word in ("-e", name)))
-    found, of_frame = {}, {}
+def view(path: Path) -> View:
+    text = tshark(path, *VERIFY, "-o", "tcp.desegment_tcp_streams:FALSE", "-T", "fields", "-E", "separator=|",
+                  *(word for name in FIELDS for word in ("-e", name)))
+    seen = View()
     for line in text.splitlines():
-        row = dict(zip(FIELDS, line.split("|")))
-        protocol = "tcp" if row["tcp.stream"] else "udp"
-        number = int(row[f"{protocol}.stream"])
-        source = (row["ip.src"] or row["ipv6.src"], int(row[f"{protocol}.srcport"]))
-        target = (row["ip.dst"] or row["ipv6.dst"], int(row[f"{protocol}.dstport"]))
-        stream = found.get((protocol, number))
-        if stream is None:
-            stream = found[protocol, number] = Stream(protocol, number, (source, target), {source: 0, target: 0},
-                                                      {source: [], target: []})
-        of_frame[int(row["frame.number"])] = (protocol, number)
-        stream.lengths[source] += int(row["tcp.len"] or 0) if protocol == "tcp" else int(row["udp.length"]) - 8
-        if payload := row[f"{protocol}.payload"]:
-            stream.pieces[source].append((int(row["tcp.seq"] or 0), payload))
-    return Streams(list(found.values()), of_frame)
+        row = {name: value.split(",") for name, value in zip(FIELDS, line.split("|"))}
+        addresses = {value for name in ("ip.src", "ip.dst", "ipv6.src", "ipv6.dst") for value in row[name]}
+        ports = {value for name in ("tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport") for value in row[name]}
+        seen.to_proxy += bool(addresses & LOOPBACKS and ports & PROXY_PORTS)
+        seen.gaps += row["tcp.analysis.lost_segment"] != [""] or row["tcp.analysis.ack_lost_segment"] != [""]
+        if row["frame.len"] == row["frame.cap_len"]:
+            seen.bad_checksums += any("0" in row[f"{name}.checksum.status"] for name in ("ip", "tcp", "udp"))
+        add(seen, {name: values[0] for name, values in row.items()})
+    return seen.index()
+
+
+def add(seen: View, row: dict[str, str]):
+    """Adds a frame to its stream; one that only quotes a packet (ICMP) has none."""
+    protocol = "tcp" if row["tcp.stream"] else "udp" if row["udp.stream"] else None
+    if protocol is None or row["icmp.type"] or row["icmpv6.type"]:
+        return
+    key = (protocol, int(row[f"{protocol}.stream"]))
+    source = (row["ip.src"] or row["ipv6.src"], int(row[f"{protocol}.srcport"]))
+    target = (row["ip.dst"] or row["ipv6.dst"], int(row[f"{protocol}.dstport"]))
+    stream = seen.streams.get(key)
+    if stream is None:
+        stream = seen.streams[key] = Stream(*key, (source, target), {source: 0, target: 0}, {source: [], target: []})
+    seen.of_frame[int(row["frame.number"])] = key
+    stream.lengths[source] += int(row["tcp.len"] or 0) if protocol == "tcp" else int(row["udp.length"]) - 8
+    if payload := row[f"{protocol}.payload"]:
+        stream.pieces[source].append((int(row["tcp.seq"] or 0), payload))
 
 
 def follow(path: Path, wanted: list[Stream]) -> dict[tuple[str, int], dict[End, str]]:

@@ -26,11 +26,11 @@ def reuse_after_reset(mesh):
     return recording.cases()
 
 
-@scenario(ports="30000 30001")
+@scenario()
 def reuse_after_fin(mesh):
-    """Two local ports for all connections: the next destination gets the port that the last one closed with FIN."""
-    local, targets = (mesh.a.ip, 30000), (http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2), http((mesh.b.ip, 8080), 1),
-                                          echo((mesh.b.ip, 9000), 2))
+    """One local port for one destination after another, each connection closed by FIN before the next."""
+    local, targets = (mesh.a.ip, PORT), (http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2), http((mesh.b.ip, 8080), 1),
+                                         echo((mesh.b.ip, 9000), 2))
     with record(mesh) as recording:
         mesh.a.client(*(target | {"bind": local} for target in targets))
     return recording.cases()
@@ -40,15 +40,16 @@ def reuse_after_fin(mesh):
 def forgotten(mesh):
     """A connection ends without FIN or RST, conntrack is flushed, and its port goes on to other destinations.
 
-    The proxy still holds the old connection: it answers the new SYN with an ACK of the old one (RFC 9293, 3.10.7.4),
+    The proxy still holds the old connection: it answers the new SYN with an ACK of the old one (RFC 5961, 4),
     the client resets that, and its second SYN succeeds. That ACK bears the new destination's address.
     """
     local = (mesh.a.ip, PORT)
     with record(mesh) as recording:
         for target in (echo(SERVICE_TCP, 2), http(SERVICE_HTTP, 2), echo((mesh.b.ip, 9000), 2), echo(SERVICE_TCP, 1)):
-            mesh.a.client(target | {"bind": local, "close": "vanish"}, tag=f"to-{target['to'][1]}")
+            # the gap leaves nothing unacknowledged that the proxy would send again, by no known way
+            mesh.a.client(target | {"bind": local, "close": "vanish", "gap": 0.1}, tag=f"to-{target['to'][1]}")
             mesh.a.inside("conntrack", "-F")
-    return recording.cases(lossless=False)
+    return recording.cases(may_leave=frozenset({"one-direction"}), lossless=False)
 
 
 @scenario(ports="20000 20299")

@@ -1,16 +1,17 @@
 """Ways to capture: where tcpdump stands, how much it keeps, when it begins, how many there are."""
-from record import ANY, ETH0, LO, Tap, record
-from scenarios import scenario
-from steps import SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, echo, http, sleep
 import time
+
+from record import ANY, LO, Tap, record
+from scenarios import scenario
+from steps import SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, at_once, echo, http
 
 
 @scenario()
 def midstream(mesh):
     """The capture begins while connections are in use: no handshake, the sequence numbers must prove the pairs."""
-    busy = mesh.a.client_meanwhile({"do": "at-once", "steps": [
+    busy = mesh.a.client_meanwhile(at_once(
         http(SERVICE_HTTP, 12, size=200, gap=0.15), echo(SERVICE_TCP, 12, gap=0.15),
-        echo((mesh.b.ip, 9000), 12, gap=0.15), http((mesh.b.ip, 8080), 12, gap=0.15)]})
+        echo((mesh.b.ip, 9000), 12, gap=0.15), http((mesh.b.ip, 8080), 12, gap=0.15)))
     time.sleep(0.6)
     with record(mesh) as recording:
         busy.join()
@@ -42,7 +43,7 @@ def any_beside_lo(mesh):
     case = recording.case
     return [case(mesh.a, duplicates_at_least=20),
             case(mesh.a, "ethernet", duplicates_at_least=20, arguments=("--linktype", "ethernet")),
-            case(mesh.a, "both kept", arguments=("--keep-duplicates",), compare="addresses", lossless=False)]
+            case(mesh.a, "both kept", arguments=("--keep-duplicates",), lossless=False)]
 
 
 @scenario()
