@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ETHERNET, SLL, SLL2 = 1, 113, 276
+ETHERTYPE_AT = {ETHERNET: 12, SLL: 14, SLL2: 0}
+HEADER = {ETHERNET: 14, SLL: 16, SLL2: 20}         # bytes of the link header
 PROXY_PORTS = {15001, 15006, 15053}
 LOOPBACKS = {bytes([127, 0, 0, 1]), bytes(15) + b"\1"}
 
@@ -23,16 +25,18 @@ class Frame:
     source: int = 0     # which input
 
     @property
-    def ip(self) -> int | None:
-        """Where the IP header begins; None if the frame is not IP."""
-        at = {ETHERNET: 12, SLL: 14, SLL2: 0}[self.linktype]
-        start = {ETHERNET: 14, SLL: 16, SLL2: 20}[self.linktype]
-        return start if self.data[at:at + 2] in (b"\x08\x00", b"\x86\xdd") else None
+    def is_ip(self) -> bool:
+        at = ETHERTYPE_AT[self.linktype]
+        return self.data[at:at + 2] in (b"\x08\x00", b"\x86\xdd")
+
+    @property
+    def link(self) -> bytes:
+        return self.data[:HEADER[self.linktype]]
 
     @property
     def packet(self) -> bytes:
-        """From the IP header on; the whole frame if it is not IP."""
-        return self.data[self.ip or 0:]
+        """What follows the link header."""
+        return self.data[HEADER[self.linktype]:]
 
 
 def read(path: Path, source: int = 0) -> list[Frame]:
@@ -75,6 +79,17 @@ def read_pcapng(data: bytes, source: int):
         at += size
 
 
+def link_types(path: Path) -> set[int]:
+    """The link types of the interfaces that a pcapng file declares."""
+    data, at, types = path.read_bytes(), 0, set()
+    while at < len(data):
+        kind, size = struct.unpack_from("<II", data, at)
+        if kind == 1:
+            types.add(struct.unpack_from("<H", data, at + 8)[0])
+        at += size
+    return types
+
+
 def merged(inputs: list[list[Frame]], keep_duplicates: bool = False) -> tuple[list[Frame], int]:
     """All frames in the order of time, ties in the order of inputs, and how many duplicates were left out.
 
@@ -84,7 +99,7 @@ def merged(inputs: list[list[Frame]], keep_duplicates: bool = False) -> tuple[li
     frames = sorted((frame for frames in inputs for frame in frames), key=lambda frame: frame.time)
     kept, recent = [], {}
     for frame in frames:
-        if frame.ip is not None and not keep_duplicates:
+        if frame.is_ip and not keep_duplicates:
             same = recent.setdefault(frame.packet, [])
             same[:] = [(seen, by) for seen, by in same if frame.time - seen.time <= 10**6]
             if twin := next((by for _, by in same if frame.source not in by), None):
@@ -142,7 +157,7 @@ def partial_checksum(packet: bytes, header: Header) -> int:
 
 def change(before: Frame, after: Frame) -> str:
     """What became of a frame: same, completed (a partial checksum), repaired; anything else is a sentence."""
-    if before.linktype == after.linktype and before.data[:before.ip or 0] != after.data[:after.ip or 0]:
+    if before.linktype == after.linktype and before.link != after.link:
         return "the link header was changed"
     old, new = before.packet, after.packet
     if before.length - len(before.data) != after.length - len(after.data) or len(old) != len(new):
@@ -150,15 +165,15 @@ def change(before: Frame, after: Frame) -> str:
     if old == new:
         return "same"
     changed = {i for i in range(len(old)) if old[i] != new[i]}
-    header = Header.of(old)
+    header = Header.of(old) if before.is_ip else None
     if header is None:
         return "a frame that is not IP was changed"
-    if header.to_proxy(old) and changed <= header.repairable():
-        return "repaired"
     where = header.checksum_of_transport()
     if changed <= set(where):
         was = int.from_bytes(old[where.start:where.stop])
         return "completed" if was == partial_checksum(old, header) else "a checksum that was not partial was changed"
+    if header.to_proxy(old) and changed <= header.repairable():
+        return "repaired"
     if header.protocol in (1, 58) and len(old) > header.transport + 8:      # ICMP: the quoted packet
         start = header.transport + 8
         quoted = Header.of(old[start:])

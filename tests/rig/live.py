@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (default 1)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep captures, logs and outputs in this new directory")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.scenarios) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {' '.join(SCENARIOS)}")
     if os.geteuid():

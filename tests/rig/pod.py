@@ -76,6 +76,7 @@ class Options:
     """What differs between meshes."""
     ipv6: bool = False              # dual stack: ::6 on lo, rules for IPv6
     dns: bool = False               # DNS capture: rules, zones and the DNS server on 15053
+    zones: bool = True              # … with conntrack zones, as Istio has them
     app_on_loopback: bool = False   # Sidecar `defaultEndpoint: 127.0.0.1:8080`, as before Istio 1.10
     lo_mtu: int = 65536
     ports: str = "20000 60999"      # local ports of clients
@@ -227,7 +228,7 @@ class Mesh:
             six="127.0.0.6/32", loopback="127.0.0.1/32",
             dns_udp=DNS_UDP.format(nameserver=nameserver) if self.options.dns else "",
             dns_tcp=DNS_TCP.format(nameserver=nameserver) if self.options.dns else "")
-        zones = DNS_ZONES.format(nameserver=nameserver) if self.options.dns else ""
+        zones = DNS_ZONES.format(nameserver=nameserver) if self.options.dns and self.options.zones else ""
         pod.inside("iptables-restore", stdin=nat + zones)
         (pod.folder / "iptables").write_text(pod.inside("iptables-save"))
         if self.options.ipv6:

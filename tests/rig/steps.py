@@ -19,7 +19,7 @@ def echo(to: tuple[str, int], n: int = 1, **more) -> dict:
 
 
 def dns(*names: str, **more) -> dict:
-    """Queries on one socket. More: stream (over TCP), padding (bytes in a query), refused (names nobody answers)."""
+    """Queries on one socket. More: stream (over TCP), padding (bytes in a query), unanswered (names)."""
     return {"do": "dns", "to": NAMESERVER, "names": names, **more}
 
 
