@@ -11,6 +11,7 @@ has them, and length and SHA-256 of the bytes sent and got; short streams stand 
 import base64
 import hashlib
 import json
+import os
 import signal
 import socket
 import struct
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 
-SHORT = 8192            # streams up to this length are written in full
+SHORT = 65536           # streams up to this length are written in full
 TCP_REPAIR = 19         # linux/tcp.h: a socket in repair mode closes without a FIN or RST
 
 
@@ -27,9 +28,9 @@ class Connection:
     open: set["Connection"] = set()
     lock = threading.Lock()
 
-    def __init__(self, sock: socket.socket, truth: str, role: str):
+    def __init__(self, sock: socket.socket, truth: str, role: str, peer: tuple[str, int] | None = None):
         self.sock, self.truth, self.role = sock, truth, role
-        self.local, self.peer = sock.getsockname()[:2], sock.getpeername()[:2]
+        self.local, self.peer = sock.getsockname()[:2], peer or sock.getpeername()[:2]
         self.began = time.time()
         self.sent, self.got, self.ahead = bytearray(), bytearray(), b""
         Connection.open.add(self)
@@ -187,7 +188,12 @@ def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(tuple(step["bind"]))
     sock.settimeout(20)
-    sock.connect((host, port))
+    try:
+        sock.connect((host, port))
+    except ConnectionRefusedError:
+        if not step.get("refused"):
+            raise
+        return Connection(sock, truth, "client", peer=(host, port))
     return Connection(sock, truth, "client")
 
 
@@ -223,6 +229,8 @@ def run_dns(truth: str, step: dict):
 def run_stream(truth: str, step: dict, tag: str):
     """`n` exchanges on one connection: HTTP requests or lines to echo."""
     connection = connect(truth, step)
+    if step.get("refused"):
+        return connection.close()
     for number in range(step.get("n", 1)):
         if step["do"] == "http":
             body = b"b" * step.get("body", 0)
@@ -235,6 +243,8 @@ def run_stream(truth: str, step: dict, tag: str):
             connection.send(line)
             connection.exactly(len(line))
         time.sleep(step.get("gap", 0))
+        if os.path.exists(step.get("until", "")):
+            break
     connection.close(step.get("close", "fin"))
 
 

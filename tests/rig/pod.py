@@ -91,6 +91,7 @@ class Pod:
     ip6: str
     folder: pathlib.Path
     processes: list = field(default_factory=list)
+    proxy: subprocess.Popen | None = None
 
     @property
     def truth(self) -> pathlib.Path:
@@ -203,7 +204,7 @@ class Mesh:
             config = envoy.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
                                          self.options.app_on_loopback)
             (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
-            pod.start("envoy.log", envoy.find(), "-c", str(pod.folder / "envoy.json"), "--disable-hot-restart",
+            pod.proxy = pod.start("envoy.log", envoy.find(), "-c", str(pod.folder / "envoy.json"), "--disable-hot-restart",
                       "--concurrency", "1", ready="starting workers", uid=envoy.UID)
             if self.options.dns:
                 pod.start("dns.log", sys.executable, str(APPS), "dns", ready="ready", uid=envoy.UID)

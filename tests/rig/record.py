@@ -41,6 +41,7 @@ class Case:
     servers: bool = True                # server connections are in the capture, too
     ports: frozenset[int] = frozenset() # judge only connections to these ports (a capture filter's); empty: all
     duplicates_at_least: int = 0
+    moved_at_least: int = 0             # repaired legs whose source port conntrack had changed
     lossless: bool = True               # tshark may not miss a segment
 
 
@@ -78,7 +79,7 @@ class record:
                 continue
             for tap in self.recording.taps:
                 path = pod.folder / f"{tap.name}.pcap"
-                words = ["tcpdump", "-i", tap.interface, "-n", "-U", "--immediate-mode", "-B", "65536", "-Z", "root",
+                words = ["tcpdump", "-i", tap.interface, "-n", "-U", "--immediate-mode", "-B", "32768", "-Z", "root",
                          *tap.options, "-w", str(path)]
                 if tap.filter:
                     words.append(tap.filter.format(ip=pod.ip))

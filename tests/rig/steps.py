@@ -9,7 +9,7 @@ NAMESERVER = ("10.96.0.53", 53)
 
 def http(to: tuple[str, int], n: int = 1, **more) -> dict:
     """n requests on one connection. More: size (of an answer), body (of a request), gap (seconds between),
-    bind (local address), close (fin, rst, vanish)."""
+    until (no more once this file exists), bind (local address), close (fin, rst, vanish), refused (nobody takes the connection)."""
     return {"do": "http", "to": to, "n": n, **more}
 
 

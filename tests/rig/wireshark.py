@@ -31,6 +31,7 @@ class Stream:
     number: int
     ends: tuple[End, End]
     lengths: dict[End, int]
+    packets: dict[End, int]
     pieces: dict[End, list] = field(default_factory=dict)       # (sequence number, hex)
 
     def bytes_from(self, end: End) -> bytes:
@@ -54,6 +55,7 @@ class View:
     of_frame: dict[int, tuple[str, int]] = field(default_factory=dict)      # frame number -> stream
     to_proxy: int = 0       # frames with a loopback address and a port of the proxy, quoted ones included
     bad_checksums: int = 0  # in whole frames
+    bad_quoted: int = 0     # in packets quoted by ICMP errors
     gaps: int = 0           # segments that Wireshark misses
 
     def between(self, protocol: str, one: End, other: End) -> list[Stream]:
@@ -77,7 +79,10 @@ def view(path: Path) -> View:
         seen.to_proxy += bool(addresses & LOOPBACKS and ports & PROXY_PORTS)
         seen.gaps += row["tcp.analysis.lost_segment"] != [""] or row["tcp.analysis.ack_lost_segment"] != [""]
         if row["frame.len"] == row["frame.cap_len"]:
-            seen.bad_checksums += any("0" in row[f"{name}.checksum.status"] for name in ("ip", "tcp", "udp"))
+            bad = any("0" in row[f"{name}.checksum.status"] for name in ("ip", "tcp", "udp"))
+            quoting = row["icmp.type"] != [""] or row["icmpv6.type"] != [""]
+            seen.bad_checksums += bad and not quoting
+            seen.bad_quoted += bad and quoting
         add(seen, {name: values[0] for name, values in row.items()})
     return seen.index()
 
@@ -92,8 +97,10 @@ def add(seen: View, row: dict[str, str]):
     target = (row["ip.dst"] or row["ipv6.dst"], int(row[f"{protocol}.dstport"]))
     stream = seen.streams.get(key)
     if stream is None:
-        stream = seen.streams[key] = Stream(*key, (source, target), {source: 0, target: 0}, {source: [], target: []})
+        stream = seen.streams[key] = Stream(*key, (source, target), {source: 0, target: 0},
+                                            {source: 0, target: 0}, {source: [], target: []})
     seen.of_frame[int(row["frame.number"])] = key
+    stream.packets[source] += 1
     stream.lengths[source] += int(row["tcp.len"] or 0) if protocol == "tcp" else int(row["udp.length"]) - 8
     if payload := row[f"{protocol}.payload"]:
         stream.pieces[source].append((int(row["tcp.seq"] or 0), payload))

@@ -28,8 +28,8 @@ def dumpcap(mesh):
 
 @scenario()
 def bulk(mesh):
-    """48 MB through HTTP and TCP both ways: segments of 64 KB (GSO)."""
+    """24 MB through HTTP and TCP both ways: segments of 64 KB (GSO)."""
     with record(mesh, pods=(mesh.a,)) as recording:
-        mesh.a.client(http(SERVICE_HTTP, 8, size=2 << 20), echo(SERVICE_TCP, 8, size=1 << 20),
-                      http((mesh.b.ip, 8080), 8, body=2 << 20))
+        mesh.a.client(http(SERVICE_HTTP, 4, size=2 << 20), echo(SERVICE_TCP, 4, size=1 << 20),
+                      http((mesh.b.ip, 8080), 4, body=2 << 20))
     return recording.cases()

@@ -1,7 +1,7 @@
 """Packets about a leg that are not plain TCP or UDP segments of it."""
 from record import record
 from scenarios import scenario
-from steps import dns
+from steps import SERVICE_HTTP, SERVICE_TCP, dns, echo, http
 
 
 @scenario(dns=True, lo_mtu=1500)
@@ -34,3 +34,24 @@ def icmp(mesh):
 def icmp_translated(mesh):
     """The same without zones: conntrack translates the error, outside and in the quoted packet."""
     return unanswered(mesh)
+
+
+@scenario()
+def proxy_gone(mesh):
+    """The proxy is killed: what is open is reset by it, what comes after is refused, and nothing listens on 15001."""
+    local = (mesh.a.ip, 25463)
+    with record(mesh, pods=(mesh.a,)) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))
+        mesh.a.stop(mesh.a.proxy)
+        mesh.a.client(http(SERVICE_HTTP, refused=True, bind=local), echo((mesh.b.ip, 9000), refused=True, bind=local))
+    return recording.cases()
+
+
+@scenario()
+def losses(mesh):
+    """One packet in thirty is lost on its way in: retransmissions are no duplicates, and belong to their leg."""
+    mesh.a.inside("iptables", "-A", "INPUT", "-m", "statistic", "--mode", "random", "--probability", "0.03", "-j", "DROP")
+    with record(mesh, pods=(mesh.a,)) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 20, size=50000), echo(SERVICE_TCP, 20, size=5000),
+                      echo((mesh.b.ip, 9000), 10, size=1000))
+    return recording.cases(lossless=False)

@@ -14,7 +14,7 @@ def four_destinations(mesh):
         mesh.a.client(at_once(http(SERVICE_HTTP, 4, bind=local, gap=0.1), echo(SERVICE_TCP, 4, bind=local, gap=0.1),
                               echo((mesh.b.ip, 9000), 4, bind=local, gap=0.1),
                               http((mesh.b.ip, 8080), 4, bind=local, gap=0.1)))
-    return recording.cases()
+    return [recording.case(mesh.a, moved_at_least=3), recording.case(mesh.b)]
 
 
 @scenario()

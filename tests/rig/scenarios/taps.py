@@ -3,19 +3,41 @@ import time
 
 from record import ANY, LO, Tap, record
 from scenarios import scenario
-from steps import SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, at_once, echo, http
+from steps import SERVICE6_HTTP, SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, at_once, echo, http
+
+
+def recorded_later(mesh, **more):
+    """Four connections in use, recorded from their middle to their end."""
+    stop = mesh.folder / "stop"
+    use = {"gap": 0.1, "until": str(stop), **more}
+    busy = mesh.a.client_meanwhile(at_once(http(SERVICE_HTTP, 200, **use), echo(SERVICE_TCP, 200, **use),
+                                           echo((mesh.b.ip, 9000), 200, **use), http((mesh.b.ip, 8080), 200, **use)))
+    time.sleep(0.6)
+    with record(mesh) as recording:
+        time.sleep(0.6)
+        stop.touch()
+        busy.join()
+    return recording.cases(compare="suffix")
 
 
 @scenario()
 def midstream(mesh):
     """The capture begins while connections are in use: no handshake, the sequence numbers must prove the pairs."""
-    busy = mesh.a.client_meanwhile(at_once(
-        http(SERVICE_HTTP, 12, size=200, gap=0.15), echo(SERVICE_TCP, 12, gap=0.15),
-        echo((mesh.b.ip, 9000), 12, gap=0.15), http((mesh.b.ip, 8080), 12, gap=0.15)))
-    time.sleep(0.6)
-    with record(mesh) as recording:
-        busy.join()
-    return recording.cases(compare="suffix")
+    return recorded_later(mesh)
+
+
+@scenario()
+def midstream_one_port(mesh):
+    """The capture begins while one local port talks to four destinations: only sequence numbers tell them apart."""
+    return recorded_later(mesh, bind=(mesh.a.ip, 25463))
+
+
+@scenario(ipv6=True)
+def any_interface_ipv6_short(mesh):
+    """`tcpdump -i any -s 112` of IPv6 and IPv4: cooked headers, cut packets, two families."""
+    with record(mesh, Tap("any", "any", options=("-s", "112"))) as recording:
+        mesh.a.client(http(SERVICE6_HTTP, 3, size=2000), http(SERVICE_HTTP, 3, size=2000), echo((mesh.b.ip6, 9000), 3))
+    return recording.cases(compare="lengths")
 
 
 @scenario()
