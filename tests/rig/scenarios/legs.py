@@ -18,7 +18,7 @@ def both_ways(mesh):
     with record(mesh) as recording:
         for pod, peer in (mesh.pods, mesh.pods[::-1]):
             pod.client(at_once(http(SERVICE_HTTP, 3, body=2000, size=100), http((peer.ip, 8080), 2),
-                               echo(SERVICE_TCP, 3), http(SERVICE_HTTP, 2, size=20000), echo((peer.ip, 9000), 2)),
+                               echo(SERVICE_TCP, 3), http(SERVICE_HTTP, 2, size=8000), echo((peer.ip, 9000), 2)),
                        tag=pod.name)
     return recording.cases()
 
