@@ -14,11 +14,11 @@ from pathlib import Path
 
 import frames
 import wireshark
-from pod import run
+from pod import RigError, run
 from record import Case
 from wireshark import End, Stream, View
 
-FOLLOWED = 40       # streams compared with Follow Stream too; all are compared by their segments
+FOLLOWED = 40       # connections compared with Follow Stream too; all are compared by their segments
 
 @dataclass
 class Judgement:
@@ -105,7 +105,10 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     if done.returncode:
         return [Judgement("runs", False, f"exit status {done.returncode}: {done.stderr.strip()[-300:]}")]
     run("mergecap", "-w", str(plain), *map(str, case.inputs))
-    fixed, unrepaired = wireshark.view(output), wireshark.view(plain)
+    try:
+        fixed, unrepaired = wireshark.view(output), wireshark.view(plain)
+    except RigError as error:
+        return [Judgement("opens", False, str(error)[-200:])]
     seen = read_truth(case)
     if case.compare == "suffix":        # what fell silent before the capture began is not in it
         seen = [one for one in seen if unrepaired.between(one.protocol, one.local, one.peer)]
@@ -126,14 +129,21 @@ def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[
         lost = "; ".join(str(one) for one in missing if one.role == role)[:300]
         judgements.append(Judgement(f"{role}s", whole == all_, f"{whole}/{all_} whole {lost}".strip()))
     if case.compare == "bytes":
-        sample = pairs[::max(1, -(-len(pairs) // FOLLOWED))]
-        followed = wireshark.follow(output, [stream for _, stream in sample])
-        good = 0
-        for one, stream in sample:
-            sent = followed.get((stream.protocol, stream.number), {})
-            good += (sent.get(one.local), sent.get(one.peer)) == (one.sent["sha256"], one.got["sha256"])
-        judgements.append(Judgement("follow", bool(sample) and good == len(sample), f"{good}/{len(sample)} exact bytes"))
+        judgements.append(followed(seen, view, output))
     return judgements
+
+
+def followed(seen: list[Seen], view: View, output: Path) -> Judgement:
+    """Follow Stream on the streams between a connection's ends: one of them has its exact bytes."""
+    sample = seen[::-(-len(seen) // FOLLOWED) or 1]
+    between = {str(one): view.between(one.protocol, one.local, one.peer) for one in sample}
+    wanted = {(stream.protocol, stream.number): stream for streams in between.values() for stream in streams}
+    sent = wireshark.follow(output, list(wanted.values())) if wanted else {}
+    good = 0
+    for one in sample:
+        shown = (sent.get((stream.protocol, stream.number), {}) for stream in between[str(one)])
+        good += any((by.get(one.local), by.get(one.peer)) == (one.sent["sha256"], one.got["sha256"]) for by in shown)
+    return Judgement("follow", good == len(sample) > 0, f"{good}/{len(sample)} exact bytes")
 
 
 def redirected(case: Case, one: Seen) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import frames                               # noqa: E402
 from live import Live                       # noqa: E402
 from record import Case                     # noqa: E402
 from scenarios import SCENARIOS             # noqa: E402
@@ -102,7 +103,8 @@ def write_readme():
         inputs = " ".join(f"testdata/{name}/{file}" for file in row["inputs"])
         shows = inspect.getdoc(SCENARIOS[row["scenario"]][0])
         where = f"Scenario `{row['scenario']}`, pod `{row['pod']}`."
-        sections.append(f"## {name}\n\n{shows}\n\n{where}\n\n    meshpcap merge {inputs} -o fixed.pcapng\n\n")
+        held = ", ".join(f"{file} {len(frames.read(TESTDATA / name / file))}" for file in row["inputs"])
+        sections.append(f"## {name}\n\n{shows}\n\n{where} Packets: {held}.\n\n    meshpcap merge {inputs} -o fixed.pcapng\n\n")
     (TESTDATA / "README.md").write_text("".join(sections).rstrip() + "\n")
 
 

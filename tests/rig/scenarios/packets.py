@@ -38,7 +38,7 @@ def icmp_translated(mesh):
 
 @scenario()
 def proxy_gone(mesh):
-    """The proxy is killed: what is open is reset by it, what comes after is refused, and nothing listens on 15001."""
+    """The proxy ends, and nothing listens on 15001 any more: connections are refused with the service's address."""
     local = (mesh.a.ip, 25463)
     with record(mesh, pods=(mesh.a,)) as recording:
         mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))

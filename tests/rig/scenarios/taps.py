@@ -80,15 +80,13 @@ def snaplen96(mesh):
 @scenario()
 def four_tcpdumps(mesh):
     """Four tcpdumps side by side, as people start them for a sidecar; their filters overlap."""
-    inbound = "(dst port 8080 and dst {ip}) or (src port 8080 and src {ip})"
-    taps = (Tap("in-eth0", "eth0", inbound), Tap("in-lo", "lo", inbound),
-            Tap("out-lo", "lo", "(dst port 15001 and dst 127.0.0.1) or (dst portrange 20000-60999 and dst {ip})"),
-            Tap("out-eth0", "eth0", "(src portrange 20000-60999 and src {ip}) or (dst portrange 20000-60999 and dst {ip})"))
+    ephemeral = "portrange 20000-60999"
+    taps = (Tap("in-eth0", "eth0", "port 8080"), Tap("in-lo", "lo", "port 8080"),
+            Tap("out-lo", "lo", f"dst port 15001 or dst {ephemeral}"), Tap("out-eth0", "eth0", ephemeral))
     with record(mesh, *taps) as recording:
         for pod in mesh.pods:
             pod.client(http(SERVICE_HTTP, 3, size=3000), http(("127.0.0.1", 8080), 1), tag=pod.name)
-    # the application's call to 127.0.0.1 passes none of the filters
-    return recording.cases(ports=frozenset({80}), servers=False)
+    return recording.cases(duplicates_at_least=10)
 
 
 @scenario()
