@@ -2,7 +2,7 @@
 """The applications and clients of the rig; each writes down what its own sockets saw.
 
     apps.py serve TRUTH     HTTP on 8080, a line echo on 6379 and 9000, IPv4 and IPv6, until SIGTERM
-    apps.py dns             the mesh's DNS server on 127.0.0.1:15053, UDP and TCP
+    apps.py dns             the mesh's DNS server on port 15053 of 127.0.0.1 and ::1, UDP and TCP
     apps.py client TRUTH    runs the steps on standard input (JSON, made by steps.py)
 
 TRUTH gets one JSON line for each connection when it ends: role, protocol, local and peer address as the socket
@@ -31,13 +31,14 @@ class Connection:
     def __init__(self, sock: socket.socket, truth: str, role: str, peer: tuple[str, int] | None = None):
         self.sock, self.truth, self.role = sock, truth, role
         self.local, self.peer = sock.getsockname()[:2], peer or sock.getpeername()[:2]
-        self.began = time.time()
+        self.began = self.last = time.time()
         self.sent, self.got, self.ahead = bytearray(), bytearray(), b""
         Connection.open.add(self)
 
     def send(self, data: bytes):
         self.sent += data
         self.sock.sendall(data)
+        self.last = time.time()
 
     def receive(self) -> bytes:
         """What came since the last call; empty at the end of the stream."""
@@ -46,6 +47,7 @@ class Connection:
             return data
         data = self.sock.recv(1 << 18)
         self.got += data
+        self.last = time.time() if data else self.last
         return data
 
     def exactly(self, length: int) -> bytes:
@@ -83,7 +85,7 @@ class Connection:
                 return
             Connection.open.discard(self)
             row = {"role": self.role, "protocol": "udp" if self.sock.type == socket.SOCK_DGRAM else "tcp",
-                   "local": self.local, "peer": self.peer, "began": round(self.began, 6)}
+                   "local": self.local, "peer": self.peer, "began": round(self.began, 6), "last": round(self.last, 6)}
             for name, data in (("sent", self.sent), ("got", self.got)):
                 row[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
                 if len(data) <= SHORT:
@@ -156,25 +158,28 @@ def dns_answer(query: bytes) -> bytes:
     return query[:2] + b"\x81\x80\0\1" + struct.pack(">H", len(answers)) + b"\0\0\0\0" + query[12:end] + b"".join(answers)
 
 
+def answer_datagrams(udp: socket.socket):
+    """Until a query for `stop.…`: that is answered, and then nothing listens any more."""
+    while True:
+        query, peer = udp.recvfrom(65535)
+        udp.sendto(dns_answer(query), peer)
+        if query[13:17] == b"stop":
+            return udp.close()
+
+
+def answer_stream(connection: Connection):
+    while True:
+        length, = struct.unpack(">H", connection.exactly(2))
+        answer = dns_answer(connection.exactly(length))
+        connection.send(struct.pack(">H", len(answer)) + answer)
+
+
 def dns():
-    """A query for `stop.…` is answered, and then nothing listens for UDP any more."""
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind(("127.0.0.1", 15053))
-
-    def datagrams():
-        while True:
-            query, peer = udp.recvfrom(65535)
-            udp.sendto(dns_answer(query), peer)
-            if query[13:17] == b"stop":
-                return udp.close()
-
-    def stream(connection):
-        while True:
-            length, = struct.unpack(">H", connection.exactly(2))
-            answer = dns_answer(connection.exactly(length))
-            connection.send(struct.pack(">H", len(answer)) + answer)
-    threading.Thread(target=datagrams, daemon=True).start()
-    listen("127.0.0.1", 15053, stream, "/dev/null")
+    for host in ("127.0.0.1", "::1"):
+        udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((host, 15053))
+        threading.Thread(target=answer_datagrams, args=(udp,), daemon=True).start()
+        listen(host, 15053, answer_stream, "/dev/null")
     until_terminated()
 
 
@@ -249,6 +254,8 @@ def run_stream(truth: str, step: dict, tag: str):
 
 
 def run(truth: str, step: dict, tag: str):
+    if os.path.exists(step.get("skip", "")):
+        return
     if step["do"] == "sleep":
         time.sleep(step["seconds"])
     elif step["do"] == "in-turn":

@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import frames
@@ -34,6 +34,7 @@ class Seen:
     protocol: str
     local: End
     peer: End
+    last: float         # when bytes last moved
     sent: dict
     got: dict
 
@@ -46,7 +47,7 @@ def read_truth(case: Case) -> list[Seen]:
     seen = []
     for line in case.truth.read_text().splitlines():
         row = json.loads(line)
-        one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["sent"], row["got"])
+        one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["last"], row["sent"], row["got"])
         service = one.peer if one.role == "client" else one.local
         if (not case.ports or service[1] in case.ports) and (case.servers or one.role == "client"):
             seen.append(one)
@@ -55,6 +56,8 @@ def read_truth(case: Case) -> list[Seen]:
 
 def fits(stream: Stream, one: Seen, compare: str) -> bool:
     """Whether the stream holds the connection, as far as the capture can."""
+    if not any(stream.lengths.values()) and compare == "suffix":
+        return False
     for end, expected in ((one.local, one.sent), (one.peer, one.got)):
         if not stream.packets[end]:
             return False
@@ -65,7 +68,7 @@ def fits(stream: Stream, one: Seen, compare: str) -> bool:
             if compare == "bytes":
                 good = hashlib.sha256(data).hexdigest() == expected["sha256"]
             else:
-                good = data and base64.b64decode(expected["base64"]).endswith(data)
+                good = base64.b64decode(expected["base64"]).endswith(data)
         if not good:
             return False
     return True
@@ -111,7 +114,8 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
         return [Judgement("opens", False, str(error)[-200:])]
     seen = read_truth(case)
     if case.compare == "suffix":        # what fell silent before the capture began is not in it
-        seen = [one for one in seen if unrepaired.between(one.protocol, one.local, one.peer)]
+        began = min(frame.time for path in case.inputs for frame in frames.read(path)) / 1e9
+        seen = [one for one in seen if one.last > began + 0.001]
     return [*connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
             *packets(case, seen, output, done.stderr), *by_wireshark(case, fixed, unrepaired),
             told(case, wireshark.read_report(report), fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
@@ -136,12 +140,12 @@ def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[
 def followed(seen: list[Seen], view: View, output: Path) -> Judgement:
     """Follow Stream on the streams between a connection's ends: one of them has its exact bytes."""
     sample = seen[::-(-len(seen) // FOLLOWED) or 1]
-    between = {str(one): view.between(one.protocol, one.local, one.peer) for one in sample}
-    wanted = {(stream.protocol, stream.number): stream for streams in between.values() for stream in streams}
+    between = [view.between(one.protocol, one.local, one.peer) for one in sample]
+    wanted = {(stream.protocol, stream.number): stream for streams in between for stream in streams}
     sent = wireshark.follow(output, list(wanted.values())) if wanted else {}
     good = 0
-    for one in sample:
-        shown = (sent.get((stream.protocol, stream.number), {}) for stream in between[str(one)])
+    for one, streams in zip(sample, between):
+        shown = (sent.get((stream.protocol, stream.number), {}) for stream in streams)
         good += any((by.get(one.local), by.get(one.peer)) == (one.sent["sha256"], one.got["sha256"]) for by in shown)
     return Judgement("follow", good == len(sample) > 0, f"{good}/{len(sample)} exact bytes")
 
@@ -228,8 +232,8 @@ def opens(output: Path, summary: str) -> Judgement:
 
 
 def again(meshpcap: Path, case: Case, output: Path, folder: Path) -> Judgement:
-    """The same input gives the same bytes."""
-    second = folder / "again.pcapng"
-    merge(meshpcap, case, second, folder / "again.csv")
-    return Judgement("same again", second.read_bytes() == output.read_bytes()
+    """The same input gives the same bytes, from a pipe or from files."""
+    second, what = folder / "again.pcapng", "same again" if case.stdin is None else "same from file"
+    merge(meshpcap, replace(case, stdin=None), second, folder / "again.csv")
+    return Judgement(what, second.read_bytes() == output.read_bytes()
                      and (folder / "again.csv").read_bytes() == (folder / "report.csv").read_bytes())

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import envoy                                                    # noqa: E402
 from judge import Judgement, judge                              # noqa: E402
-from pod import Mesh, RigError, make_certificates               # noqa: E402
+from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale     # noqa: E402
 from scenarios import SCENARIOS                                 # noqa: E402
 
 PROGRAMS = ("ip", "iptables-restore", "ip6tables-restore", "conntrack", "tcpdump", "dumpcap", "tshark", "mergecap",
@@ -40,9 +40,16 @@ class Live:
         make_certificates(self.certificates)
 
     def record(self, name: str):
-        """The scenario's cases, recorded; nothing stands afterwards."""
+        """The scenario's cases, recorded; nothing stands afterwards. A second try if the machine was too busy."""
+        try:
+            return self.record_in(self.folder / name, name)
+        except TooBusy as error:
+            print(f"again   {name}: {error}", flush=True)
+            return self.record_in(self.folder / f"{name}-again", name)
+
+    def record_in(self, folder: Path, name: str):
         function, options = SCENARIOS[name]
-        mesh = Mesh(self.folder / name, self.certificates, options)
+        mesh = Mesh(folder, self.certificates, options)
         self.standing.add(mesh)
         try:
             with mesh:
@@ -120,9 +127,12 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)                         # Envoy runs as another user
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    remove_stale()
     try:
         live = Live(options.meshpcap.resolve(), folder)
         return run_all(live, options.scenarios or list(SCENARIOS), options.jobs)
+    except KeyboardInterrupt:
+        return 130
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

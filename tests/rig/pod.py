@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -46,21 +47,36 @@ NAT = """*nat
 -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
 COMMIT
 """
-DNS_UDP = ("-A OUTPUT -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j RETURN\n"
-           "-A OUTPUT -p udp -m udp --dport 53 -m owner --gid-owner 1337 -j RETURN\n"
-           "-A OUTPUT -d {nameserver}/32 -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\n")
-DNS_TCP = "-A ISTIO_OUTPUT -d {nameserver}/32 -p tcp -m tcp --dport 53 -j REDIRECT --to-ports 15053\n"
-DNS_ZONES = """*raw
+DNS_OWN = "".join(f"-A OUTPUT -p udp -m udp --dport 53 -m owner --{kind}-owner 1337 -j RETURN\n" for kind in ("uid", "gid"))
+DNS_UDP = "-A OUTPUT -d {} -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\n"
+DNS_TCP = "-A ISTIO_OUTPUT -d {} -p tcp -m tcp --dport 53 -j REDIRECT --to-ports 15053\n"
+ZONES = """*raw
 -A OUTPUT -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j CT --zone 1
 -A OUTPUT -p udp -m udp --sport 15053 -m owner --uid-owner 1337 -j CT --zone 2
--A OUTPUT -d {nameserver}/32 -p udp -m udp --dport 53 -j CT --zone 2
--A PREROUTING -s {nameserver}/32 -p udp -m udp --sport 53 -j CT --zone 1
-COMMIT
+{nameservers}COMMIT
 """
+ZONES_OF_NAMESERVER = """-A OUTPUT -d {0} -p udp -m udp --dport 53 -j CT --zone 2
+-A PREROUTING -s {0} -p udp -m udp --sport 53 -j CT --zone 1
+"""
+
+
+def rules(family: int, dns: bool, zones: bool) -> str:
+    """The rules of a pod for iptables-restore or ip6tables-restore."""
+    ours = {4: ("127.0.0.6/32", "127.0.0.1/32"), 6: ("::6/128", "::1/128")}[family]
+    nameservers = [host for host, _ in steps.NAMESERVERS if (":" in host) == (family == 6)] if dns else []
+    nat = NAT.format(six=ours[0], loopback=ours[1], dns_tcp="".join(map(DNS_TCP.format, nameservers)),
+                     dns_udp=DNS_OWN + "".join(map(DNS_UDP.format, nameservers)) if dns else "")
+    if not zones or not nameservers:
+        return nat
+    return nat + ZONES.format(nameservers="".join(map(ZONES_OF_NAMESERVER.format, nameservers)))
 
 
 class RigError(Exception):
     """The rig could not do its work; says nothing about meshpcap."""
+
+
+class TooBusy(RigError):
+    """The machine lost packets; another try may do."""
 
 
 def run(*command: str, stdin: str | None = None) -> str:
@@ -224,18 +240,11 @@ class Mesh:
                       "route add default via 172.21.206.1", "route add default via fd00:21::1"):
             run(*ip, *words.split())
         pod.inside("sysctl", "-qw", f"net.ipv4.ip_local_port_range={self.options.ports}")
-        nameserver = steps.NAMESERVER[0]
-        nat = NAT.format(
-            six="127.0.0.6/32", loopback="127.0.0.1/32",
-            dns_udp=DNS_UDP.format(nameserver=nameserver) if self.options.dns else "",
-            dns_tcp=DNS_TCP.format(nameserver=nameserver) if self.options.dns else "")
-        zones = DNS_ZONES.format(nameserver=nameserver) if self.options.dns and self.options.zones else ""
-        pod.inside("iptables-restore", stdin=nat + zones)
+        pod.inside("iptables-restore", stdin=rules(4, self.options.dns, self.options.zones))
         (pod.folder / "iptables").write_text(pod.inside("iptables-save"))
         if self.options.ipv6:
             run(*ip, "addr", "add", "::6/128", "dev", "lo", "nodad")
-            nat = NAT.format(six="::6/128", loopback="::1/128", dns_udp="", dns_tcp="")
-            pod.inside("ip6tables-restore", stdin=nat)
+            pod.inside("ip6tables-restore", stdin=rules(6, self.options.dns, self.options.zones))
             (pod.folder / "ip6tables").write_text(pod.inside("ip6tables-save"))
 
     def remove(self):
@@ -244,6 +253,15 @@ class Mesh:
                 pod.stop(process)
         for namespace in (self.network, *(pod.namespace for pod in self.pods)):
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True)
+
+
+def remove_stale():
+    """Removes namespaces of runs that were killed."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        if match := re.fullmatch(r"meshrig-(\d+)-\d+-\w+", name):
+            if not pathlib.Path(f"/proc/{match[1]}").exists():
+                subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
 def make_certificates(folder: pathlib.Path):

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pod import Mesh, Pod, RigError, run
+from pod import Mesh, Pod, TooBusy, run
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class record:
             told = (pod.folder / log).read_text(errors="replace")
             dropped = re.search(r"(\d+) packets? dropped by kernel", told)
             if kind is None and dropped and int(dropped[1]):
-                raise RigError(f"{pod.name}: {dropped[0]} ({log}): this machine is too busy to capture")
+                raise TooBusy(f"{pod.name}: {dropped[0]} ({log}): this machine is too busy to capture")
 
 
 def compressed(path: Path, program: str) -> Path:

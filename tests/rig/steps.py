@@ -4,12 +4,13 @@ SERVICE_HTTP = ("10.96.0.10", 80)       # the peer pod's HTTP application, throu
 SERVICE_TCP = ("10.96.0.20", 6379)      # the peer pod's echo, through mTLS
 SERVICE_SELF = ("10.96.0.40", 80)       # the pod's own HTTP application
 SERVICE6_HTTP = ("fd00:96::10", 80)     # the peer pod's HTTP application over IPv6
-NAMESERVER = ("10.96.0.53", 53)
+NAMESERVERS = (("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53))
 
 
 def http(to: tuple[str, int], n: int = 1, **more) -> dict:
     """n requests on one connection. More: size (of an answer), body (of a request), gap (seconds between),
-    until (no more once this file exists), bind (local address), close (fin, rst, vanish), refused (nobody takes the connection)."""
+    until (no more once this file exists), skip (not at all then), bind (local address),
+    close (fin, rst, vanish), refused (nobody takes the connection)."""
     return {"do": "http", "to": to, "n": n, **more}
 
 
@@ -19,8 +20,9 @@ def echo(to: tuple[str, int], n: int = 1, **more) -> dict:
 
 
 def dns(*names: str, **more) -> dict:
-    """Queries on one socket. More: stream (over TCP), padding (bytes in a query), unanswered (names)."""
-    return {"do": "dns", "to": NAMESERVER, "names": names, **more}
+    """Queries on one socket. More: to (a nameserver), bind (local address), stream (over TCP), padding (bytes in a
+    query), unanswered (names)."""
+    return {"do": "dns", "to": NAMESERVERS[0], "names": names, **more}
 
 
 def sleep(seconds: float) -> dict:

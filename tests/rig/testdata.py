@@ -48,7 +48,7 @@ them and judges the outputs; it needs tshark and tcpdump, but neither root nor E
 Beside the captures:
 
 - `truth.jsonl`: what the applications' sockets saw, a line for each connection: `role` (client or server), `protocol`, `local`
-  and `peer` address, `began` (seconds since 1970), and for `sent` and `got` the number of bytes and their SHA-256; where
+  and `peer` address, `began` and `last` (when it was made and when bytes last moved, in seconds since 1970), and for `sent` and `got` the number of bytes and their SHA-256; where
   the capture began mid-stream, also the bytes (base64).
 - `case.json`: the inputs in order, more arguments, and what is expected (see `Case` in `tests/rig/record.py`).
 - `iptables`, `ip6tables`: the rules (`iptables-save`); `conntrack`: `conntrack -L -o extended` at the end;

@@ -1,7 +1,7 @@
 """Every kind of leg that a sidecar makes."""
 from record import record
 from scenarios import scenario
-from steps import SERVICE6_HTTP, SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, at_once, dns, echo, http
+from steps import NAMESERVERS, SERVICE6_HTTP, SERVICE_HTTP, SERVICE_SELF, SERVICE_TCP, at_once, dns, echo, http
 
 
 @scenario()
@@ -39,6 +39,22 @@ def dns_capture(mesh):
                       http(SERVICE_HTTP, 2), dns("svc.default.svc.cluster.local", stream=True),
                       at_once(*(dns(f"n{i}.default.svc.cluster.local") for i in range(8))))
     return recording.cases()
+
+
+@scenario(dns=True, ipv6=True)
+def dns_two_servers(mesh):
+    """One local port asks two nameservers at once, over UDP and over TCP: conntrack gives one of them another port.
+
+    Each query goes to both with the same ID and the same question, as some resolvers do. And DNS over IPv6.
+    """
+    local, names = (mesh.a.ip, 25463), [f"n{i}.default.svc.cluster.local" for i in range(4)]
+    first, second, six = NAMESERVERS
+    with record(mesh, pods=(mesh.a,)) as recording:
+        for stream in (False, True):
+            mesh.a.client(at_once(dns(*names, to=first, bind=local, stream=stream),
+                                  dns(*names, to=second, bind=local, stream=stream),
+                                  dns(*names, to=six, stream=stream)))
+    return recording.cases(moved_at_least=2)
 
 
 @scenario(ipv6=True)

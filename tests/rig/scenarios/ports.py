@@ -1,5 +1,7 @@
 """Local ports that are used again, at once and over time: joining halves by port is wrong in every scenario here."""
-from record import record
+import time
+
+from record import ANY, record
 from scenarios import scenario
 from steps import SERVICE_HTTP, SERVICE_TCP, at_once, echo, http, in_turn
 
@@ -61,3 +63,20 @@ def many_short(mesh):
     with record(mesh, pods=(mesh.a,)) as recording:
         mesh.a.client(at_once(*(worker(number) for number in range(4))))
     return recording.cases()
+
+
+@scenario(ports="20000 20059")
+def many_short_midstream(mesh):
+    """The capture (`-i any`) begins among short connections that use few ports again and again."""
+    stop = mesh.folder / "stop"
+
+    def worker(number: int):
+        targets = (echo(SERVICE_TCP), echo((mesh.b.ip, 9000)), http(SERVICE_HTTP, 3))
+        return in_turn(*(targets[(i + number) % 3] | {"close": "rst", "skip": str(stop)} for i in range(2000)))
+    busy = mesh.a.client_meanwhile(at_once(*(worker(number) for number in range(3))))
+    time.sleep(0.3)
+    with record(mesh, ANY, pods=(mesh.a,)) as recording:
+        time.sleep(0.5)
+        stop.touch()
+        busy.join()
+    return recording.cases(compare="suffix", lossless=False)
