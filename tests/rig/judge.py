@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import subprocess
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,14 +90,33 @@ def match(seen: list[Seen], view: View, compare: str) -> tuple[list[tuple[Seen, 
 
 
 def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.CompletedProcess:
+    """Runs meshpcap; the result has `streamed`: a pipe gave packets before it had got all."""
     names = [str(path) for path in case.inputs]
     if case.stdin is None:
         command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *case.arguments]
         return subprocess.run(command, capture_output=True, text=True)
     names[case.stdin] = "-"
     command = [str(meshpcap), "merge", *names, "-o", "-", "--report", str(report), *case.arguments]
-    with open(output, "wb") as file, subprocess.Popen(["cat", str(case.inputs[case.stdin])], stdout=subprocess.PIPE) as cat:
-        return subprocess.run(command, stdin=cat.stdout, stdout=file, stderr=subprocess.PIPE, text=True)
+    data = case.inputs[case.stdin].read_bytes()
+    most = len(data) * 9 // 10
+    with open(output, "wb") as file, open(output.with_name("stderr.txt"), "w+") as errors:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=errors)
+        try:
+            process.stdin.write(data[:most])
+            process.stdin.flush()
+            for _ in range(100):
+                if streamed := output.stat().st_size > len(data) // 10:
+                    break
+                time.sleep(0.02)
+            process.stdin.write(data[most:])
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        status = process.wait()
+        errors.seek(0)
+        done = subprocess.CompletedProcess(command, status, stderr=errors.read())
+    done.streamed = streamed
+    return done
 
 
 def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
@@ -116,7 +136,8 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     if case.compare == "suffix":        # what fell silent before the capture began is not in it
         began = min(frame.time for path in case.inputs for frame in frames.read(path)) / 1e9
         seen = [one for one in seen if one.last > began + 0.001]
-    return [*connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
+    streams = [Judgement("streams", done.streamed, "packets come out before all are in")] if case.streams else []
+    return [*streams, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
             *packets(case, seen, output, done.stderr), *by_wireshark(case, fixed, unrepaired),
             told(case, wireshark.read_report(report), fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
 

@@ -34,6 +34,7 @@ class Case:
     own: frozenset[str]                 # the pod's addresses: what goes there is not redirected
     arguments: tuple[str, ...] = ()     # more arguments for meshpcap
     stdin: int | None = None            # this input comes through a pipe, and the output goes into one
+    streams: bool = False               # from a pipe: packets come out before all are in
     compare: str = "bytes"              # how much of a stream must be there: bytes, lengths (cut by the
                                         # snaplen) or suffix (capture begun mid-stream)
     left: str | None = None             # legs stay as captured, for this reason; none may be repaired

@@ -1,5 +1,5 @@
 """The forms in which a capture reaches meshpcap; the packets are those of a plain one."""
-from record import compressed, halves, record
+from record import ANY, compressed, halves, record
 from scenarios import scenario
 from steps import SERVICE_HTTP, SERVICE_TCP, echo, http
 
@@ -16,6 +16,14 @@ def forms(mesh):
             case(mesh.a, "gzip zstd", inputs=(compressed(eth0, "gzip"), compressed(lo, "zstd"))),
             case(mesh.a, "lz4", inputs=(compressed(eth0, "lz4"), compressed(lo, "lz4"))),
             case(mesh.a, "swapped", inputs=(lo, eth0))]
+
+
+@scenario()
+def streamed(mesh):
+    """`tcpdump -i any -w - | meshpcap merge - -o -`: packets come out while the capture goes on."""
+    with record(mesh, ANY, pods=(mesh.a,)) as recording:
+        mesh.a.client(http(SERVICE_HTTP, 8, size=1000, gap=0.1), echo(SERVICE_TCP, 8, gap=0.1))
+    return recording.cases(stdin=0, streams=True, arguments=("--lookahead", "200ms"))
 
 
 @scenario()
