@@ -137,9 +137,10 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
         began = min(frame.time for path in case.inputs for frame in frames.read(path)) / 1e9
         seen = [one for one in seen if one.last > began + 0.001]
     streams = [Judgement("streams", done.streamed, "packets come out before all are in")] if case.streams else []
+    rows = wireshark.read_report(report)
     return [*streams, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
-            *packets(case, seen, output, done.stderr), *by_wireshark(case, fixed, unrepaired),
-            told(case, wireshark.read_report(report), fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
+            *packets(case, seen, output, done.stderr), *by_wireshark(case, rows, fixed, unrepaired),
+            told(case, rows, fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
 
 
 def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[Judgement]:
@@ -208,11 +209,13 @@ def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Ju
     return [*judgements, Judgement("bytes", good, f"{detail}; {translated} reported as repaired")]
 
 
-def by_wireshark(case: Case, view: View, unrepaired: View) -> list[Judgement]:
+def by_wireshark(case: Case, rows: list[dict], view: View, unrepaired: View) -> list[Judgement]:
     # NAT updates a partial checksum in a quoted packet as if it were a whole one: some are beyond repair
     bad = view.bad_checksums + max(0, view.bad_quoted - unrepaired.bad_quoted)
-    judgements = [Judgement("proxy's ports", bool(view.to_proxy) == bool(case.left),
-                            f"{view.to_proxy} packets with 127.0.0.1 or ::1 left"),
+    allowed = sum(int(row["client_packets"]) for row in rows if row["reason"] in {case.left, *case.may_leave}
+                  and row["server"].rpartition(":")[2] in wireshark.PROXY_PORTS) if case.left or case.may_leave else 0
+    good = view.to_proxy == allowed and bool(allowed) >= bool(case.left)
+    judgements = [Judgement("proxy's ports", good, f"{view.to_proxy} packets with 127.0.0.1 or ::1, {allowed} allowed"),
                   Judgement("checksums", not bad, f"{bad} bad")]
     if case.lossless and not case.left:
         judgements.append(Judgement("no gaps", not view.gaps, f"{view.gaps} segments that Wireshark misses"))

@@ -62,11 +62,16 @@ class Recording:
 
 
 class record:
-    """Captures with the taps on the pods while the block runs; every captured packet is in the files afterwards."""
+    """Captures with the taps on the pods while the block runs; every captured packet is in the files afterwards.
 
-    def __init__(self, mesh: Mesh, *taps: Tap, pods: tuple[Pod, ...] = (), dumpcap: bool = False):
+    heavy: for many packets. Immediate mode gives each packet room for the whole snaplen in the kernel's buffer, which
+    is full after some hundred; without it, the last packets come after a second.
+    """
+
+    def __init__(self, mesh: Mesh, *taps: Tap, pods: tuple[Pod, ...] = (), dumpcap: bool = False,
+                 heavy: bool = False):
         self.recording = Recording(mesh, taps or (ETH0, LO))
-        self.pods, self.dumpcap, self.running = pods or mesh.pods, dumpcap, []
+        self.pods, self.dumpcap, self.heavy, self.running = pods or mesh.pods, dumpcap, heavy, []
 
     def __enter__(self) -> Recording:
         for pod in self.pods:
@@ -80,8 +85,8 @@ class record:
                 continue
             for tap in self.recording.taps:
                 path = pod.folder / f"{tap.name}.pcap"
-                words = ["tcpdump", "-i", tap.interface, "-n", "-U", "--immediate-mode", "-B", "32768", "-Z", "root",
-                         *tap.options, "-w", str(path)]
+                words = ["tcpdump", "-i", tap.interface, "-n", "-U", "-B", "32768", "-Z", "root",
+                         *(() if self.heavy else ("--immediate-mode",)), *tap.options, "-w", str(path)]
                 if tap.filter:
                     words.append(tap.filter.format(ip=pod.ip))
                 process = pod.start(f"{tap.name}.log", *words, ready="listening on")
@@ -92,7 +97,7 @@ class record:
         return self.recording
 
     def __exit__(self, kind, *_):
-        time.sleep(0.3)             # the last acknowledgements
+        time.sleep(1.3 if self.heavy else 0.3)      # the last acknowledgements
         for pod, process, _log in self.running:
             pod.stop(process, signal.SIGINT)
         for pod, _process, log in self.running:

@@ -37,7 +37,7 @@ def dumpcap(mesh):
 @scenario()
 def bulk(mesh):
     """24 MB through HTTP and TCP both ways: segments of 64 KB (GSO)."""
-    with record(mesh, pods=(mesh.a,)) as recording:
+    with record(mesh, pods=(mesh.a,), heavy=True) as recording:
         mesh.a.client(http(SERVICE_HTTP, 4, size=2 << 20), echo(SERVICE_TCP, 4, size=1 << 20),
                       http((mesh.b.ip, 8080), 4, body=2 << 20))
     return recording.cases()

@@ -60,14 +60,17 @@ def many_short(mesh):
     def worker(number: int):
         targets = (http(SERVICE_HTTP), echo(SERVICE_TCP), echo((mesh.b.ip, 9000)))
         return in_turn(*(targets[(i + number) % 3] | {"close": "rst"} for i in range(500)))
-    with record(mesh, pods=(mesh.a,)) as recording:
+    with record(mesh, pods=(mesh.a,), heavy=True) as recording:
         mesh.a.client(at_once(*(worker(number) for number in range(4))))
     return recording.cases()
 
 
 @scenario(ports="20000 20059")
 def many_short_midstream(mesh):
-    """The capture (`-i any`) begins among short connections that use few ports again and again."""
+    """The capture (`-i any`) begins among short connections that use few ports again and again.
+
+    It may begin between the last reply of a connection and its acknowledgement: nothing proves that leg.
+    """
     stop = mesh.folder / "stop"
 
     def worker(number: int):
@@ -75,8 +78,8 @@ def many_short_midstream(mesh):
         return in_turn(*(targets[(i + number) % 3] | {"close": "rst", "skip": str(stop)} for i in range(2000)))
     busy = mesh.a.client_meanwhile(at_once(*(worker(number) for number in range(3))))
     time.sleep(0.3)
-    with record(mesh, ANY, pods=(mesh.a,)) as recording:
+    with record(mesh, ANY, pods=(mesh.a,), heavy=True) as recording:
         time.sleep(0.5)
         stop.touch()
         busy.join()
-    return recording.cases(compare="suffix", lossless=False)
+    return recording.cases(compare="suffix", may_leave=frozenset({"no-reply"}), lossless=False)
