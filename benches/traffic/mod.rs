@@ -206,11 +206,13 @@ impl Pod {
 
     fn connect(&mut self) -> io::Result<()> {
         self.opened += 1;
-        let inbound = self.random.one_in(3);
-        if !inbound && self.random.one_in(2) {
+        // Connections are the same however much they carry.
+        let mut random = Random(self.traffic.seed ^ u64::from(self.opened) << 32);
+        let inbound = random.one_in(3);
+        if !inbound && random.one_in(2) {
             self.look_up()?;
         }
-        let [_, a, b, c, ..] = self.random.next().to_le_bytes();
+        let [_, a, b, c, ..] = random.next().to_le_bytes();
         // Few peers on the same node, as many on others.
         let peer = Ipv4Addr::new(172, 21, 206 + (a & 1), 2 + b % 40);
         let service = (Ipv4Addr::new(10, 96, 1, c % 100), 80);
@@ -220,17 +222,17 @@ impl Pod {
         } else {
             let mut lo = leg((POD, port), service);
             // conntrack changes the source port where the application uses one for two destinations.
-            let changed = if self.random.one_in(64) { self.port() } else { port };
+            let changed = if random.one_in(64) { self.port() } else { port };
             lo.ends[0] = ((POD, changed), OUTBOUND);
             (lo, leg((POD, wire_port), (peer, APPLICATION)))
         };
         let mean = self.traffic.bytes / u64::from(self.traffic.connections.max(1));
-        let left = mean as i64 / 4 + self.random.below((mean * 3 / 2).clamp(1, u64::from(u32::MAX)) as u32) as i64;
+        let left = mean as i64 / 4 + random.below((mean * 3 / 2).clamp(1, u64::from(u32::MAX)) as u32) as i64;
         let mut connection = Connection { inbound, lo, eth0, to_send: VecDeque::new(), left, closing: false };
         connection.lo.partial_checksums = true;
         connection.eth0.partial_checksums = a & 1 == 0;
         for leg in [&mut connection.lo, &mut connection.eth0] {
-            leg.seq = [self.random.next() as u32, self.random.next() as u32];
+            leg.seq = [random.next() as u32, random.next() as u32];
         }
         for on_lo in connection.order() {
             for (from_server, flags) in [(false, flags::SYN), (true, flags::SYN | flags::ACK), (false, flags::ACK)] {
