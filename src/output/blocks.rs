@@ -25,6 +25,7 @@ pub(super) mod code {
     pub const IF_DESCRIPTION: u16 = 3;
     pub const IF_TSRESOL: u16 = 9;
     pub const IF_OS: u16 = 12;
+    pub const IF_FCSLEN: u16 = 13;
     pub const IF_HARDWARE: u16 = 15;
     pub const SHB_HARDWARE: u16 = 2;
     pub const SHB_OS: u16 = 3;

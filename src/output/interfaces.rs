@@ -133,6 +133,10 @@ impl Interfaces {
         result.push((text_code, Cow::Owned(text.into_bytes())));
         let kept = own.iter().filter(|(c, _)| !code::CUSTOM_NO_COPY.contains(c));
         result.extend(kept.map(|&(code, value)| (code, Cow::Borrowed(value))));
+        // A pcap file says it in its link type. In octets, as Wireshark reads it.
+        if let Some(fcs_len) = interface.fcs_len.filter(|_| !has(code::IF_FCSLEN)) {
+            result.push((code::IF_FCSLEN, Cow::Owned(vec![fcs_len])));
+        }
         result.extend(from_section(described.section, has));
         result.push((code::IF_TSRESOL, Cow::Borrowed(&[9])));
         result

@@ -116,20 +116,27 @@ impl Drop for Sink {
 }
 
 /// A temporary file in the folder of `path`, with the permissions that a new file would have.
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+///
+/// Errors: what the operating system says; the file's own name, which nobody chose, is not part of it.
+pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".meshpcap-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777);
-        builder.permissions(std::fs::Permissions::from_mode(mode));
-    }
-    builder.tempfile_in(folder)
+    // Opened here: tempfile would put its own path into the error.
+    let mut said = None;
+    let open = |temporary: &Path| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+            options.mode(std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777));
+        }
+        options.open(temporary).inspect_err(|error| said = error.raw_os_error())
+    };
+    let temporary = tempfile::Builder::new().prefix(".meshpcap-").suffix(".tmp").make_in(folder, open);
+    temporary.map_err(|error| said.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// Standard output without the line buffer that `std::io::Stdout` puts before it.
