@@ -17,6 +17,8 @@
 
 mod checksum;
 mod link;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 
