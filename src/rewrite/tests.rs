@@ -306,8 +306,9 @@ proptest! {
 
     #[test]
     fn fragments((plan, from, to) in plan(), at in any::<prop::sample::Index>()) {
-        prop_assume!(plan.transport != State::Partial);
-        let plan = Plan { long_header: false, ..plan };
+        // A card completes a partial checksum before it fragments.
+        let transport = if plan.transport == State::Partial { State::Right } else { plan.transport };
+        let plan = Plan { long_header: false, transport, ..plan };
         let datagram = plan.datagram(from);
         // In units of 8 octets, the TCP header in the first.
         let offset = (24 + at.index(datagram.len().max(25) - 24)) / 8 * 8;
@@ -316,7 +317,7 @@ proptest! {
         let packet = |offset: u16, more: bool, part: &[u8]| {
             let mut packet = match plan.v6 {
                 true => build::v6(44, &[&build::fragment(plan.protocol(), offset, more)[..], part].concat()),
-                false => build::v4_with(plan.protocol(), offset / 8 | if more { 0x2000 } else { 0 }, &[], part),
+                false => build::v4_with(plan.protocol(), (offset / 8) | u16::from(more) << 13, &[], part),
             };
             plan.address(&mut packet, from);
             build::ethernet(if plan.v6 { 0x86dd } else { 0x0800 }, &packet)
@@ -555,6 +556,9 @@ fn icmpv6_follows_its_addresses() {
     assert_eq!(out[58..], frame[58..]);
 }
 
+/// Link type and frame; source, EtherType and payload of the Ethernet frame, if there is one.
+type Row<'a> = (&'a str, LinkType, Vec<u8>, Option<([u8; 6], u16, &'a [u8])>);
+
 #[test]
 fn frames_as_ethernet() {
     let packet = build::v4(17, &build::udp(b"x"));
@@ -564,7 +568,7 @@ fn frames_as_ethernet() {
     let family = |octets: [u8; 4], packet: &[u8]| [&octets, packet].concat();
     let mut short_address = build::sll2(3, 0, 512, 0x0800, &packet);
     short_address[11] = 4;
-    let rows: Vec<(&str, LinkType, Vec<u8>, Option<([u8; 6], u16, &[u8])>)> = vec![
+    let rows: Vec<Row> = vec![
         ("SLL", LinkType::LINUX_SLL, build::sll(0, 1, 0x0800, &packet), Some((sender, 0x0800, &packet))),
         ("SLL on lo", LinkType::LINUX_SLL, build::sll(0, 772, 0x86dd, &v6), Some(([0; 6], 0x86dd, &v6))),
         ("SLL, ARP", LinkType::LINUX_SLL, build::sll(0, 1, 0x0806, &packet), Some((sender, 0x0806, &packet))),
