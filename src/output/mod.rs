@@ -10,6 +10,8 @@ mod packet;
 mod queue;
 mod sink;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::io;
@@ -195,7 +197,9 @@ impl Output {
         self.counts.completed += u64::from(checksum == rewrite::Checksum::Completed);
         self.counts.packets += 1;
         let comment = leg.map(comment::of);
-        packet::end(&mut self.buffer, start, frame.options, comment.as_deref());
+        let completed = checksum == rewrite::Checksum::Completed;
+        let done = packet::Done { changed: ethernet || completed || change != Change::None, completed };
+        packet::end(&mut self.buffer, start, frame.options, done, comment.as_deref());
         self.spill()?;
         Ok(Place { frame: self.counts.packets, stream, interface })
     }
@@ -216,11 +220,14 @@ impl Output {
             }
             (block_type::INTERFACE_STATISTICS, Some(interface)) if body.len() >= 4 => {
                 let description = describe(capture, input, interface);
-                let id = self.interfaces.id(&description, None, false, &mut self.blocks)?;
+                let ethernet = self.options.ethernet && rewrite::can_be_ethernet(description.interface.link_type);
+                let id = self.interfaces.id(&description, None, ethernet, &mut self.blocks)?;
                 let mut renumbered = body.to_vec();
                 renumbered[..4].copy_from_slice(&id.to_le_bytes());
                 self.blocks.other(block_type, &renumbered)?;
             }
+            // Of an interface that its capture does not describe: its number is another interface's here.
+            (block_type::INTERFACE_STATISTICS, _) => return Ok(()),
             _ => self.blocks.other(block_type, body)?,
         }
         self.flush_blocks();
@@ -240,7 +247,8 @@ impl Output {
         for (input, capture) in captures.iter().enumerate() {
             for interface in 0..capture.interfaces().len() {
                 let description = describe(capture, input as u16, interface as u32);
-                self.interfaces.id(&description, None, false, &mut self.blocks)?;
+                let ethernet = self.options.ethernet && rewrite::can_be_ethernet(description.interface.link_type);
+                self.interfaces.id(&description, None, ethernet, &mut self.blocks)?;
             }
         }
         self.flush_blocks();

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use tempfile::NamedTempFile;
@@ -15,6 +15,9 @@ pub(super) const BUFFER: usize = 256 * 1024;
 
 /// Buffers on their way to the writer thread.
 const QUEUE: usize = 3;
+
+/// All buffers: one is being written, one being filled.
+const BUFFERS: usize = QUEUE + 2;
 
 /// Where the output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +67,13 @@ impl Sink {
 
     fn start(mut writer: Box<dyn Write + Send>, temporary: Option<(NamedTempFile, PathBuf)>) -> Sink {
         let (to_write, buffers) = sync_channel::<Vec<u8>>(QUEUE);
-        let (give_back, written) = channel();
+        let (give_back, written) = sync_channel(BUFFERS);
         let thread = std::thread::spawn(move || {
             for mut buffer in buffers {
                 writer.write_all(&buffer)?;
                 buffer.clear();
                 // The other side may be gone already; the buffer is then not needed any more.
-                let _ = give_back.send(buffer);
+                let _ = give_back.try_send(buffer);
             }
             writer.flush()
         });

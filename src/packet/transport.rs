@@ -112,11 +112,10 @@ fn cut(bytes: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
 /// Errors quote from octet 8 on: RFC 792 types 3, 4, 5, 11, 12; RFC 4443, section 2.1, types 1 to 4.
 fn icmp(bytes: &[u8], ip: &Ip, ethertype: u16) -> (Transport, Option<Stop>) {
     let datagram = bytes.get(..ip.end).unwrap_or_default();
-    let is_error = match datagram.get(ip.payload) {
-        Some(3 | 4 | 5 | 11 | 12) => ethertype == ETHERTYPE_IPV4,
-        Some(1..=4) => ethertype == ETHERTYPE_IPV6,
-        _ => false,
-    };
+    let is_error = matches!(
+        (ethertype, datagram.get(ip.payload)),
+        (ETHERTYPE_IPV4, Some(3 | 4 | 5 | 11 | 12)) | (ETHERTYPE_IPV6, Some(1..=4))
+    );
     if !is_error {
         return (Transport::Other, None);
     }

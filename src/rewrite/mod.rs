@@ -17,13 +17,15 @@
 
 mod checksum;
 mod link;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 
 use crate::capture::LinkType;
 use crate::packet::{Ip, Transport, View, be16, decode, protocol};
 
-pub use link::to_ethernet;
+pub use link::{can_be_ethernet, to_ethernet};
 
 /// What was found in the place of a TCP or UDP checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
