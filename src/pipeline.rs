@@ -132,7 +132,7 @@ fn attempt(
     let output_failed = |source| Error::output(&merge.output, source);
 
     let mut turn = 0_u32;
-    while let Some((input, record)) = inputs.next() {
+    while let Some((input, record)) = inputs.advance() {
         if in_order_only && inputs.late() > 0 {
             return Ok(None);
         }
