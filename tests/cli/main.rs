@@ -165,7 +165,7 @@ fn completions() {
             assert!(script.contains(option), "{shell} completes --{option}");
         }
         let checks: &[&str] = if shell == "fish" { &["--no-execute"] } else { &["-n"] };
-        if common::optional(shell, "completions") {
+        if common::require(shell, "completions") {
             let path = folder.path().join(shell);
             std::fs::write(&path, &script).expect("written");
             assert!(Command::new(shell).args(checks).arg(path).status().expect("it runs").success(), "{shell}");
