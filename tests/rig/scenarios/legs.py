@@ -25,7 +25,7 @@ def both_ways(mesh):
 
 @scenario()
 def selfcall(mesh):
-    """The application calls itself by service (redirected twice), by its pod's address and by 127.0.0.1 (neither is)."""
+    """The application calls itself: by service, which is redirected twice, by its pod's address and by 127.0.0.1."""
     with record(mesh, pods=(mesh.a,)) as recording:
         mesh.a.client(http(SERVICE_SELF, 3, size=500), http((mesh.a.ip, 8080), 2), http(("127.0.0.1", 8080), 2))
     return recording.cases()
