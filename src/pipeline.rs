@@ -72,6 +72,9 @@ pub enum Error {
     /// The output is one of the inputs.
     #[error("{}: is both input and output; name another file for the output", .0.display())]
     SameFile(PathBuf),
+    /// The output is the report.
+    #[error("{}: is both output and report; name another file for the report", .0.display())]
+    SameOutputs(PathBuf),
     /// The user stopped the run.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -86,6 +89,8 @@ pub struct Done {
     pub damage: Vec<capture::Error>,
     /// How many link types the output has; tcpdump reads one.
     pub link_types: usize,
+    /// Whether the user stopped the run; the output holds what a pipe had delivered until then.
+    pub interrupted: bool,
 }
 
 /// Merges and repairs captures.
@@ -159,13 +164,14 @@ fn attempt(
         }
     }
 
-    if interrupted.load(Ordering::Relaxed) && !live {
+    let interrupted = interrupted.load(Ordering::Relaxed);
+    if interrupted && !live {
         return Err(Error::Interrupted);
     }
     hold.summary.late = inputs.late();
     let (summary, link_types) = hold.finish(inputs.captures()).map_err(output_failed)?;
     damage.extend(inputs.into_damage());
-    Ok(Some(Done { summary, damage, link_types: link_types.len() }))
+    Ok(Some(Done { summary, damage, link_types: link_types.len(), interrupted }))
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
@@ -264,7 +270,7 @@ fn refuse_same_file(merge: &Merge) -> Result<(), Error> {
     if let [Some(output), Some(report)] = outputs
         && (output == report || is_same_file(output, report))
     {
-        return Err(Error::SameFile(output.to_owned()));
+        return Err(Error::SameOutputs(output.to_owned()));
     }
     Ok(())
 }

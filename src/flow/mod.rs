@@ -31,10 +31,11 @@ use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
 pub use leg::{Direction, Leg, Outcome};
+pub(crate) use record::Key;
 pub use segment::{Content, Place, Segment, flags};
 
 use fragments::Fragments;
-use record::{Key, Record, State, Table};
+use record::{Record, State, Table};
 
 /// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
 const SYN_TIMEOUT: u64 = 128_000_000_000;

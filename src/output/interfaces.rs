@@ -94,9 +94,8 @@ impl Interfaces {
         let index = link.and_then(|l| l.ifindex).unwrap_or(number);
         let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
         // A name for one interface before a name for all of the input.
-        let mut given: Vec<&GivenName> = self.names.iter().filter(fits).collect();
-        given.sort_by_key(|name| name.index.is_none());
-        given.first().map(|name| name.name.as_str())
+        let given = self.names.iter().filter(fits).min_by_key(|name| name.index.is_none());
+        given.map(|name| name.name.as_str())
     }
 
     fn describe<'a>(&self, described: &Description<'a>, link: Option<&Link>) -> Vec<Opt<'a>> {

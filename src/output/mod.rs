@@ -24,6 +24,7 @@ use crate::rewrite;
 pub use interfaces::GivenName;
 pub use queue::Queue;
 pub use sink::Destination;
+pub(crate) use sink::temporary_beside;
 
 use blocks::{Blocks, Opt, code};
 use interfaces::{Description, Interfaces};

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 
-use crate::flow::flags;
+use crate::flow::{Key, flags};
 use crate::nat::Protocol;
 use crate::packet::{Transport, View, array, protocol};
 
@@ -23,12 +23,6 @@ pub(super) struct Streams {
     known: HashMap<Key, Stream, RandomState>,
     tcp: u32,
     udp: u32,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    protocol: Protocol,
-    ends: [SocketAddr; 2],
 }
 
 struct Stream {
@@ -90,7 +84,7 @@ impl Streams {
 
     /// The number of the TCP conversation of a packet that is written now.
     fn tcp(&mut self, source: SocketAddr, destination: SocketAddr, seq: u32, ack: u32, control: u8) -> Option<u32> {
-        let (key, side) = key(Protocol::Tcp, source, destination);
+        let (key, side) = Key::new(Protocol::Tcp, false, source, destination);
         let stream = find(&mut self.known, &mut self.tcp, key)?;
         let syn = control & (flags::SYN | flags::ACK) == flags::SYN;
         if syn && stream.base[side].is_some_and(|base| base != seq) {
@@ -110,7 +104,7 @@ impl Streams {
 
     /// The number of the UDP conversation of a packet that is written now.
     fn udp(&mut self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
-        let (key, _) = key(Protocol::Udp, source, destination);
+        let (key, _) = Key::new(Protocol::Udp, false, source, destination);
         find(&mut self.known, &mut self.udp, key).map(|stream| stream.number)
     }
 }
@@ -125,14 +119,6 @@ fn find<'a>(known: &'a mut HashMap<Key, Stream, RandomState>, next: &mut u32, ke
             *next += 1;
             Some(entry.insert(Stream { number, base: [None, None] }))
         }
-    }
-}
-
-fn key(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> (Key, usize) {
-    if source <= destination {
-        (Key { protocol, ends: [source, destination] }, 0)
-    } else {
-        (Key { protocol, ends: [destination, source] }, 1)
     }
 }
 
