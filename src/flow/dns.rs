@@ -58,9 +58,8 @@ impl Queries {
     /// Whether another conversation than `forward` waits for this response, which `forward` did not ask for.
     pub fn awaits(&self, response: &Segment, forward: u32, records: &[Record]) -> bool {
         let Some(senders) = query_key(response).and_then(|key| self.open.get(&key)) else { return false };
-        let mut asked = senders.live(response.time, records).peekable();
         let mut waits = false;
-        while let Some(id) = asked.next() {
+        for id in senders.live(response.time, records) {
             if id == forward {
                 return false;
             }

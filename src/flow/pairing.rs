@@ -130,19 +130,19 @@ pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8
         let answers = syn_ack && other.isn.is_some_and(|isn| ack == isn.wrapping_add(1));
         return !again && !answers;
     }
-    if f & flags::RST != 0 {
+    let (has_ack, resets) = (f & flags::ACK != 0, f & flags::RST != 0);
+    if resets && has_ack && seq == 0 {
         // RFC 9293, section 3.5.2: what refuses a SYN has number 0 and acknowledges it. Another SYN, another leg.
-        return f & flags::ACK != 0 && seq == 0 && mine.ack.is_some_and(|last| last != ack);
+        return mine.ack.is_some_and(|last| last != ack);
     }
-    if f & flags::ACK == 0 {
-        return false;
+    let seq_gap = distance(seq, mine.next);
+    let ack_gap = mine.ack.filter(|_| has_ack).map_or(0, |last| distance(ack, last));
+    match record.state {
+        State::Whole | State::Left(_) => !resets && seq_gap > FAR && ack_gap > FAR,
+        // A mapping must not outlive its connection: where one is at stake, or may come, either number is enough to end
+        // it. What goes on nevertheless, behind a large gap of the capture, is paired anew.
+        _ => seq_gap > WINDOW || ack_gap > WINDOW,
     }
-    // A mapping must not outlive its connection: where one is at stake, either number is enough to end it. What goes on
-    // nevertheless, behind a large gap of the capture, is paired anew.
-    if matches!(record.state, State::Repaired { .. } | State::Answering { .. }) {
-        return distance(seq, mine.next) > WINDOW || mine.ack.is_some_and(|last| distance(ack, last) > WINDOW);
-    }
-    distance(seq, mine.next) > FAR && mine.ack.is_some_and(|last| distance(ack, last) > FAR)
 }
 
 /// How far two sequence numbers lie apart, whichever is first.

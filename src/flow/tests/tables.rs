@@ -160,6 +160,30 @@ fn a_reused_port_after_a_refusal_gets_no_old_mapping() {
     );
 }
 
+/// Neither may the SYN get the mapping of the connection behind it.
+#[test]
+fn an_unanswered_syn_gets_no_later_mapping() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:15001 S 100
+         lo 1.000 10.0.0.1:1000 > 127.0.0.1:15001 . 3000000101 501 len 1
+         lo 1.001 10.96.0.20:6379 > 10.0.0.1:1000 . 501 3000000102",
+        "outbound-app 10.0.0.1:1000 > 127.0.0.1:15001 left no-reply 1+0
+         outbound-app 10.0.0.1:1000 > 10.96.0.20:6379 repaired sequence 1+1",
+    );
+}
+
+#[test]
+fn a_reset_of_another_connection_gets_no_old_mapping() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:15001 S 100
+         lo 0.001 10.96.0.10:80 > 10.0.0.1:1000 S. 500 101
+         lo 0.002 10.0.0.1:1000 > 127.0.0.1:15001 . 101 501
+         lo 1.000 10.0.0.1:1000 > 127.0.0.1:15001 R. 3000000101 3000000501",
+        "outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake 2+1
+         outbound-app 10.0.0.1:1000 > 127.0.0.1:15001 left no-reply 1+0",
+    );
+}
+
 /// A SYN is not sent again once it was answered and the answer acknowledged.
 #[test]
 fn a_reused_port_with_the_same_isn_is_another_leg() {
