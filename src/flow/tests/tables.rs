@@ -505,3 +505,105 @@ fn what_a_listener_sends_from_its_own_address_stays() {
     assert!(run.out[0].is_some() && run.out[2].is_none());
     assert_eq!(describe(&run.legs[0]), "outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake 1+2");
 }
+
+/// A datagram of raw IPv4: a fragment at this offset, which is not the last.
+fn fragment(source: [u8; 4], destination: [u8; 4], id: u8, offset: u16) -> View {
+    let mut frame = vec![0x45, 0, 0, 40, 0, id, 0x20, 0, 64, 17, 0, 0];
+    frame[6..8].copy_from_slice(&(0x2000 | offset / 8).to_be_bytes());
+    frame.extend_from_slice(&source);
+    frame.extend_from_slice(&destination);
+    frame.resize(40, 0);
+    crate::packet::decode(crate::capture::LinkType::RAW, &frame, frame.len())
+}
+
+const POD: [u8; 4] = [10, 0, 0, 1];
+const LOCAL: [u8; 4] = [127, 0, 0, 1];
+
+/// Feeds a first fragment of the leg of this event.
+fn first_fragment(run: &mut Run, event: &str, id: u8) -> Mark {
+    let segment = parse(event, 1);
+    let mark = run.packet(&segment);
+    run.flows.observe_first_fragment(&fragment(POD, LOCAL, id, 0), mark, segment.time);
+    mark
+}
+
+fn later_fragment(run: &mut Run, id: u8, seconds: u64) {
+    let time = Timestamp(seconds * 1_000_000_000);
+    let mark = run.flows.observe_other(&fragment(POD, LOCAL, id, 16), Origin::Loopback, time);
+    run.enqueue(mark, time);
+}
+
+fn repaired(run: &Run) -> Vec<bool> {
+    run.out.iter().map(Option::is_some).collect()
+}
+
+#[test]
+fn fragments_follow_the_first_one() {
+    let mut run = Run::new(Limits::default(), None);
+    later_fragment(&mut run, 7, 0);
+    first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
+    later_fragment(&mut run, 7, 0);
+    later_fragment(&mut run, 8, 0);
+    run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
+    run.finish();
+    assert_eq!(repaired(&run), [true, true, true, false, false]);
+}
+
+/// An older SYN holds up everything behind it, longer than fragments are remembered.
+#[test]
+fn fragments_follow_the_first_one_however_long_they_wait() {
+    let mut run = Run::new(Limits::default(), None);
+    run.packet(&parse("lo 0.0 10.0.0.1:1000 > 127.0.0.1:15001 S 100", 1));
+    first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
+    later_fragment(&mut run, 7, 0);
+    run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
+    run.packet(&parse("lo 60.0 10.96.0.53:53 > 10.0.0.1:4000 udp", 3));
+    run.finish();
+    assert_eq!(repaired(&run), [false, true, true, false, false]);
+}
+
+#[test]
+fn fragments_of_another_datagram_with_the_same_identification_go_their_own_way() {
+    let mut run = Run::new(Limits::default(), None);
+    first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
+    later_fragment(&mut run, 7, 0);
+    first_fragment(&mut run, "lo 0.0 10.0.0.1:5000 > 127.0.0.1:15053 query 8 svc", 7);
+    later_fragment(&mut run, 7, 0);
+    run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:5000 answer 8 svc", 2));
+    run.finish();
+    assert_eq!(repaired(&run), [false, false, true, true, false]);
+}
+
+/// One that came before its first fragment is given up with the whole leg, not alone.
+#[test]
+fn a_fragment_that_is_given_up_gives_up_its_leg() {
+    let mut run = Run::new(Limits::default(), Some(2_000_000_000));
+    later_fragment(&mut run, 7, 0);
+    first_fragment(&mut run, "lo 2.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
+    later_fragment(&mut run, 7, 3);
+    run.packet(&parse("lo 3.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
+    run.finish();
+    assert_eq!(repaired(&run), [false; 4]);
+}
+
+#[test]
+fn an_icmp_error_follows_the_leg_that_it_quotes() {
+    let quote = |port: u16| {
+        let mut frame = vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0];
+        frame.extend_from_slice(&[LOCAL, POD].concat());
+        frame.extend_from_slice(&[3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
+        frame.extend_from_slice(&[POD, LOCAL].concat());
+        frame.extend_from_slice(&[port.to_be_bytes(), 15053_u16.to_be_bytes(), [0, 8], [0, 0]].concat());
+        crate::packet::decode(crate::capture::LinkType::RAW, &frame, frame.len())
+    };
+    let mut run = Run::new(Limits::default(), None);
+    run.packet(&parse("lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 1));
+    for (port, origin) in [(4000, Origin::Loopback), (4001, Origin::Loopback), (4000, Origin::Network)] {
+        let mark = run.flows.observe_other(&quote(port), origin, Timestamp(0));
+        assert_eq!(matches!(mark, Mark::Quote { .. }), (port, origin) == (4000, Origin::Loopback));
+        run.enqueue(mark, Timestamp(0));
+    }
+    run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
+    run.finish();
+    assert_eq!(repaired(&run), [true, true, false, false, false]);
+}
