@@ -111,9 +111,10 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap", type=Path)
+    parser.add_argument("meshpcap", type=Path, nargs="?")
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (default 1)")
+    parser.add_argument("--check", action="store_true", help="only tell whether everything needed is there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep everything in this new directory")
     options = parser.parse_intermixed_args()
     if unknown := set(options.scenarios) - set(SCENARIOS):
@@ -123,6 +124,10 @@ def main() -> int:
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
         parser.error(f"not installed: {' '.join(missing)}")
     envoy.find()
+    if options.check:
+        return 0
+    if not options.meshpcap:
+        parser.error("which meshpcap?")
     if options.keep and options.keep.exists():
         parser.error(f"{options.keep} exists")
     folder = (options.keep or Path(tempfile.mkdtemp(prefix="meshrig-"))).resolve()
