@@ -2,7 +2,6 @@
 //! what the applications' sockets saw. See tests/rig/live.py.
 
 #[path = "common/mod.rs"]
-#[allow(dead_code, unused_imports)]
 mod common;
 
 use std::path::Path;

@@ -2,7 +2,6 @@
 //! connection, byte by byte. Once as read back here, which needs nothing, and once as Wireshark sees it.
 
 #[path = "common/mod.rs"]
-#[allow(dead_code, unused_imports)]
 mod common;
 
 use std::collections::BTreeMap;
