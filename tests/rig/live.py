@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import envoy                                                    # noqa: E402
 from judge import Judgement, judge                              # noqa: E402
-from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale     # noqa: E402
+from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale    # noqa: E402
 from scenarios import SCENARIOS                                 # noqa: E402
+import sidecar                                                  # noqa: E402
 
 PROGRAMS = ("ip", "iptables-restore", "ip6tables-restore", "conntrack", "tcpdump", "dumpcap", "tshark", "mergecap",
             "editcap", "capinfos", "openssl", "setpriv", "gzip", "zstd", "lz4")
@@ -37,7 +37,7 @@ class Live:
         self.certificates = folder / "certificates"
         self.standing: set[Mesh] = set()
         self.cancelled = threading.Event()
-        self.envoy = envoy.place(folder)
+        self.envoy = sidecar.place(folder)
         make_certificates(self.certificates)
 
     def record(self, name: str):
@@ -123,7 +123,7 @@ def main() -> int:
         parser.error("namespaces need root")
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
         parser.error(f"not installed: {' '.join(missing)}")
-    envoy.find()
+    sidecar.find()
     if options.check:
         return 0
     if not options.meshpcap:
