@@ -187,10 +187,7 @@ impl Output {
         let checksum = match change {
             Change::None => rewrite::complete_checksum(bytes, view),
             Change::Translate(to) => rewrite::translate(bytes, view, to.source, to.destination),
-            Change::TranslateQuote(to) => {
-                rewrite::translate_quote(bytes, view, to.source, to.destination);
-                rewrite::Checksum::None
-            }
+            Change::TranslateQuote(to) => rewrite::translate_quote(bytes, view, to.source, to.destination),
         };
         let stream = self.streams.of(view, &self.buffer[packet::data_start(start)..]);
         self.counts.translated += u64::from(change != Change::None);

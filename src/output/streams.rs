@@ -54,7 +54,7 @@ impl Streams {
                 self.tcp_header(source, destination, bytes.get(ip.payload..ip.end)?)
             }
             Transport::IcmpError(quote) => {
-                let header = bytes.get(quote.transport..ip.end).unwrap_or_default();
+                let header = bytes.get(quote.transport..quote.end).unwrap_or_default();
                 match quote.protocol {
                     protocol::UDP => self.udp_header(quote.source, quote.destination, header),
                     _ => self.tcp_header(quote.source, quote.destination, header),

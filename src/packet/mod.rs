@@ -235,6 +235,8 @@ pub struct Quote {
     pub protocol: u8,
     /// Offset of the quoted transport header in the frame.
     pub transport: usize,
+    /// Where the quoted octets end in the frame: before an extension (RFC 4884), if the message has one.
+    pub end: usize,
     /// The quoted source.
     pub source: SocketAddr,
     /// The quoted destination.

@@ -538,7 +538,7 @@ fn what_is_left_alone() {
     // Nothing is quoted.
     let mut same = icmp.clone();
     let mut view = view_of(&icmp, icmp.len());
-    translate_quote(&mut same, &mut view, to.source, to.destination);
+    assert_eq!(translate_quote(&mut same, &mut view, to.source, to.destination), Checksum::None);
     assert_eq!(same, icmp);
 }
 
@@ -606,4 +606,36 @@ fn frames_as_ethernet() {
             assert_eq!(converted.transport.ports(), view.transport.ports(), "{what}");
         }
     }
+}
+
+/// An error on lo quotes what was there: the checksum that no network card has completed, which tshark calls bad.
+#[test]
+fn quoted_checksums_are_completed() {
+    let from = ends("10.96.0.10:80", "172.21.206.227:22654");
+    let plan = |transport| Plan {
+        v6: false,
+        udp: false,
+        long_header: false,
+        data: b"hello".to_vec(),
+        transport,
+        header: State::Right,
+    };
+    let error = |quoted: &[u8]| {
+        let mut message = build::icmp(3, quoted);
+        let checksum = build::internet_checksum(&message);
+        message[2..4].copy_from_slice(&checksum.to_be_bytes());
+        build::ethernet(0x0800, &build::v4(1, &message))
+    };
+    let (partial, right) = (plan(State::Partial).build(from), plan(State::Right).build(from));
+    let mut frame = error(&partial[LINK..]);
+    let view = view_of(&frame, frame.len());
+    assert_eq!(complete_checksum(&mut frame, &view), Checksum::Completed);
+    assert_eq!(frame, error(&right[LINK..]));
+    assert_eq!(complete_checksum(&mut frame, &view), Checksum::NotPartial);
+    assert_eq!(frame, error(&right[LINK..]));
+    // What is quoted in part cannot be summed.
+    let mut cut = error(&partial[LINK..][..40]);
+    let view = view_of(&cut, cut.len());
+    assert_eq!(complete_checksum(&mut cut, &view), Checksum::NotWhole);
+    assert_eq!(cut, error(&partial[LINK..][..40]));
 }

@@ -48,7 +48,7 @@ fn assert_contract(view: &View, bytes: &[u8]) {
         Transport::Udp(udp) => assert!(ip.payload + 8 == udp.data && udp.data <= ip.end, "{view:?}"),
         Transport::IcmpError(quote) => {
             assert!(ip.payload + 8 == quote.offset && quote.offset + 20 <= quote.transport, "{view:?}");
-            assert!(quote.transport + 4 <= ip.end, "{view:?}");
+            assert!(quote.transport + 4 <= quote.end && quote.end <= ip.end, "{view:?}");
         }
         Transport::Ports(_) => assert!(ip.payload + 4 <= ip.end && view.stop.is_some(), "{view:?}"),
         Transport::Other => {}

@@ -150,3 +150,33 @@ fn icmpv6_time_exceeded_and_parameter_problem_quote() {
         assert!(matches!(view.transport, Transport::IcmpError(_)), "type {icmp_type}");
     }
 }
+
+/// RFC 4884: an extension is no part of the datagram, however long that claims to be.
+#[test]
+fn icmp_extensions_are_not_quoted() {
+    let end = |packet: &[u8]| match raw(packet).transport {
+        Transport::IcmpError(quote) => Some(quote.end),
+        _ => None,
+    };
+    let extension = [0x20, 0, 0, 0, 0, 8, 1, 1, 0, 0, 0, 0];
+    let quoted = v4(17, &udp(&[7; 112]))[..128].to_vec();
+    let mut message = icmp(11, &[&quoted[..], &extension].concat());
+    assert_eq!(end(&v4(1, &message)), Some(168));
+    message[5] = 32;
+    assert_eq!(end(&v4(1, &message)), Some(156));
+    message[5] = 255;
+    assert_eq!(end(&v4(1, &message)), Some(168), "longer than the message");
+    message[5] = 6;
+    assert_eq!(end(&v4(1, &message)), Some(52), "the ports");
+    message[5] = 4;
+    assert_eq!(end(&v4(1, &message)), None, "less than a header");
+    message[..6].copy_from_slice(&[5, 1, 0, 0, 10, 6]);
+    assert_eq!(end(&v4(1, &message)), Some(168), "a redirect has an address there");
+
+    let quoted = v6(17, &udp(&[7; 112]))[..128].to_vec();
+    let mut message = icmp(3, &[&quoted[..], &extension].concat());
+    message[4] = 16;
+    assert_eq!(end(&v6(58, &message)), Some(176));
+    message[0] = 2;
+    assert_eq!(end(&v6(58, &message)), Some(188), "Packet Too Big has its MTU there");
+}
