@@ -509,7 +509,7 @@ fn what_a_listener_sends_from_its_own_address_stays() {
 /// A datagram of raw IPv4: a fragment at this offset, which is not the last.
 fn fragment(source: [u8; 4], destination: [u8; 4], id: u8, offset: u16) -> View {
     let mut frame = vec![0x45, 0, 0, 40, 0, id, 0x20, 0, 64, 17, 0, 0];
-    frame[6..8].copy_from_slice(&(0x2000 | offset / 8).to_be_bytes());
+    frame[6..8].copy_from_slice(&(0x2000 | (offset / 8)).to_be_bytes());
     frame.extend_from_slice(&source);
     frame.extend_from_slice(&destination);
     frame.resize(40, 0);
