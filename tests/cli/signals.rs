@@ -23,8 +23,7 @@ fn start(folder: &TempDir, args: &str) -> Child {
 }
 
 fn interrupt(child: &Child, signal: &str) {
-    // Of one that is done there is nothing to interrupt.
-    // By the shell, which has it built in.
+    // By the shell, which has it built in. Of a run that is done there is nothing to interrupt.
     let kill = Command::new("sh").arg("-c").arg(format!("kill {signal} {} 2>/dev/null", child.id())).status();
     kill.expect("a shell");
 }
