@@ -3,8 +3,8 @@
 //! What comes in is one [`Segment`] after the other, in the order of the capture; what goes out is, for each,
 //! a [`Mark`] that tells the leg it belongs to, and later whether and how that leg is repaired. On loopback a
 //! redirected leg shows as two conversations of one direction each: the forward half, to a listener of the
-//! proxy, and the reply half, from the original destination. [`pairing`] joins them by what TCP proves,
-//! [`dns`] by what a DNS response repeats. This stage does no I/O, reads no clock and knows no bytes.
+//! proxy, and the reply half, from the original destination. `pairing` joins them by what TCP proves,
+//! `dns` by what a DNS response repeats. This stage does no I/O, reads no clock and knows no bytes.
 //!
 //! # Memory
 //!

@@ -182,7 +182,7 @@ fn the_manual_page() {
     for part in [".TH meshpcap", ".SH NAME", "EXAMPLES", "Exit status", "keep\\-duplicates", "CAPTURE"] {
         assert!(page.to_lowercase().contains(&part.to_lowercase()), "{part} in the page");
     }
-    if common::optional("man", "the_manual_page") {
+    if common::require("man", "the_manual_page") {
         let path = folder.path().join("meshpcap.1");
         std::fs::write(&path, &page).expect("written");
         let shown = Command::new("man").args(["--warnings", "-l"]).arg(Path::new(&path)).output().expect("man runs");

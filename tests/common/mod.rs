@@ -28,18 +28,16 @@ pub use run::{Job, Outcome, merge};
 /// Whether an external tool is there. If not, the test that asks says what it leaves out, and fails where nothing may
 /// be left out (`MESHPCAP_REQUIRE_ALL`).
 pub fn require(tool: &str, test: &str) -> bool {
-    let there = optional(tool, test);
-    assert!(there || std::env::var_os("MESHPCAP_REQUIRE_ALL").is_none(), "{test} needs {tool}");
-    there
+    let version =
+        Command::new(tool).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok() || leave_out(test, tool)
 }
 
-/// Whether an external tool is there whose opinion is good to have; if not, it is said.
-pub fn optional(tool: &str, test: &str) -> bool {
-    let there = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !there {
-        // Straight to the descriptor: the harness swallows what a passing test prints.
-        let line = format!("left out: {test} (needs {tool})\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-    }
-    there
+/// Says what is left out and why; false.
+pub fn leave_out(test: &str, needed: &str) -> bool {
+    assert!(std::env::var_os("MESHPCAP_REQUIRE_ALL").is_none(), "{test} needs {needed}");
+    // Straight to the descriptor: the harness swallows what a passing test prints.
+    let line = format!("left out: {test} (needs {needed})\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    false
 }

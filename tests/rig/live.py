@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import envoy                                                    # noqa: E402
 from judge import Judgement, judge                              # noqa: E402
-from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale     # noqa: E402
+from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale    # noqa: E402
 from scenarios import SCENARIOS                                 # noqa: E402
+import sidecar                                                  # noqa: E402
 
 PROGRAMS = ("ip", "iptables-restore", "ip6tables-restore", "conntrack", "tcpdump", "dumpcap", "tshark", "mergecap",
             "editcap", "capinfos", "openssl", "setpriv", "gzip", "zstd", "lz4")
@@ -37,7 +37,7 @@ class Live:
         self.certificates = folder / "certificates"
         self.standing: set[Mesh] = set()
         self.cancelled = threading.Event()
-        self.envoy = envoy.place(folder)
+        self.envoy = sidecar.place(folder)
         make_certificates(self.certificates)
 
     def record(self, name: str):
@@ -111,9 +111,10 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap", type=Path)
+    parser.add_argument("meshpcap", type=Path, nargs="?")
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (default 1)")
+    parser.add_argument("--check", action="store_true", help="only tell whether everything needed is there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep everything in this new directory")
     options = parser.parse_intermixed_args()
     if unknown := set(options.scenarios) - set(SCENARIOS):
@@ -122,7 +123,11 @@ def main() -> int:
         parser.error("namespaces need root")
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
         parser.error(f"not installed: {' '.join(missing)}")
-    envoy.find()
+    sidecar.find()
+    if options.check:
+        return 0
+    if not options.meshpcap:
+        parser.error("which meshpcap?")
     if options.keep and options.keep.exists():
         parser.error(f"{options.keep} exists")
     folder = (options.keep or Path(tempfile.mkdtemp(prefix="meshrig-"))).resolve()

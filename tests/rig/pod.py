@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-import envoy
+import sidecar
 import steps
 
 APPS = pathlib.Path(__file__).with_name("apps.py")
@@ -218,14 +218,14 @@ class Mesh:
         for pod in self.pods:
             self.add(pod)
         for pod, peer in (self.pods, self.pods[::-1]):
-            config = envoy.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
+            config = sidecar.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
                                          self.options.app_on_loopback)
             (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
             pod.proxy = pod.start("envoy.log", str(self.envoy), "-c", str(pod.folder / "envoy.json"),
                                   "--disable-hot-restart", "--concurrency", "1", ready="starting workers",
-                                  uid=envoy.UID)
+                                  uid=sidecar.UID)
             if self.options.dns:
-                pod.start("dns.log", sys.executable, str(APPS), "dns", ready="ready", uid=envoy.UID)
+                pod.start("dns.log", sys.executable, str(APPS), "dns", ready="ready", uid=sidecar.UID)
             pod.start("apps.log", sys.executable, str(APPS), "serve", str(pod.truth), ready="ready")
 
     def add(self, pod: Pod):
