@@ -1,6 +1,6 @@
 //! One packet that two inputs show comes out once; a retransmission is not one packet.
 
-use crate::common::leg::START;
+use crate::common::leg::{START, together};
 use crate::common::{Job, Leg, Link, Shot, Tcp, addr, shot};
 
 fn segment(data: &[u8]) -> Vec<u8> {
@@ -78,4 +78,34 @@ fn a_redirected_leg_that_two_inputs_show() {
     assert_eq!(outcome.done.summary.duplicates, 0);
     let twice: Vec<_> = leg.repaired().into_iter().flat_map(|ends| [ends, ends]).collect();
     assert_eq!(outcome.output.ends(), twice);
+}
+
+#[test]
+fn four_captures_side_by_side() {
+    // What operators do: one tcpdump for each direction and port, with filters that overlap.
+    let app = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
+    let inbound = Leg::direct("127.0.0.6:29894", "10.1.0.5:8080").after(2_000).whole();
+    let wire = Leg::direct("10.1.0.9:39844", "10.1.0.5:8080").after(4_000).whole();
+    let lo = together(&[&app, &inbound], Link::Lo);
+    let filtered = |skew: u64, keep: &dyn Fn((u16, u16)) -> bool| -> Vec<Shot> {
+        let ports = |bytes: &[u8]| [34, 36].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+        let kept = lo.iter().filter(|shot| keep(ports(&shot.bytes).into()));
+        kept.map(|shot| Shot { time: shot.time + skew, ..shot.clone() }).collect()
+    };
+    let outcome = Job::new()
+        .shots(Link::Eth, &wire.shots(Link::Eth))
+        .shots(Link::Lo, &filtered(0, &|(source, destination)| source == 8080 || destination == 8080))
+        .shots(Link::Lo, &filtered(1_000, &|(_, destination)| destination == 15001))
+        .shots(Link::Lo, &filtered(2_500, &|(_, destination)| destination > 20_000))
+        .run();
+    assert_eq!(outcome.output.packets.len(), 30);
+    assert_eq!(outcome.done.summary.duplicates, 4, "what the application answered");
+    outcome.output.assert_sums();
+    let of = |leg: &Leg| {
+        let ours = |ends: &(_, _)| *ends == (leg.client, leg.server) || *ends == (leg.server, leg.client);
+        outcome.output.ends().into_iter().filter(ours).collect::<Vec<_>>()
+    };
+    for leg in [app, inbound, wire] {
+        assert_eq!(of(&leg), leg.repaired());
+    }
 }
