@@ -1,6 +1,9 @@
 //! The interfaces of the output: one for each interface that was captured, in each input.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use super::blocks::{Blocks, Opt, code, options};
 use crate::capture::{Interface, LinkType, Section};
@@ -17,21 +20,23 @@ pub struct GivenName {
     pub name: String,
 }
 
-/// An interface that was captured, and its number in the output once it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+/// An interface that was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
     input: u16,
     interface: u32,
     part: u32,
     ethernet: bool,
-    id: u32,
 }
 
 /// What the output knows of its interfaces.
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
-    known: Vec<Known>,
-    last: usize,
+    /// Their numbers in the output.
+    known: HashMap<Key, u32, RandomState>,
+    /// The first of those that are one interface of an input.
+    first: HashMap<(u16, u32), u32, RandomState>,
+    last: Option<(Key, u32)>,
     link_types: Vec<LinkType>,
 }
 
@@ -45,7 +50,7 @@ pub(super) struct Description<'a> {
 
 impl Interfaces {
     pub fn new(names: Vec<GivenName>) -> Interfaces {
-        Interfaces { names, known: Vec::new(), last: 0, link_types: Vec::new() }
+        Interfaces { names, known: HashMap::default(), first: HashMap::default(), last: None, link_types: Vec::new() }
     }
 
     /// The number of an interface in the output; describes it first if it is new.
@@ -59,18 +64,21 @@ impl Interfaces {
         ethernet: bool,
         blocks: &mut Blocks,
     ) -> Result<u32, std::io::Error> {
+        let Description { input, number: interface, .. } = *described;
         let part = link.map_or(0, |l| part(l, described.interface.link_type));
-        let wanted = |k: &Known| {
-            k.input == described.input
-                && k.interface == described.number
-                && (link.is_none() || (k.part == part && k.ethernet == ethernet))
-        };
-        if let Some(known) = self.known.get(self.last).filter(|k| wanted(k)) {
-            return Ok(known.id);
+        let key = Key { input, interface, part, ethernet };
+        if let Some((last, id)) = self.last
+            && last == key
+        {
+            return Ok(id);
         }
-        if let Some(place) = self.known.iter().position(wanted) {
-            self.last = place;
-            return Ok(self.known[place].id);
+        let known = match link {
+            Some(_) => self.known.get(&key),
+            None => self.first.get(&(input, interface)),
+        };
+        if let Some(&id) = known {
+            self.last = link.map(|_| (key, id));
+            return Ok(id);
         }
         let id = self.known.len() as u32;
         let link_type = if ethernet { LinkType::ETHERNET } else { described.interface.link_type };
@@ -79,8 +87,9 @@ impl Interfaces {
         }
         let options = self.describe(described, link);
         blocks.interface(link_type, &options)?;
-        self.last = self.known.len();
-        self.known.push(Known { input: described.input, interface: described.number, part, ethernet, id });
+        self.known.insert(key, id);
+        self.first.entry((input, interface)).or_insert(id);
+        self.last = Some((key, id));
         Ok(id)
     }
 
