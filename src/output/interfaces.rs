@@ -36,7 +36,8 @@ pub(super) struct Interfaces {
     known: HashMap<Key, u32, RandomState>,
     /// The first of those that are one interface of an input.
     first: HashMap<(u16, u32), u32, RandomState>,
-    last: Option<(Key, u32)>,
+    /// For each input, which interface was asked for last: inputs take turns, their interfaces do so seldom.
+    last: Vec<Option<(Key, u32)>>,
     link_types: Vec<LinkType>,
 }
 
@@ -50,7 +51,13 @@ pub(super) struct Description<'a> {
 
 impl Interfaces {
     pub fn new(names: Vec<GivenName>) -> Interfaces {
-        Interfaces { names, known: HashMap::default(), first: HashMap::default(), last: None, link_types: Vec::new() }
+        Interfaces {
+            names,
+            known: HashMap::default(),
+            first: HashMap::default(),
+            last: Vec::new(),
+            link_types: Vec::new(),
+        }
     }
 
     /// The number of an interface in the output; describes it first if it is new.
@@ -67,7 +74,7 @@ impl Interfaces {
         let Description { input, number: interface, .. } = *described;
         let part = link.map_or(0, |l| part(l, described.interface.link_type));
         let key = Key { input, interface, part, ethernet };
-        if let Some((last, id)) = self.last
+        if let Some(&Some((last, id))) = self.last.get(usize::from(input))
             && last == key
         {
             return Ok(id);
@@ -77,7 +84,9 @@ impl Interfaces {
             None => self.first.get(&(input, interface)),
         };
         if let Some(&id) = known {
-            self.last = link.map(|_| (key, id));
+            if link.is_some() {
+                self.remember(key, id);
+            }
             return Ok(id);
         }
         let id = self.known.len() as u32;
@@ -89,8 +98,16 @@ impl Interfaces {
         blocks.interface(link_type, &options)?;
         self.known.insert(key, id);
         self.first.entry((input, interface)).or_insert(id);
-        self.last = Some((key, id));
+        self.remember(key, id);
         Ok(id)
+    }
+
+    fn remember(&mut self, key: Key, id: u32) {
+        let input = usize::from(key.input);
+        if self.last.len() <= input {
+            self.last.resize(input + 1, None);
+        }
+        self.last[input] = Some((key, id));
     }
 
     /// The link types of the interfaces described so far. libpcap refuses several, whether or not there are packets of each.
