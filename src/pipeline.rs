@@ -132,7 +132,7 @@ fn attempt(
     let output_failed = |source| Error::output(&merge.output, source);
 
     let mut turn = 0_u32;
-    while let Some((input, record)) = inputs.next() {
+    while let Some((input, record)) = inputs.advance() {
         if in_order_only && inputs.late() > 0 {
             return Ok(None);
         }
@@ -233,7 +233,9 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         Some(GivenName { input, ..name.clone() })
     };
     let names = merge.names.iter().filter_map(renumbered).collect();
-    let options = Options { names, ethernet: merge.ethernet };
+    // There are no more inputs than a u16 can number.
+    let numbers: Vec<u16> = opened.numbers.iter().map(|&number| number as u16).collect();
+    let options = Options { names, ethernet: merge.ethernet, numbers: numbers.clone() };
     let report = merge
         .report
         .as_deref()
@@ -243,6 +245,7 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
         flows: Flows::new(Model::istio(), Limits::default()),
         queue: Queue::default(),
+        numbers,
         summary: Summary::new(merge.inputs.len()),
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
         hasher: RandomState::default(),

@@ -63,9 +63,24 @@ impl Fragments {
             return;
         }
         if let Some(key) = key(view, fragment.identification) {
+            let owner = Owner::Conversation { id, serial };
             let group = self.group(key, now);
-            self.set(group, Owner::Conversation { id, serial });
+            match self.conversation(group) {
+                Owner::Unknown => self.set(group, owner),
+                same if same == owner => {}
+                // The identification is in use again: what came before stays as it is.
+                _ => {
+                    self.groups.remove(&key);
+                    let group = self.group(key, now);
+                    self.set(group, owner);
+                }
+            }
         }
+    }
+
+    /// How many groups are remembered.
+    pub fn len(&self) -> usize {
+        self.owners.len()
     }
 
     pub fn conversation(&self, group: u32) -> Owner {

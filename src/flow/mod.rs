@@ -20,7 +20,8 @@ mod pairing;
 mod record;
 mod segment;
 
-use std::collections::{HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
@@ -109,6 +110,21 @@ impl Default for Limits {
     }
 }
 
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Conversations.
+    pub conversations: usize,
+    /// Those whose other half may still come.
+    pub waiting: usize,
+    /// Times at which something is given up.
+    pub deadlines: usize,
+    /// DNS queries.
+    pub queries: usize,
+    /// Fragmented datagrams.
+    pub fragments: usize,
+}
+
 /// All conversations of the inputs, and the pairing of their halves.
 pub struct Flows {
     model: Model,
@@ -117,7 +133,9 @@ pub struct Flows {
     pairs: pairing::Pairing,
     queries: dns::Queries,
     fragments: Fragments,
-    deadlines: VecDeque<Deadline>,
+    deadlines: BinaryHeap<Reverse<Deadline>>,
+    /// Deadlines set so far.
+    set: u64,
     retired: Vec<Leg>,
     /// Conversations that are not settled.
     waiting: usize,
@@ -127,15 +145,17 @@ pub struct Flows {
     pods: HashSet<IpAddr, RandomState>,
 }
 
-/// A half that is given up when its time has come.
+/// A half that is given up when its time has come. Of two at one time, the one that was set first comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Deadline {
     at: Timestamp,
+    number: u64,
     id: u32,
     serial: u64,
     kind: Expiry,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Expiry {
     /// Forward halves: left as captured after this many nanoseconds of silence.
     Forward(u64),
@@ -155,7 +175,8 @@ impl Flows {
             pairs: pairing::Pairing::default(),
             queries: dns::Queries::default(),
             fragments: Fragments::default(),
-            deadlines: VecDeque::new(),
+            deadlines: BinaryHeap::new(),
+            set: 0,
             retired: Vec::new(),
             waiting: 0,
             no_room_until: 0,
@@ -179,6 +200,7 @@ impl Flows {
         record.in_flight += 1;
         if record.is_settled() {
             record.halves[side].note(segment);
+            self.note_query(id, segment);
         } else {
             self.pair(id, side, segment);
         }
@@ -206,10 +228,16 @@ impl Flows {
                 _ => Mark::Untracked,
             };
         }
-        match self.fragments.later(view, time) {
-            Some(group) => Mark::Fragment { group },
-            None => Mark::Untracked,
+        let Some(group) = self.fragments.later(view, time) else { return Mark::Untracked };
+        // Behind its first fragment it goes with the conversation, however long that waits; groups are soon forgotten.
+        if let fragments::Owner::Conversation { id, serial } = self.fragments.conversation(group) {
+            let record = &mut self.table.records[id as usize];
+            if record.serial == serial {
+                record.in_flight += 1;
+                return Mark::Conversation { id, from_first: record.client == Some(0) };
+            }
         }
+        Mark::Fragment { group }
     }
 
     /// Tells the fragments behind a first fragment where they belong.
@@ -251,7 +279,14 @@ impl Flows {
                 _ => return None,
             },
         };
-        let State::Repaired { reply, .. } = self.table.records[id as usize].state else { return None };
+        let record = &self.table.records[id as usize];
+        let State::Repaired { reply, .. } = record.state else { return None };
+        // What the listener sends from its own address was not translated by the kernel either.
+        if let Mark::Conversation { from_first, .. } = mark
+            && from_first != (record.client == Some(0))
+        {
+            return None;
+        }
         let reply = &self.table.records[reply as usize];
         let client = reply.client?;
         Some(Translation { source: reply.ends[client], destination: reply.ends[1 - client] })
@@ -302,7 +337,15 @@ impl Flows {
                 State::Forward => self.leave(id, reason),
                 _ => self.table.records[id as usize].waits = false,
             },
-            Mark::Fragment { group } => self.fragments.abandon(group),
+            Mark::Fragment { group } => match self.fragments.conversation(group) {
+                fragments::Owner::Conversation { id, serial } => {
+                    let record = &self.table.records[id as usize];
+                    if record.serial == serial && record.state == State::Forward {
+                        self.leave(id, reason);
+                    }
+                }
+                _ => self.fragments.abandon(group),
+            },
             Mark::Untracked => {}
         }
     }
@@ -311,6 +354,17 @@ impl Flows {
     /// the caller has to [give up](Flows::give_up) what it waits for.
     pub fn is_crowded(&self) -> bool {
         self.table.len() > self.limits.legs * 2
+    }
+
+    /// What is remembered at this moment, to be held against [`Limits`].
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            conversations: self.table.len(),
+            waiting: self.waiting,
+            deadlines: self.deadlines.len(),
+            queries: self.queries.len(),
+            fragments: self.fragments.len(),
+        }
     }
 
     /// There are no more packets: everything is decided.
@@ -407,8 +461,8 @@ impl Flows {
             Content::Tcp { seq, ack, flags: f, .. } => pairing::begins_anew(record, side, seq, ack, f),
             Content::Dns { response: true, .. } => {
                 // Another query of the same client, long after: conntrack has forgotten the first.
-                matches!(record.state, State::Answering { .. })
-                    && self.queries.awaits(segment, self.table.records.as_slice())
+                matches!(record.state, State::Answering { forward }
+                    if self.queries.awaits(segment, forward, &self.table.records))
             }
             // A forward half keeps its translation while conntrack keeps the mapping.
             Content::Dns { .. } | Content::Opaque => {
@@ -468,8 +522,10 @@ impl Flows {
         let (f, r) = (&self.table.records[forward as usize], &self.table.records[reply as usize]);
         match (current(f), current(r)) {
             (None, None) => {
-                self.table.records[forward as usize].proposal = Some(record::Proposal { partner: reply, evidence });
-                self.table.records[reply as usize].proposal = Some(record::Proposal { partner: forward, evidence });
+                let due = Timestamp(now.0.saturating_add(wait));
+                let proposal = |partner| Some(record::Proposal { partner, evidence, due });
+                self.table.records[forward as usize].proposal = proposal(reply);
+                self.table.records[reply as usize].proposal = proposal(forward);
                 self.deadline(forward, now, wait, Expiry::Proposal);
             }
             (Some(p), Some(q)) if p == reply && q == forward => {}
@@ -523,21 +579,32 @@ impl Flows {
 
     fn deadline(&mut self, id: u32, now: Timestamp, wait: u64, kind: Expiry) {
         let serial = self.table.records[id as usize].serial;
-        let deadline = Deadline { at: Timestamp(now.0.saturating_add(wait)), id, serial, kind };
-        // Few waits differ: the right place is near the end, or not far from the front.
-        let place = self.deadlines.partition_point(|d| d.at <= deadline.at);
-        self.deadlines.insert(place, deadline);
+        let at = Timestamp(now.0.saturating_add(wait));
+        self.set += 1;
+        self.deadlines.push(Reverse(Deadline { at, number: self.set, id, serial, kind }));
+        // A half that is settled leaves its deadlines behind. Those of the halves that wait are at most two each, and
+        // a proposal's: at most half of the deadlines stay, so the cost is constant on average.
+        if self.deadlines.len() > 6 * self.limits.pending.max(self.waiting) + 64 {
+            let records = &self.table.records;
+            self.deadlines.retain(|Reverse(deadline)| {
+                let record = &records[deadline.id as usize];
+                let due = record.proposal.is_some_and(|p| p.due == deadline.at);
+                record.serial == deadline.serial && !record.is_settled() && (deadline.kind != Expiry::Proposal || due)
+            });
+        }
     }
 
     fn expire(&mut self, now: Timestamp) {
-        while self.deadlines.front().is_some_and(|d| d.at <= now) {
-            let Some(deadline) = self.deadlines.pop_front() else { return };
+        while self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
+            let Some(Reverse(deadline)) = self.deadlines.pop() else { return };
             let record = &self.table.records[deadline.id as usize];
             if record.serial != deadline.serial || record.is_settled() {
                 continue;
             }
             match deadline.kind {
                 Expiry::Reply => self.table.records[deadline.id as usize].waits = false,
+                // Unless it was taken back, and another has been made since.
+                Expiry::Proposal if record.proposal.is_some_and(|p| p.due > deadline.at) => {}
                 Expiry::Proposal => self.accept(deadline.id),
                 Expiry::Forward(silence) => {
                     let due = record.last_time.0.saturating_add(silence);

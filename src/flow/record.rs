@@ -124,6 +124,8 @@ pub(super) enum State {
 pub(super) struct Proposal {
     pub partner: u32,
     pub evidence: Evidence,
+    /// When it is taken.
+    pub due: Timestamp,
 }
 
 /// A conversation as captured.
@@ -165,6 +167,10 @@ impl Record {
     /// Whether the conversation can be forgotten before one that lives: it ended, or it never began.
     fn is_over(&self) -> bool {
         let [a, b] = &self.halves;
+        if matches!(self.state, State::Repaired { .. } | State::Answering { .. }) {
+            // One direction is all that there is here; the other has a record of its own.
+            return a.rst || b.rst || a.fin || b.fin;
+        }
         a.rst || b.rst || (a.fin && b.fin) || a.packets == 0 || b.packets == 0
     }
 }

@@ -32,6 +32,7 @@ struct Key {
 /// What the output knows of its interfaces.
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
+    numbers: Vec<u16>,
     /// Their numbers in the output.
     known: HashMap<Key, u32, RandomState>,
     /// The first of those that are one interface of an input.
@@ -50,9 +51,11 @@ pub(super) struct Description<'a> {
 }
 
 impl Interfaces {
-    pub fn new(names: Vec<GivenName>) -> Interfaces {
+    /// `numbers` as [`super::Options::numbers`].
+    pub fn new(names: Vec<GivenName>, numbers: Vec<u16>) -> Interfaces {
         Interfaces {
             names,
+            numbers,
             known: HashMap::default(),
             first: HashMap::default(),
             last: Vec::new(),
@@ -138,7 +141,8 @@ impl Interfaces {
             Origin::Network => "network",
             Origin::Unknown => "interface",
         };
-        let mut text = format!("{kind}; input {}, interface {}", described.input + 1, described.number);
+        let input = self.numbers.get(usize::from(described.input)).copied().unwrap_or(described.input);
+        let mut text = format!("{kind}; input {}, interface {}", input + 1, described.number);
         if let Some(index) = link.and_then(|l| l.ifindex) {
             text += &format!(", index {index}");
         }

@@ -44,6 +44,8 @@ pub struct Options {
     pub names: Vec<GivenName>,
     /// Whether frames of other link types are written as Ethernet where they can be.
     pub ethernet: bool,
+    /// Of each capture: which of the user's inputs it is, from 0. Those that hold no capture have none.
+    pub numbers: Vec<u16>,
 }
 
 /// A frame on its way out.
@@ -137,7 +139,7 @@ impl Output {
             sink: Sink::create(destination)?,
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
             blocks: Blocks::new(&section)?,
-            interfaces: Interfaces::new(options.names.clone()),
+            interfaces: Interfaces::new(options.names.clone(), options.numbers.clone()),
             streams: Streams::default(),
             options,
             counts: Counts::default(),

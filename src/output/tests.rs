@@ -68,7 +68,7 @@ fn written(captures: &[Vec<u8>], ethernet: bool) -> (Vec<Block>, Vec<LinkType>) 
         Capture::from_reader("x".to_owned(), Box::new(Cursor::new(bytes.clone()))).expect("a capture")
     };
     let mut captures: Vec<Capture> = captures.iter().map(open).collect();
-    let options = Options { names: Vec::new(), ethernet };
+    let options = Options { ethernet, ..Options::default() };
     let mut output = Output::create(&Destination::Path(path.clone()), options, &captures).expect("an output");
     for (input, capture) in captures.iter_mut().enumerate() {
         while let Some(record) = capture.advance().expect("a record") {

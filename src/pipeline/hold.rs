@@ -25,6 +25,8 @@ pub(super) struct Hold {
     pub summary: Summary,
     pub look_ahead: Option<LookAhead>,
     pub queue: Queue,
+    /// Of each capture: which of the user's inputs it is, from 0.
+    pub numbers: Vec<u16>,
     pub hasher: RandomState,
 }
 
@@ -77,7 +79,7 @@ impl Hold {
         let given = self.output.given_name(frame.input, frame.interface, &view.link);
         let named = capture.interfaces()[frame.interface as usize].name.as_deref();
         let origin = origin(view.link.origin, given, named);
-        let place = Place { input: frame.input, frame: number };
+        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
         match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
             Some(segment) => {
                 let mark = self.flows.observe(&segment);

@@ -292,3 +292,45 @@ fn a_report_that_cannot_be_written_leaves_no_output() {
     assert!(text(&output.stderr).starts_with("meshpcap: no/legs.csv: cannot be written: "), "{}", told(&output));
     assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap"]);
 }
+
+#[test]
+fn a_compressed_tail_that_is_cut_short() {
+    let folder = folder();
+    let file = std::fs::read(folder.path().join("lo.pcap")).expect("it");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut encoder, &file).expect("memory");
+    let mut gz = encoder.finish().expect("memory");
+    gz.truncate(gz.len() - 100);
+    put(&folder, "cut.pcap.gz", &gz);
+    let output = run(&folder, "merge cut.pcap.gz -o out.pcapng -q");
+    assert_data_eq!(
+        told(&output),
+        str![[r#"
+1
+meshpcap: cut.pcap.gz: cut short in frame 9 at byte 717: the gzip data ends in the middle; what came before was used (was it still being written or copied?)
+
+"#]]
+    );
+    // The last two packets are not all there.
+    assert_eq!(packets(&folder, "out.pcapng"), 8);
+}
+
+#[test]
+fn a_pcapng_block_that_makes_no_sense() {
+    let folder = folder();
+    let shots = crate::common::Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").whole().shots(Link::Eth);
+    let mut file = crate::common::pcapng(Link::Eth, "eth0", &shots);
+    let end = file.len();
+    file[end - 4..].copy_from_slice(&77_u32.to_le_bytes());
+    put(&folder, "bad.pcapng", &file);
+    let output = run(&folder, "merge bad.pcapng -o out.pcapng -q");
+    assert_data_eq!(
+        told(&output),
+        str![[r#"
+1
+meshpcap: bad.pcapng: damaged in frame 10 at byte 1004: the block has 100 bytes at its start, 77 at its end; what came before was used (was it copied as text, or by two writers?)
+
+"#]]
+    );
+    assert_eq!(packets(&folder, "out.pcapng"), 9);
+}

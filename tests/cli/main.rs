@@ -126,6 +126,32 @@ fn several_link_types() {
 }
 
 #[test]
+fn captures_without_packets() {
+    let folder = folder();
+    put(&folder, "header.pcap", &pcap(Link::Lo, &[]));
+    assert_data_eq!(
+        told(&run(&folder, "merge header.pcap -o out.pcapng")),
+        str![[r#"
+0
+0 packets from 1 input, 0 written
+0 packets got their original addresses back, 0 checksums completed
+
+"#]]
+    );
+    assert_eq!(packets(&folder, "out.pcapng"), 0);
+}
+
+#[test]
+fn outputs_that_are_no_files() {
+    let folder = folder();
+    assert_eq!(told(&run(&folder, "merge lo.pcap -o /dev/null -q")), "0\n");
+    let output = run(&folder, "merge lo.pcap -o /dev/stdout -q");
+    assert_eq!(told(&output), "0\n(pcapng)\n");
+    assert_eq!(common::Output::read(&output.stdout).packets.len(), 10);
+    assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap"]);
+}
+
+#[test]
 fn completions() {
     let folder = folder();
     for (shell, sign) in
@@ -139,7 +165,7 @@ fn completions() {
             assert!(script.contains(option), "{shell} completes --{option}");
         }
         let checks: &[&str] = if shell == "fish" { &["--no-execute"] } else { &["-n"] };
-        if common::optional(shell, "completions") {
+        if common::require(shell, "completions") {
             let path = folder.path().join(shell);
             std::fs::write(&path, &script).expect("written");
             assert!(Command::new(shell).args(checks).arg(path).status().expect("it runs").success(), "{shell}");

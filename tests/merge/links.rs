@@ -1,5 +1,6 @@
 //! Link layers in, interfaces out: their names, what is said of them, and Ethernet for all.
 
+use crate::common::file::{Order, Section};
 use crate::common::read::Interface;
 use crate::common::{Job, Leg, Link, Outcome, Shot, merge, pcapng};
 
@@ -136,6 +137,20 @@ fn snaplens_are_equal_and_said() {
     assert_eq!(snaplens[0], snaplens[1]);
 }
 
+#[test]
+fn the_length_of_the_frame_check_sequence_is_kept() {
+    let mut file = crate::common::pcap(Link::Eth, &[crate::common::shot(1, vec![9; 64])]);
+    assert_eq!(Job::new().input(&file).run().output.interfaces[0].options(13).len(), 0);
+    // Bit 26 of the link type says that bits 28 to 31 hold it, in units of 16 bits.
+    file[23] |= 0x24;
+    let output = Job::new().input(&file).run().output;
+    assert_eq!(output.interfaces[0].link_type, 1);
+    assert_eq!(output.interfaces[0].options(13), [[4]]);
+    // pcapng says it itself.
+    let section = Section::new(Order::Little).interface(Link::Eth, &[(13, &[4])]);
+    assert_eq!(Job::new().input(&section.bytes).run().output.interfaces[0].options(13), [[4]]);
+}
+
 /// The bodies of the blocks of a type.
 fn blocks(mut rest: &[u8], wanted: u32) -> Vec<&[u8]> {
     let mut found = Vec::new();
@@ -187,4 +202,16 @@ fn what_cannot_be_ethernet_stays_and_is_counted() {
     assert_eq!(outcome.done.link_types, 2);
     assert!(outcome.summary().ends_with("1 packet could not be written as Ethernet\n"), "{}", outcome.summary());
     assert_eq!(outcome.output.packets[0].bytes, [9; 40]);
+}
+
+#[test]
+fn an_input_that_is_empty_keeps_its_number() {
+    // What the comments and the report say of inputs is their place on the command line.
+    let job = Job::new().input(b"").shots(Link::Raw, &leg().shots(Link::Raw)).named(1, None, "lo");
+    let outcome = job.run();
+    assert_eq!(outcome.output.ends(), leg().repaired());
+    assert_eq!(told(&outcome.output.interfaces), ["interface; input 2, interface 0; name given"]);
+    assert!(outcome.output.comments()[0].ends_with("in frame 2 of input 2"), "{:?}", outcome.output.comments());
+    assert_eq!(outcome.legs[0]["evidence_reply"], "2:2");
+    assert_eq!(outcome.done.damage.len(), 1);
 }

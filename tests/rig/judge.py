@@ -48,7 +48,8 @@ def read_truth(case: Case) -> list[Seen]:
     seen = []
     for line in case.truth.read_text().splitlines():
         row = json.loads(line)
-        one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["last"], row["sent"], row["got"])
+        one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["last"],
+                   row["sent"], row["got"])
         service = one.peer if one.role == "client" else one.local
         if (not case.ports or service[1] in case.ports) and (case.servers or one.role == "client"):
             seen.append(one)
@@ -182,7 +183,8 @@ def baseline(case: Case, seen: list[Seen], view: View) -> list[Judgement]:
     if not clients:
         return []
     pairs, _ = match(clients, view, case.compare)
-    return [Judgement("mergecap fails", not pairs, f"{len(pairs)}/{len(clients)} redirected clients whole without repair")]
+    told_ = f"{len(pairs)}/{len(clients)} redirected clients whole without repair"
+    return [Judgement("mergecap fails", not pairs, told_)]
 
 
 def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Judgement]:
@@ -195,8 +197,10 @@ def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Ju
     total = sum(map(len, inputs))
     same = len(written) == len(expected) and reported == duplicates >= case.duplicates_at_least
     back = sum(one.time > next_.time for one, next_ in zip(written, written[1:]))
-    judgements = [Judgement("time", not back, f"goes back {back} times"), Judgement("packets", same, f"{total} in, {len(written)} out, {reported} duplicates"
-                            + ("" if reported == duplicates else f" (counted here: {duplicates})"))]
+    counts = f"{total} in, {len(written)} out, {reported} duplicates"
+    if reported != duplicates:
+        counts += f" (counted here: {duplicates})"
+    judgements = [Judgement("time", not back, f"goes back {back} times"), Judgement("packets", same, counts)]
     changes, wrong = Counter(), []
     for number, (before, after) in enumerate(zip(expected, written), 1):
         what = change = "the time was changed" if before.time != after.time else frames.change(before, after)
@@ -251,8 +255,10 @@ def opens(output: Path, summary: str) -> Judgement:
     info = subprocess.run(["capinfos", "-M", str(output)], capture_output=True, text=True)
     dump = subprocess.run(["tcpdump", "-n", "-r", str(output)], capture_output=True, text=True)
     if several:
-        return Judgement("opens", not info.returncode and "--linktype" in summary, "several link types, as meshpcap says")
-    return Judgement("opens", not info.returncode and not dump.returncode and "\n" in dump.stdout, "tcpdump reads it")
+        good = not info.returncode and "--linktype" in summary
+        return Judgement("opens", good, "several link types: meshpcap says that tcpdump does not read it")
+    good = not info.returncode and not dump.returncode and "\n" in dump.stdout
+    return Judgement("opens", good, "tcpdump reads it")
 
 
 def again(meshpcap: Path, case: Case, output: Path, folder: Path) -> Judgement:

@@ -37,6 +37,7 @@ class Live:
         self.certificates = folder / "certificates"
         self.standing: set[Mesh] = set()
         self.cancelled = threading.Event()
+        self.envoy = envoy.place(folder)
         make_certificates(self.certificates)
 
     def record(self, name: str):
@@ -49,7 +50,7 @@ class Live:
 
     def record_in(self, folder: Path, name: str):
         function, options = SCENARIOS[name]
-        mesh = Mesh(folder, self.certificates, options)
+        mesh = Mesh(folder, self.envoy, self.certificates, options)
         self.standing.add(mesh)
         try:
             with mesh:
@@ -90,8 +91,9 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
                     broken.append(name)
                     continue
                 for case, judgement in rows:
-                    line = f"{'pass' if judgement.good else 'FAIL'}  {name:18} {case:14} {judgement.what:15} {judgement.told}"
-                    print(line.rstrip(), flush=True)
+                    mark = "pass" if judgement.good else "FAIL"
+                    line = f"{mark}  {name:24} {case:12} {judgement.what:15} {judgement.told}".rstrip()
+                    print(line, flush=True)
                     passed += judgement.good
                     failed += [] if judgement.good else [line]
                 print(f"----  {name}: {seconds:.1f} s", flush=True)
@@ -101,7 +103,7 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
             print("interrupted; the namespaces are removed", file=sys.stderr)
             return 130
     for line in failed:
-        print(line.rstrip())
+        print(line)
     print(f"{passed} passed, {len(failed)} failed" + (f", {len(broken)} broken: {' '.join(broken)}" if broken else "")
           + f" ({len(names)} scenarios, {time.monotonic() - started:.0f} s)")
     return 2 if broken else 1 if failed else 0
@@ -112,7 +114,7 @@ def main() -> int:
     parser.add_argument("meshpcap", type=Path)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (default 1)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep captures, logs and outputs in this new directory")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep everything in this new directory")
     options = parser.parse_intermixed_args()
     if unknown := set(options.scenarios) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {' '.join(SCENARIOS)}")

@@ -47,7 +47,8 @@ NAT = """*nat
 -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
 COMMIT
 """
-DNS_OWN = "".join(f"-A OUTPUT -p udp -m udp --dport 53 -m owner --{kind}-owner 1337 -j RETURN\n" for kind in ("uid", "gid"))
+DNS_OWN = "".join(f"-A OUTPUT -p udp -m udp --dport 53 -m owner --{kind}-owner 1337 -j RETURN\n"
+                  for kind in ("uid", "gid"))
 DNS_UDP = "-A OUTPUT -d {} -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\n"
 DNS_TCP = "-A ISTIO_OUTPUT -d {} -p tcp -m tcp --dport 53 -j REDIRECT --to-ports 15053\n"
 ZONES = """*raw
@@ -182,8 +183,8 @@ class Background(threading.Thread):
 class Mesh:
     """Pods `a` and `b` on one bridge; every service that `a` calls leads to `b`, and the other way round."""
 
-    def __init__(self, folder: pathlib.Path, certificates: pathlib.Path, options: Options):
-        self.folder, self.certificates, self.options = folder, certificates, options
+    def __init__(self, folder: pathlib.Path, program: pathlib.Path, certificates: pathlib.Path, options: Options):
+        self.folder, self.envoy, self.certificates, self.options = folder, program, certificates, options
         number = f"{os.getpid()}-{next(NUMBERS)}"
         self.network = f"meshrig-{number}-net"
         self.a, self.b = (
@@ -220,8 +221,9 @@ class Mesh:
             config = envoy.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
                                          self.options.app_on_loopback)
             (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
-            pod.proxy = pod.start("envoy.log", envoy.find(), "-c", str(pod.folder / "envoy.json"), "--disable-hot-restart",
-                      "--concurrency", "1", ready="starting workers", uid=envoy.UID)
+            pod.proxy = pod.start("envoy.log", str(self.envoy), "-c", str(pod.folder / "envoy.json"),
+                                  "--disable-hot-restart", "--concurrency", "1", ready="starting workers",
+                                  uid=envoy.UID)
             if self.options.dns:
                 pod.start("dns.log", sys.executable, str(APPS), "dns", ready="ready", uid=envoy.UID)
             pod.start("apps.log", sys.executable, str(APPS), "serve", str(pod.truth), ready="ready")

@@ -20,7 +20,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="meshrig-") as folder:
         for name in names:
             for judgement in judge(meshpcap, stored_case(TESTDATA / name), Path(folder) / name):
-                print(f"{'pass' if judgement.good else 'FAIL'}  {name:20} {judgement.what:15} {judgement.told}".rstrip())
+                mark = "pass" if judgement.good else "FAIL"
+                print(f"{mark}  {name:20} {judgement.what:15} {judgement.told}".rstrip())
                 passed, failed = passed + judgement.good, failed + (not judgement.good)
     print(f"{passed} passed, {failed} failed ({len(names)} captures)")
     return 1 if failed or not names else 0

@@ -24,7 +24,8 @@ TESTDATA = Path(__file__).parents[2] / "testdata"
 # directory: (scenario, pod)
 KEPT = {
     "basic": ("basic", "a"), "inbound": ("basic", "b"), "both-ways": ("both-ways", "a"), "selfcall": ("selfcall", "a"),
-    "dns": ("dns-capture", "a"), "ipv6": ("ipv6", "a"), "ipv6-inbound": ("ipv6", "b"),
+    "dns": ("dns-capture", "a"), "dns-two-servers": ("dns-two-servers", "a"),
+    "ipv6": ("ipv6", "a"), "ipv6-inbound": ("ipv6", "b"),
     "app-loopback": ("app-loopback", "b"), "four-destinations": ("four-destinations", "a"),
     "reuse-after-reset": ("reuse-after-reset", "a"), "reuse-after-fin": ("reuse-after-fin", "a"),
     "forgotten": ("forgotten", "a"), "midstream": ("midstream", "a"), "midstream-one-port": ("midstream-one-port", "a"),
@@ -38,18 +39,20 @@ README = """\
 # Captures of sidecar pods
 
 Real captures: two pods as network namespaces, Istio's iptables rules, Envoy, tcpdump. Pod `a` is 172.21.206.227 and
-fd00:21::227, pod `b` is 172.21.206.228 and fd00:21::228; services are 10.96.0.10:80 and [fd00:96::10]:80 (HTTP of the other
-pod), 10.96.0.20:6379 (TCP of the other pod), 10.96.0.40:80 (HTTP of the pod itself) and 10.96.0.53:53 (DNS).
+fd00:21::227, pod `b` is 172.21.206.228 and fd00:21::228. Services: 10.96.0.10:80 and [fd00:96::10]:80 are HTTP of the
+other pod, 10.96.0.20:6379 is TCP of the other pod, 10.96.0.40:80 is HTTP of the pod itself; 10.96.0.53, 10.96.0.54 and
+fd00:96::53 are nameservers.
 
-Each directory was written by `python3 tests/rig/testdata.py DIRECTORY` (root; see `tests/rig/live.py` for what it needs), which
-runs the scenario of the same or the named title in `tests/rig/scenarios/`. `python3 tests/rig/stored.py MESHPCAP` repairs all of
-them and judges the outputs; it needs tshark and tcpdump, but neither root nor Envoy.
+Each directory was written by `python3 tests/rig/testdata.py DIRECTORY` (as root; `tests/rig/live.py` says what it
+needs), which runs the scenario named below in `tests/rig/scenarios/`. `python3 tests/rig/stored.py MESHPCAP` repairs
+all of them and judges the outputs; it needs tshark and tcpdump, but neither root nor Envoy.
 
 Beside the captures:
 
-- `truth.jsonl`: what the applications' sockets saw, a line for each connection: `role` (client or server), `protocol`, `local`
-  and `peer` address, `began` and `last` (when it was made and when bytes last moved, in seconds since 1970), and for `sent` and `got` the number of bytes and their SHA-256; where
-  the capture began mid-stream, also the bytes (base64).
+- `truth.jsonl`: what the applications' sockets saw, a line for each connection: `role` (client or server), `protocol`,
+  `local` and `peer` address, `began` and `last` (when it was made and when bytes last moved, in seconds since 1970),
+  and for `sent` and `got` the number of bytes and their SHA-256; where the capture began mid-stream, also the bytes
+  (base64).
 - `case.json`: the inputs in order, more arguments, and what is expected (see `Case` in `tests/rig/record.py`).
 - `iptables`, `ip6tables`: the rules (`iptables-save`); `conntrack`: `conntrack -L -o extended` at the end;
   `keys.log`: the proxy's TLS secrets; `access.log`: the proxy's access log, in Istio's default format.
@@ -74,7 +77,8 @@ def keep(name: str, pod: str, scenario: str, case: Case):
     for file in BESIDE:
         if (folder / file).exists() and (folder / file).stat().st_size:
             shutil.copy(folder / file, target / file)
-    expected = {"scenario": scenario, "pod": pod, "inputs": [path.name for path in case.inputs], "own": sorted(case.own)}
+    expected = {"scenario": scenario, "pod": pod, "inputs": [path.name for path in case.inputs],
+                "own": sorted(case.own)}
     for field in DEFAULTS:
         value = getattr(case, field)
         if field not in ("name", "truth", "inputs", "own") and value != DEFAULTS[field]:
@@ -104,7 +108,8 @@ def write_readme():
         shows = inspect.getdoc(SCENARIOS[row["scenario"]][0])
         where = f"Scenario `{row['scenario']}`, pod `{row['pod']}`."
         held = ", ".join(f"{file} {len(frames.read(TESTDATA / name / file))}" for file in row["inputs"])
-        sections.append(f"## {name}\n\n{shows}\n\n{where} Packets: {held}.\n\n    meshpcap merge {inputs} -o fixed.pcapng\n\n")
+        command = f"    meshpcap merge {inputs} -o fixed.pcapng"
+        sections.append(f"## {name}\n\n{shows}\n\n{where} Packets: {held}.\n\n{command}\n\n")
     (TESTDATA / "README.md").write_text("".join(sections).rstrip() + "\n")
 
 
