@@ -1,6 +1,9 @@
 //! The interfaces of the output: one for each interface that was captured, in each input.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use super::blocks::{Blocks, Opt, code, options};
 use crate::capture::{Interface, LinkType, Section};
@@ -17,22 +20,25 @@ pub struct GivenName {
     pub name: String,
 }
 
-/// An interface that was captured, and its number in the output once it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+/// An interface that was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
     input: u16,
     interface: u32,
     part: u32,
     ethernet: bool,
-    id: u32,
 }
 
 /// What the output knows of its interfaces.
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
     numbers: Vec<u16>,
-    known: Vec<Known>,
-    last: usize,
+    /// Their numbers in the output.
+    known: HashMap<Key, u32, RandomState>,
+    /// The first of those that are one interface of an input.
+    first: HashMap<(u16, u32), u32, RandomState>,
+    /// For each input, which interface was asked for last: inputs take turns, their interfaces do so seldom.
+    last: Vec<Option<(Key, u32)>>,
     link_types: Vec<LinkType>,
 }
 
@@ -47,7 +53,14 @@ pub(super) struct Description<'a> {
 impl Interfaces {
     /// `numbers` as [`super::Options::numbers`].
     pub fn new(names: Vec<GivenName>, numbers: Vec<u16>) -> Interfaces {
-        Interfaces { names, numbers, known: Vec::new(), last: 0, link_types: Vec::new() }
+        Interfaces {
+            names,
+            numbers,
+            known: HashMap::default(),
+            first: HashMap::default(),
+            last: Vec::new(),
+            link_types: Vec::new(),
+        }
     }
 
     /// The number of an interface in the output; describes it first if it is new.
@@ -61,18 +74,23 @@ impl Interfaces {
         ethernet: bool,
         blocks: &mut Blocks,
     ) -> Result<u32, std::io::Error> {
+        let Description { input, number: interface, .. } = *described;
         let part = link.map_or(0, |l| part(l, described.interface.link_type));
-        let wanted = |k: &Known| {
-            k.input == described.input
-                && k.interface == described.number
-                && (link.is_none() || (k.part == part && k.ethernet == ethernet))
-        };
-        if let Some(known) = self.known.get(self.last).filter(|k| wanted(k)) {
-            return Ok(known.id);
+        let key = Key { input, interface, part, ethernet };
+        if let Some(&Some((last, id))) = self.last.get(usize::from(input))
+            && last == key
+        {
+            return Ok(id);
         }
-        if let Some(place) = self.known.iter().position(wanted) {
-            self.last = place;
-            return Ok(self.known[place].id);
+        let known = match link {
+            Some(_) => self.known.get(&key),
+            None => self.first.get(&(input, interface)),
+        };
+        if let Some(&id) = known {
+            if link.is_some() {
+                self.remember(key, id);
+            }
+            return Ok(id);
         }
         let id = self.known.len() as u32;
         let link_type = if ethernet { LinkType::ETHERNET } else { described.interface.link_type };
@@ -81,9 +99,18 @@ impl Interfaces {
         }
         let options = self.describe(described, link);
         blocks.interface(link_type, &options)?;
-        self.last = self.known.len();
-        self.known.push(Known { input: described.input, interface: described.number, part, ethernet, id });
+        self.known.insert(key, id);
+        self.first.entry((input, interface)).or_insert(id);
+        self.remember(key, id);
         Ok(id)
+    }
+
+    fn remember(&mut self, key: Key, id: u32) {
+        let input = usize::from(key.input);
+        if self.last.len() <= input {
+            self.last.resize(input + 1, None);
+        }
+        self.last[input] = Some((key, id));
     }
 
     /// The link types of the interfaces described so far. libpcap refuses several, whether or not there are packets of each.

@@ -65,7 +65,7 @@ pub(super) fn end(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, co
 }
 
 /// Copies options, but not those that may not be copied, and a hash only of octets that are as they were.
-#[cold]
+#[inline(never)]
 fn keep(buffer: &mut Vec<u8>, raw: &[u8], done: Done) {
     for (code, value) in options(raw) {
         match (code, value) {

@@ -212,3 +212,17 @@ fn statistics_of_no_interface() {
     let statistics: Vec<u16> = blocks.iter().filter(|block| block.block_type == 5).map(|block| block.u16(0)).collect();
     assert_eq!(statistics, [0]);
 }
+
+/// A search through all of them for each made 100,000 interfaces take a minute.
+#[test]
+fn many_interfaces() {
+    let described = [section(&[]), interface(1, &[]).repeat(20_000)].concat();
+    assert_eq!(interfaces(&written(&[described], false).0).len(), 20_000);
+    // SLL2 tells them apart by index: each packet of its own, twice.
+    let of = |index: u32| packet(&build::sll2(index % 20_000, 0, 1, 0x0800, &build::v4(17, &build::udp(b"x"))));
+    let packets = (0..40_000).map(of).collect::<Vec<_>>().concat();
+    let (blocks, _) = written(&[[section(&[]), interface(276, &[]), packets].concat()], false);
+    assert_eq!(interfaces(&blocks).len(), 20_000);
+    let numbers: Vec<u32> = blocks.iter().filter(|b| b.block_type == 6).map(|b| u32::from(b.u16(0))).collect();
+    assert_eq!(numbers, [(0..20_000).collect::<Vec<_>>(), (0..20_000).collect()].concat());
+}

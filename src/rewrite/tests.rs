@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::packet::Origin;
 use crate::packet::tests::build;
 
 /// What stands in a checksum field before the rewriting.
@@ -563,7 +564,7 @@ type Row<'a> = (&'a str, LinkType, Vec<u8>, Option<([u8; 6], u16, &'a [u8])>);
 fn frames_as_ethernet() {
     let packet = build::v4(17, &build::udp(b"x"));
     let v6 = build::v6(17, &build::udp(b"x"));
-    let sender = [2, 0, 0, 0, 0, 9];
+    let (sender, none) = ([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 0]);
     let tagged = [&build::tag(0x0800)[..], &packet].concat();
     let family = |octets: [u8; 4], packet: &[u8]| [&octets, packet].concat();
     let mut short_address = build::sll2(3, 0, 512, 0x0800, &packet);
@@ -578,15 +579,15 @@ fn frames_as_ethernet() {
         ("SLL, cut", LinkType::LINUX_SLL, build::sll(0, 1, 0x0800, &packet)[..15].to_vec(), None),
         ("SLL2", LinkType::LINUX_SLL2, build::sll2(3, 4, 1, 0x86dd, &v6), Some((sender, 0x86dd, &v6))),
         ("SLL2 on lo", LinkType::LINUX_SLL2, build::sll2(1, 0, 772, 0x0800, &packet), Some(([0; 6], 0x0800, &packet))),
-        ("SLL2, PPP", LinkType::LINUX_SLL2, short_address, Some(([0; 6], 0x0800, &packet))),
+        ("SLL2, PPP", LinkType::LINUX_SLL2, short_address, Some((none, 0x0800, &packet))),
         ("SLL2, VLAN", LinkType::LINUX_SLL2, build::sll2(3, 4, 1, 0x8100, &tagged), Some((sender, 0x8100, &tagged))),
         ("SLL2, cut", LinkType::LINUX_SLL2, build::sll2(3, 4, 1, 0x86dd, &v6)[..19].to_vec(), None),
-        ("RAW", LinkType::RAW, packet.clone(), Some(([0; 6], 0x0800, &packet))),
-        ("RAW, IPv6", LinkType::RAW, v6.clone(), Some(([0; 6], 0x86dd, &v6))),
+        ("RAW", LinkType::RAW, packet.clone(), Some((none, 0x0800, &packet))),
+        ("RAW, IPv6", LinkType::RAW, v6.clone(), Some((none, 0x86dd, &v6))),
         ("RAW, neither", LinkType::RAW, vec![0x50; 30], None),
         ("RAW, nothing", LinkType::RAW, vec![], None),
-        ("IPV4", LinkType::IPV4, packet.clone(), Some(([0; 6], 0x0800, &packet))),
-        ("IPV6", LinkType::IPV6, v6.clone(), Some(([0; 6], 0x86dd, &v6))),
+        ("IPV4", LinkType::IPV4, packet.clone(), Some((none, 0x0800, &packet))),
+        ("IPV6", LinkType::IPV6, v6.clone(), Some((none, 0x86dd, &v6))),
         ("NULL", LinkType::NULL, family([30, 0, 0, 0], &v6), Some(([0; 6], 0x86dd, &v6))),
         ("NULL, OSI", LinkType::NULL, family([7, 0, 0, 0], &packet), None),
         ("LOOP", LinkType::LOOP, family([0, 0, 0, 2], &packet), Some(([0; 6], 0x0800, &packet))),
@@ -603,6 +604,8 @@ fn frames_as_ethernet() {
         if done {
             let converted = decode(LinkType::ETHERNET, &out, out.len());
             assert_eq!(converted.link.ethertype, view.link.ethertype, "{what}");
+            let is_loopback = |view: &View| view.link.origin == Origin::Loopback;
+            assert_eq!(is_loopback(&converted), is_loopback(&view), "{what}");
             assert_eq!(converted.transport.ports(), view.transport.ports(), "{what}");
         }
     }
