@@ -20,7 +20,8 @@ mod pairing;
 mod record;
 mod segment;
 
-use std::collections::{HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
@@ -117,7 +118,10 @@ pub struct Flows {
     pairs: pairing::Pairing,
     queries: dns::Queries,
     fragments: Fragments,
-    deadlines: VecDeque<Deadline>,
+    /// The next one on top; waits differ a thousandfold, so that no queue would be in order.
+    deadlines: BinaryHeap<Reverse<Deadline>>,
+    /// How many were set.
+    deadlines_set: u64,
     retired: Vec<Leg>,
     /// Conversations that are not settled.
     waiting: usize,
@@ -127,15 +131,17 @@ pub struct Flows {
     pods: HashSet<IpAddr, RandomState>,
 }
 
-/// A half that is given up when its time has come.
+/// A half that is given up when its time has come; at equal times, in the order in which they were set.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Deadline {
     at: Timestamp,
+    number: u64,
     id: u32,
     serial: u64,
     kind: Expiry,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Expiry {
     /// Forward halves: left as captured after this many nanoseconds of silence.
     Forward(u64),
@@ -155,7 +161,8 @@ impl Flows {
             pairs: pairing::Pairing::default(),
             queries: dns::Queries::default(),
             fragments: Fragments::default(),
-            deadlines: VecDeque::new(),
+            deadlines: BinaryHeap::new(),
+            deadlines_set: 0,
             retired: Vec::new(),
             waiting: 0,
             no_room_until: 0,
@@ -523,15 +530,14 @@ impl Flows {
 
     fn deadline(&mut self, id: u32, now: Timestamp, wait: u64, kind: Expiry) {
         let serial = self.table.records[id as usize].serial;
-        let deadline = Deadline { at: Timestamp(now.0.saturating_add(wait)), id, serial, kind };
-        // Few waits differ: the right place is near the end, or not far from the front.
-        let place = self.deadlines.partition_point(|d| d.at <= deadline.at);
-        self.deadlines.insert(place, deadline);
+        let at = Timestamp(now.0.saturating_add(wait));
+        self.deadlines_set += 1;
+        self.deadlines.push(Reverse(Deadline { at, number: self.deadlines_set, id, serial, kind }));
     }
 
     fn expire(&mut self, now: Timestamp) {
-        while self.deadlines.front().is_some_and(|d| d.at <= now) {
-            let Some(deadline) = self.deadlines.pop_front() else { return };
+        while self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
+            let Some(Reverse(deadline)) = self.deadlines.pop() else { return };
             let record = &self.table.records[deadline.id as usize];
             if record.serial != deadline.serial || record.is_settled() {
                 continue;
