@@ -41,7 +41,7 @@ fn packets_are_not_allocated_for() {
     ];
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (case, only_forward, shape, names, look_ahead) in cases {
-        let mut count = |megabytes: u64| {
+        let count = |megabytes: u64| {
             let traffic =
                 Traffic { seed: 7, bytes: megabytes * 1_000_000, connections: 60, live: 20, shape, only_forward };
             allocations(folder.path(), traffic, names.clone(), look_ahead)
