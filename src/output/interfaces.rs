@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use super::blocks::{Blocks, Opt, code, options};
 use crate::capture::{Interface, LinkType, Section};
@@ -33,8 +34,8 @@ struct Key {
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
     numbers: Vec<u16>,
-    /// Their numbers in the output.
-    known: HashMap<Key, u32, RandomState>,
+    /// The place of each is its number in the output.
+    known: IndexSet<Key, RandomState>,
     /// The first of those that are one interface of an input.
     first: HashMap<(u16, u32), u32, RandomState>,
     /// For each input, which interface was asked for last: inputs take turns, their interfaces do so seldom.
@@ -56,7 +57,7 @@ impl Interfaces {
         Interfaces {
             names,
             numbers,
-            known: HashMap::default(),
+            known: IndexSet::default(),
             first: HashMap::default(),
             last: Vec::new(),
             link_types: Vec::new(),
@@ -83,10 +84,10 @@ impl Interfaces {
             return Ok(id);
         }
         let known = match link {
-            Some(_) => self.known.get(&key),
-            None => self.first.get(&(input, interface)),
+            Some(_) => self.known.get_index_of(&key).map(|place| place as u32),
+            None => self.first.get(&(input, interface)).copied(),
         };
-        if let Some(&id) = known {
+        if let Some(id) = known {
             if link.is_some() {
                 self.remember(key, id);
             }
@@ -99,7 +100,7 @@ impl Interfaces {
         }
         let options = self.describe(described, link);
         blocks.interface(link_type, &options)?;
-        self.known.insert(key, id);
+        self.known.insert(key);
         self.first.entry((input, interface)).or_insert(id);
         self.remember(key, id);
         Ok(id)
