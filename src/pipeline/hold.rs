@@ -65,6 +65,8 @@ impl Hold {
         self.release(captures, Timestamp(0))?;
         self.flows.retire_all();
         self.retire()?;
+        // If the report cannot be written, there is to be no output either.
+        self.report.as_mut().map_or(Ok(()), Report::complete)?;
         let (counts, link_types) = self.output.finish(captures)?;
         self.summary.count(&counts);
         if let Some(report) = self.report {

@@ -161,7 +161,12 @@ pub struct Report {
 
 impl Report {
     /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`.
+    ///
+    /// Errors: the ending is another one, the path is a folder, a file cannot be written there.
     pub fn create(path: &Path) -> io::Result<Report> {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let temporary = temporary_beside(path)?;
         let mut writer = BufWriter::new(temporary.as_file().try_clone()?);
         let format = match path.extension().and_then(|e| e.to_str()) {
@@ -193,15 +198,19 @@ impl Report {
         }
     }
 
-    /// Puts the report in its place.
-    pub fn finish(self) -> io::Result<()> {
-        match self.format {
-            Format::Csv(mut writer) => writer.flush()?,
-            Format::Json { mut writer, .. } => {
+    /// Writes the last of it. What can still fail then is only [`Report::finish`].
+    pub fn complete(&mut self) -> io::Result<()> {
+        match &mut self.format {
+            Format::Csv(writer) => writer.flush(),
+            Format::Json { writer, .. } => {
                 writer.write_all(b"\n]\n")?;
-                writer.flush()?;
+                writer.flush()
             }
         }
+    }
+
+    /// Puts the report, which has to be complete, in its place.
+    pub fn finish(self) -> io::Result<()> {
         self.temporary.persist(self.path).map_err(|e| e.error)?;
         Ok(())
     }

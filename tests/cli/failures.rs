@@ -291,6 +291,11 @@ fn a_report_that_cannot_be_written_leaves_no_output() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).starts_with("meshpcap: no/legs.csv: cannot be written: "), "{}", told(&output));
     assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap"]);
+
+    std::fs::create_dir(folder.path().join("legs.csv")).expect("a folder");
+    let output = run(&folder, "merge lo.pcap -o out.pcapng --report legs.csv");
+    assert_eq!(told(&output), "2\nmeshpcap: legs.csv: cannot be written: is a directory\n");
+    assert_eq!(names(&folder), ["eth0.pcap", "legs.csv", "lo.pcap"]);
 }
 
 #[test]
