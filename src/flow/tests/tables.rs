@@ -250,6 +250,20 @@ fn two_forward_halves_that_both_fit_leave_all_as_it_was() {
     );
 }
 
+/// A half that was joined on better evidence is no longer the one that was proposed to another.
+#[test]
+fn a_half_is_joined_once() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:15001 . 100 500
+         lo 0.001 10.96.0.10:80 > 10.0.0.1:1000 . 500 100
+         lo 0.002 10.0.0.1:1001 > 127.0.0.1:15001 S 199
+         lo 0.003 10.96.0.10:80 > 10.0.0.1:1000 R. 500 200
+         lo 0.100 10.0.0.1:1000 > 127.0.0.1:15001 . 100 500",
+        "outbound-app 10.0.0.1:1000 > 127.0.0.1:15001 left no-reply 2+0
+         outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake (refused) 1+2",
+    );
+}
+
 #[test]
 fn a_missing_direction_is_said() {
     check(
@@ -509,7 +523,7 @@ fn what_a_listener_sends_from_its_own_address_stays() {
 /// A datagram of raw IPv4: a fragment at this offset, which is not the last.
 fn fragment(source: [u8; 4], destination: [u8; 4], id: u8, offset: u16) -> View {
     let mut frame = vec![0x45, 0, 0, 40, 0, id, 0x20, 0, 64, 17, 0, 0];
-    frame[6..8].copy_from_slice(&(0x2000 | offset / 8).to_be_bytes());
+    frame[6..8].copy_from_slice(&(0x2000 | (offset / 8)).to_be_bytes());
     frame.extend_from_slice(&source);
     frame.extend_from_slice(&destination);
     frame.resize(40, 0);
