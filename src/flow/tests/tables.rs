@@ -588,6 +588,23 @@ fn fragments_of_another_datagram_with_the_same_identification_go_their_own_way()
     assert_eq!(repaired(&run), [false, false, true, true, false]);
 }
 
+#[test]
+fn a_fragment_behind_its_forgotten_leg_stays() {
+    let mut run = Run::new(Limits { legs: 4, pending: 4 }, None);
+    let mark = first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
+    run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
+    for port in 2000..2010 {
+        run.packet(&parse(&format!("eth0 1.0 10.0.0.1:{port} > 10.0.0.2:80 S 1"), 3));
+        run.packet(&parse(&format!("eth0 1.0 10.0.0.2:80 > 10.0.0.1:{port} S. 1 2"), 4));
+    }
+    later_fragment(&mut run, 7, 2);
+    assert!(run.legs.iter().any(|leg| matches!(leg.outcome, Outcome::Repaired { .. })), "forgotten");
+    let later = run.flows.observe_other(&fragment(POD, LOCAL, 7, 16), Origin::Loopback, Timestamp(0));
+    assert!(matches!((mark, later), (Mark::Conversation { .. }, Mark::Fragment { .. })));
+    run.finish();
+    assert_eq!(run.out.last(), Some(&None));
+}
+
 /// One that came before its first fragment is given up with the whole leg, not alone.
 #[test]
 fn a_fragment_that_is_given_up_gives_up_its_leg() {
