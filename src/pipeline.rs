@@ -72,6 +72,9 @@ pub enum Error {
     /// The output is one of the inputs.
     #[error("{}: is both input and output; name another file for the output", .0.display())]
     SameFile(PathBuf),
+    /// The output is the report.
+    #[error("{}: is both output and report; name another file for the report", .0.display())]
+    SameOutputs(PathBuf),
     /// The user stopped the run.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -86,6 +89,8 @@ pub struct Done {
     pub damage: Vec<capture::Error>,
     /// How many link types the output has; tcpdump reads one.
     pub link_types: usize,
+    /// Whether the user stopped the run; the output holds what a pipe had delivered until then.
+    pub interrupted: bool,
 }
 
 /// Merges and repairs captures.
@@ -127,7 +132,7 @@ fn attempt(
     let output_failed = |source| Error::output(&merge.output, source);
 
     let mut turn = 0_u32;
-    while let Some((input, record)) = inputs.next() {
+    while let Some((input, record)) = inputs.advance() {
         if in_order_only && inputs.late() > 0 {
             return Ok(None);
         }
@@ -159,13 +164,14 @@ fn attempt(
         }
     }
 
-    if interrupted.load(Ordering::Relaxed) && !live {
+    let interrupted = interrupted.load(Ordering::Relaxed);
+    if interrupted && !live {
         return Err(Error::Interrupted);
     }
     hold.summary.late = inputs.late();
     let (summary, link_types) = hold.finish(inputs.captures()).map_err(output_failed)?;
     damage.extend(inputs.into_damage());
-    Ok(Some(Done { summary, damage, link_types: link_types.len() }))
+    Ok(Some(Done { summary, damage, link_types: link_types.len(), interrupted }))
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
@@ -227,7 +233,9 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         Some(GivenName { input, ..name.clone() })
     };
     let names = merge.names.iter().filter_map(renumbered).collect();
-    let options = Options { names, ethernet: merge.ethernet };
+    // There are no more inputs than a u16 can number.
+    let numbers: Vec<u16> = opened.numbers.iter().map(|&number| number as u16).collect();
+    let options = Options { names, ethernet: merge.ethernet, numbers: numbers.clone() };
     let report = merge
         .report
         .as_deref()
@@ -237,6 +245,7 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
         flows: Flows::new(Model::istio(), Limits::default()),
         queue: Queue::default(),
+        numbers,
         summary: Summary::new(merge.inputs.len()),
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
         hasher: RandomState::default(),
@@ -264,7 +273,7 @@ fn refuse_same_file(merge: &Merge) -> Result<(), Error> {
     if let [Some(output), Some(report)] = outputs
         && (output == report || is_same_file(output, report))
     {
-        return Err(Error::SameFile(output.to_owned()));
+        return Err(Error::SameOutputs(output.to_owned()));
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! What comes in is one [`Segment`] after the other, in the order of the capture; what goes out is, for each,
 //! a [`Mark`] that tells the leg it belongs to, and later whether and how that leg is repaired. On loopback a
 //! redirected leg shows as two conversations of one direction each: the forward half, to a listener of the
-//! proxy, and the reply half, from the original destination. [`pairing`] joins them by what TCP proves,
-//! [`dns`] by what a DNS response repeats. This stage does no I/O, reads no clock and knows no bytes.
+//! proxy, and the reply half, from the original destination. `pairing` joins them by what TCP proves,
+//! `dns` by what a DNS response repeats. This stage does no I/O, reads no clock and knows no bytes.
 //!
 //! # Memory
 //!
@@ -32,10 +32,11 @@ use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
 pub use leg::{Direction, Leg, Outcome};
+pub(crate) use record::Key;
 pub use segment::{Content, Place, Segment, flags};
 
 use fragments::Fragments;
-use record::{Key, Record, State, Table};
+use record::{Record, State, Table};
 
 /// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
 const SYN_TIMEOUT: u64 = 128_000_000_000;

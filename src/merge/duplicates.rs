@@ -16,7 +16,7 @@ const APART: u64 = 1_000_000;
 /// Two are one packet if they are equal from the IP header on and come from different inputs. Each capture of
 /// a packet is used up once, so that a retransmission, which every input shows twice, stays.
 ///
-/// Memory: what was captured within [`APART`], and at most [`RECENT`] packets.
+/// Memory: what was captured within a millisecond, and at most 65,536 packets.
 #[derive(Default)]
 pub struct Duplicates {
     hasher: RandomState,

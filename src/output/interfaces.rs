@@ -30,6 +30,7 @@ struct Known {
 /// What the output knows of its interfaces.
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
+    numbers: Vec<u16>,
     known: Vec<Known>,
     last: usize,
     link_types: Vec<LinkType>,
@@ -44,8 +45,9 @@ pub(super) struct Description<'a> {
 }
 
 impl Interfaces {
-    pub fn new(names: Vec<GivenName>) -> Interfaces {
-        Interfaces { names, known: Vec::new(), last: 0, link_types: Vec::new() }
+    /// `numbers` as [`super::Options::numbers`].
+    pub fn new(names: Vec<GivenName>, numbers: Vec<u16>) -> Interfaces {
+        Interfaces { names, numbers, known: Vec::new(), last: 0, link_types: Vec::new() }
     }
 
     /// The number of an interface in the output; describes it first if it is new.
@@ -74,7 +76,7 @@ impl Interfaces {
         }
         let id = self.known.len() as u32;
         let link_type = if ethernet { LinkType::ETHERNET } else { described.interface.link_type };
-        if link.is_some() && !self.link_types.contains(&link_type) {
+        if !self.link_types.contains(&link_type) {
             self.link_types.push(link_type);
         }
         let options = self.describe(described, link);
@@ -84,7 +86,7 @@ impl Interfaces {
         Ok(id)
     }
 
-    /// The link types of the packets written so far.
+    /// The link types of the interfaces described so far. libpcap refuses several, whether or not there are packets of each.
     pub fn link_types(&self) -> &[LinkType] {
         &self.link_types
     }
@@ -94,9 +96,8 @@ impl Interfaces {
         let index = link.and_then(|l| l.ifindex).unwrap_or(number);
         let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
         // A name for one interface before a name for all of the input.
-        let mut given: Vec<&GivenName> = self.names.iter().filter(fits).collect();
-        given.sort_by_key(|name| name.index.is_none());
-        given.first().map(|name| name.name.as_str())
+        let given = self.names.iter().filter(fits).min_by_key(|name| name.index.is_none());
+        given.map(|name| name.name.as_str())
     }
 
     fn describe<'a>(&self, described: &Description<'a>, link: Option<&Link>) -> Vec<Opt<'a>> {
@@ -113,7 +114,8 @@ impl Interfaces {
             Origin::Network => "network",
             Origin::Unknown => "interface",
         };
-        let mut text = format!("{kind}; input {}, interface {}", described.input + 1, described.number);
+        let input = self.numbers.get(usize::from(described.input)).copied().unwrap_or(described.input);
+        let mut text = format!("{kind}; input {}, interface {}", input + 1, described.number);
         if let Some(index) = link.and_then(|l| l.ifindex) {
             text += &format!(", index {index}");
         }
@@ -133,8 +135,22 @@ impl Interfaces {
         let text_code = if has(code::IF_DESCRIPTION) { code::COMMENT } else { code::IF_DESCRIPTION };
         result.push((text_code, Cow::Owned(text.into_bytes())));
         let kept = own.iter().filter(|(c, _)| !code::CUSTOM_NO_COPY.contains(c));
-        result.extend(kept.map(|&(code, value)| (code, Cow::Borrowed(value))));
+        for &(code, value) in kept {
+            // Of several, readers take the first.
+            if !(code::IF_UNIQUE.contains(&code) && result.iter().any(|(known, _)| *known == code)) {
+                result.push((code, Cow::Borrowed(value)));
+            }
+        }
+        if let Some(len) = interface.fcs_len.filter(|_| !has(code::IF_FCSLEN)) {
+            // In octets, as Wireshark reads it, though the draft has bits.
+            result.push((code::IF_FCSLEN, Cow::Owned(vec![len])));
+        }
         result.extend(from_section(described.section, has));
+        if interface.section > 0 {
+            // Those of the first section stand with the output's.
+            let comments = options(&described.section.options).filter(|&(code, _)| code == code::COMMENT);
+            result.extend(comments.map(|(code, value)| (code, Cow::Borrowed(value))));
+        }
         result.push((code::IF_TSRESOL, Cow::Borrowed(&[9])));
         result
     }

@@ -25,6 +25,8 @@ pub(super) struct Hold {
     pub summary: Summary,
     pub look_ahead: Option<LookAhead>,
     pub queue: Queue,
+    /// Of each capture: which of the user's inputs it is, from 0.
+    pub numbers: Vec<u16>,
     pub hasher: RandomState,
 }
 
@@ -38,7 +40,7 @@ impl Hold {
         } else {
             let content = Content::Packet { original_len: frame.original_len, mark };
             let waiting = Waiting { input: frame.input, interface: frame.interface, time: frame.time, content };
-            self.queue.push(&waiting.encode(frame.options), frame.bytes)?;
+            self.queue.push([&waiting.encode(), frame.options], frame.bytes)?;
         }
         self.release(captures, frame.time)?;
         self.retire()
@@ -54,7 +56,7 @@ impl Hold {
         let content = Content::Block { block_type: block.block_type };
         let interface = block.interface.unwrap_or(NO_INTERFACE);
         let waiting = Waiting { input, interface, time: Timestamp(0), content };
-        self.queue.push(&waiting.encode(&[]), body)
+        self.queue.push([&waiting.encode(), &[]], body)
     }
 
     /// There are no more packets: everything is decided and written.
@@ -77,7 +79,7 @@ impl Hold {
         let given = self.output.given_name(frame.input, frame.interface, &view.link);
         let named = capture.interfaces()[frame.interface as usize].name.as_deref();
         let origin = origin(view.link.origin, given, named);
-        let place = Place { input: frame.input, frame: number };
+        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
         match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
             Some(segment) => {
                 let mark = self.flows.observe(&segment);
@@ -199,7 +201,7 @@ enum Content {
 const ENCODED: usize = 24;
 
 impl Waiting {
-    fn encode(&self, options: &[u8]) -> Vec<u8> {
+    fn encode(&self) -> [u8; ENCODED] {
         let (kind, number, index) = match self.content {
             Content::Block { block_type } => (0, block_type, 0),
             Content::Packet { original_len, mark } => match mark {
@@ -210,14 +212,13 @@ impl Waiting {
                 Mark::Fragment { group } => (5, original_len, group),
             },
         };
-        let mut encoded = Vec::with_capacity(ENCODED + options.len());
-        encoded.extend_from_slice(&self.time.0.to_le_bytes());
-        encoded.extend_from_slice(&self.interface.to_le_bytes());
-        encoded.extend_from_slice(&number.to_le_bytes());
-        encoded.extend_from_slice(&index.to_le_bytes());
-        encoded.extend_from_slice(&self.input.to_le_bytes());
-        encoded.extend_from_slice(&[kind, 0]);
-        encoded.extend_from_slice(options);
+        let mut encoded = [0; ENCODED];
+        encoded[0..8].copy_from_slice(&self.time.0.to_le_bytes());
+        encoded[8..12].copy_from_slice(&self.interface.to_le_bytes());
+        encoded[12..16].copy_from_slice(&number.to_le_bytes());
+        encoded[16..20].copy_from_slice(&index.to_le_bytes());
+        encoded[20..22].copy_from_slice(&self.input.to_le_bytes());
+        encoded[22] = kind;
         encoded
     }
 
@@ -257,7 +258,10 @@ mod tests {
         let packets = marks.map(|mark| Content::Packet { original_len: 1514, mark });
         for content in packets.into_iter().chain([Content::Block { block_type: 5 }]) {
             let waiting = Waiting { input: 3, interface: 4, time: Timestamp(0x0102_0304_0506_0708), content };
-            assert_eq!(Waiting::decode(&waiting.encode(b"options")), Some((waiting, &b"options"[..])));
+            assert_eq!(
+                Waiting::decode(&[&waiting.encode(), &b"options"[..]].concat()),
+                Some((waiting, &b"options"[..]))
+            );
         }
     }
 

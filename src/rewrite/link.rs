@@ -9,6 +9,12 @@ use crate::packet::{Origin, View, array, be16};
 /// EtherTypes start here; below are lengths (IEEE 802.3, clause 3.2.6).
 const FIRST_ETHERTYPE: u16 = 0x0600;
 
+/// Whether frames of this link type can become Ethernet frames.
+pub fn can_be_ethernet(link_type: LinkType) -> bool {
+    use LinkType as L;
+    matches!(link_type, L::LINUX_SLL | L::LINUX_SLL2 | L::RAW | L::IPV4 | L::IPV6 | L::NULL | L::LOOP)
+}
+
 /// Replaces what `out` holds by the frame as an Ethernet II frame: destination zero; source that of the cooked header if it
 /// has six octets and the interface is no loopback, else zero; EtherType; VLAN tags and payload as they are.
 ///
