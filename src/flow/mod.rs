@@ -237,6 +237,7 @@ impl Flows {
                 return Mark::Conversation { id, from_first: record.client == Some(0) };
             }
         }
+        self.fragments.hold(group, true);
         Mark::Fragment { group }
     }
 
@@ -315,7 +316,8 @@ impl Flows {
                 self.table.records[id as usize].in_flight -= 1;
                 return;
             }
-            Mark::Untracked | Mark::Fragment { .. } => return,
+            Mark::Fragment { group } => return self.fragments.hold(group, false),
+            Mark::Untracked => return,
         };
         let record = &mut self.table.records[id as usize];
         record.in_flight -= 1;
