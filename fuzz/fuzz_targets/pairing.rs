@@ -99,7 +99,7 @@ impl Run {
                 let first = *self.decided.entry(number).or_insert(translation);
                 assert_eq!(first, translation, "what is decided stays decided");
             } else {
-                assert!(!self.decided.contains_key(&number), "what is decided stays decided");
+                assert!(!self.decided.contains_key(&number), "what is decided stays decided: {mark:?} {number}");
             }
         }
         while let Some(&(mark, number)) = self.queue.front() {
@@ -234,7 +234,7 @@ fn frame(source: SocketAddr, destination: SocketAddr, id: u8, fragment: Option<u
     let mut frame = vec![0x45, 0, 0, 40, 0, id & 3, 0, 0, 64, protocol, 0, 0];
     if let Some(offset) = fragment {
         // More Fragments.
-        frame[6..8].copy_from_slice(&(0x2000 | offset >> 3).to_be_bytes());
+        frame[6..8].copy_from_slice(&(0x2000 | (offset >> 3)).to_be_bytes());
     }
     frame.extend_from_slice(&octets(source));
     frame.extend_from_slice(&octets(destination));

@@ -237,6 +237,7 @@ impl Flows {
                 return Mark::Conversation { id, from_first: record.client == Some(0) };
             }
         }
+        self.fragments.hold(group, true);
         Mark::Fragment { group }
     }
 
@@ -315,7 +316,8 @@ impl Flows {
                 self.table.records[id as usize].in_flight -= 1;
                 return;
             }
-            Mark::Untracked | Mark::Fragment { .. } => return,
+            Mark::Fragment { group } => return self.fragments.hold(group, false),
+            Mark::Untracked => return,
         };
         let record = &mut self.table.records[id as usize];
         record.in_flight -= 1;
@@ -339,9 +341,8 @@ impl Flows {
             },
             Mark::Fragment { group } => match self.fragments.conversation(group) {
                 fragments::Owner::Conversation { id, serial } => {
-                    let record = &self.table.records[id as usize];
-                    if record.serial == serial && record.state == State::Forward {
-                        self.leave(id, reason);
+                    if self.table.records[id as usize].serial == serial {
+                        self.give_up(Mark::Quote { id }, reason);
                     }
                 }
                 _ => self.fragments.abandon(group),
@@ -574,7 +575,10 @@ impl Flows {
         let record = &mut self.table.records[id as usize];
         record.state = state;
         record.waits = false;
-        record.proposal = None;
+        // Whoever was to be joined with it would take a half that is another's, or in time a slot that is.
+        if let Some(proposal) = record.proposal.take() {
+            self.table.records[proposal.partner as usize].proposal = None;
+        }
     }
 
     fn deadline(&mut self, id: u32, now: Timestamp, wait: u64, kind: Expiry) {

@@ -257,10 +257,13 @@ impl Table {
     }
 
     pub fn remove(&mut self, id: u32) {
+        debug_assert_eq!(self.records[id as usize].in_flight, 0, "packets of it are yet to be written");
         let key = self.records[id as usize].key;
         if self.index.get(&key) == Some(&id) {
             self.index.remove(&key);
         }
+        // Serial numbers start at 1: who still knows it by its own finds nothing here.
+        self.records[id as usize].serial = 0;
         self.free.push(id);
     }
 

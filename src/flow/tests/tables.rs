@@ -250,6 +250,20 @@ fn two_forward_halves_that_both_fit_leave_all_as_it_was() {
     );
 }
 
+/// A half that was joined on better evidence is no longer the one that was proposed to another.
+#[test]
+fn a_half_is_joined_once() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:15001 . 100 500
+         lo 0.001 10.96.0.10:80 > 10.0.0.1:1000 . 500 100
+         lo 0.002 10.0.0.1:1001 > 127.0.0.1:15001 S 199
+         lo 0.003 10.96.0.10:80 > 10.0.0.1:1000 R. 500 200
+         lo 0.100 10.0.0.1:1000 > 127.0.0.1:15001 . 100 500",
+        "outbound-app 10.0.0.1:1000 > 127.0.0.1:15001 left no-reply 2+0
+         outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake (refused) 1+2",
+    );
+}
+
 #[test]
 fn a_missing_direction_is_said() {
     check(
@@ -554,12 +568,13 @@ fn fragments_follow_the_first_one() {
 fn fragments_follow_the_first_one_however_long_they_wait() {
     let mut run = Run::new(Limits::default(), None);
     run.packet(&parse("lo 0.0 10.0.0.1:1000 > 127.0.0.1:15001 S 100", 1));
+    later_fragment(&mut run, 7, 0);
     first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
     later_fragment(&mut run, 7, 0);
     run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
     run.packet(&parse("lo 60.0 10.96.0.53:53 > 10.0.0.1:4000 udp", 3));
     run.finish();
-    assert_eq!(repaired(&run), [false, true, true, false, false]);
+    assert_eq!(repaired(&run), [false, true, true, true, false, false]);
 }
 
 #[test]
@@ -572,6 +587,23 @@ fn fragments_of_another_datagram_with_the_same_identification_go_their_own_way()
     run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:5000 answer 8 svc", 2));
     run.finish();
     assert_eq!(repaired(&run), [false, false, true, true, false]);
+}
+
+#[test]
+fn a_fragment_behind_its_forgotten_leg_stays() {
+    let mut run = Run::new(Limits { legs: 4, pending: 4 }, None);
+    let mark = first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
+    run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
+    for port in 2000..2010 {
+        run.packet(&parse(&format!("eth0 1.0 10.0.0.1:{port} > 10.0.0.2:80 S 1"), 3));
+        run.packet(&parse(&format!("eth0 1.0 10.0.0.2:80 > 10.0.0.1:{port} S. 1 2"), 4));
+    }
+    later_fragment(&mut run, 7, 2);
+    assert!(run.legs.iter().any(|leg| matches!(leg.outcome, Outcome::Repaired { .. })), "forgotten");
+    let later = run.flows.observe_other(&fragment(POD, LOCAL, 7, 16), Origin::Loopback, Timestamp(0));
+    assert!(matches!((mark, later), (Mark::Conversation { .. }, Mark::Fragment { .. })));
+    run.finish();
+    assert_eq!(run.out.last(), Some(&None));
 }
 
 /// One that came before its first fragment is given up with the whole leg, not alone.
