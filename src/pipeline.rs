@@ -16,7 +16,7 @@ use crate::output::{Destination, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
-use hold::Hold;
+use hold::{Failed, Hold};
 
 /// What to merge, and how.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// There is no room to put an input in order.
+    /// There is no room for what waits, or to put an input in order.
     #[error("temporary file: cannot be written: {0} (set TMPDIR to a folder with room)")]
     Temporary(std::io::Error),
     /// The output is one of the inputs.
@@ -129,7 +129,11 @@ fn attempt(
     let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut duplicates = (captures.len() > 1 && !merge.keep_duplicates).then(Duplicates::default);
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
-    let output_failed = |source| Error::output(&merge.output, source);
+    let failed = |what| match (what, &merge.report) {
+        (Failed::Queue(source), _) => Error::Temporary(source),
+        (Failed::Report(source), Some(report)) => Error::output(&Destination::Path(report.clone()), source),
+        (Failed::Report(source), None) | (Failed::Output(source), _) => Error::output(&merge.output, source),
+    };
 
     let mut turn = 0_u32;
     while let Some((input, record)) = inputs.advance() {
@@ -139,7 +143,7 @@ fn attempt(
         let captures = inputs.captures();
         let bytes = inputs.bytes(input);
         match record {
-            Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(output_failed)?,
+            Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
                 let link_type = captures[input].interfaces()[packet.interface as usize].link_type;
                 let view = decode(link_type, bytes, packet.original_len as usize);
@@ -149,12 +153,12 @@ fn attempt(
                     hold.summary.duplicates += 1;
                 } else {
                     let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-                    hold.packet(captures, &frame, packet.number, view).map_err(output_failed)?;
+                    hold.packet(captures, &frame, packet.number, view).map_err(failed)?;
                 }
             }
         }
         if live && inputs.may_block() {
-            hold.output.flush().map_err(output_failed)?;
+            hold.output.flush().map_err(|source| failed(source.into()))?;
         }
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(4096) {
@@ -169,7 +173,7 @@ fn attempt(
         return Err(Error::Interrupted);
     }
     hold.summary.late = inputs.late();
-    let (summary, link_types) = hold.finish(inputs.captures()).map_err(output_failed)?;
+    let (summary, link_types) = hold.finish(inputs.captures()).map_err(failed)?;
     damage.extend(inputs.into_damage());
     Ok(Some(Done { summary, damage, link_types: link_types.len(), interrupted }))
 }

@@ -17,6 +17,19 @@ use crate::report::{Report, Summary};
 /// The block type of a Decryption Secrets Block (pcapng, section 4.7).
 const DECRYPTION_SECRETS: u32 = 10;
 
+/// What could not be written.
+pub(super) enum Failed {
+    Output(io::Error),
+    Report(io::Error),
+    Queue(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Output(error)
+    }
+}
+
 /// Pairing, the queue behind it, and where everything goes.
 pub(super) struct Hold {
     pub flows: Flows,
@@ -32,7 +45,13 @@ pub(super) struct Hold {
 
 impl Hold {
     /// Takes a packet: pairs it, then writes it or lets it wait. `number` is its number in its input.
-    pub fn packet(&mut self, captures: &[Capture], frame: &Frame<'_>, number: u64, mut view: View) -> io::Result<()> {
+    pub fn packet(
+        &mut self,
+        captures: &[Capture],
+        frame: &Frame<'_>,
+        number: u64,
+        mut view: View,
+    ) -> Result<(), Failed> {
         let capture = &captures[usize::from(frame.input)];
         let mark = self.mark(capture, frame, number, &view);
         if self.queue.is_empty() && self.flows.is_decided(mark) {
@@ -40,7 +59,7 @@ impl Hold {
         } else {
             let content = Content::Packet { original_len: frame.original_len, mark };
             let waiting = Waiting { input: frame.input, interface: frame.interface, time: frame.time, content };
-            self.queue.push([&waiting.encode(), frame.options], frame.bytes)?;
+            self.queue.push([&waiting.encode(), frame.options], frame.bytes).map_err(Failed::Queue)?;
         }
         self.release(captures, frame.time)?;
         self.retire()
@@ -48,29 +67,29 @@ impl Hold {
 
     /// Takes a block that goes with the packets. Secrets do not wait: they have to stand before the packets
     /// that need them.
-    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
+    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord, body: &[u8]) -> Result<(), Failed> {
         if self.queue.is_empty() || block.block_type == DECRYPTION_SECRETS {
             let capture = &captures[usize::from(input)];
-            return self.output.block(capture, input, block.block_type, block.interface, body);
+            return Ok(self.output.block(capture, input, block.block_type, block.interface, body)?);
         }
         let content = Content::Block { block_type: block.block_type };
         let interface = block.interface.unwrap_or(NO_INTERFACE);
         let waiting = Waiting { input, interface, time: Timestamp(0), content };
-        self.queue.push([&waiting.encode(), &[]], body)
+        self.queue.push([&waiting.encode(), &[]], body).map_err(Failed::Queue)
     }
 
     /// There are no more packets: everything is decided and written.
-    pub fn finish(mut self, captures: &[Capture]) -> io::Result<(Summary, Vec<LinkType>)> {
+    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Vec<LinkType>), Failed> {
         self.flows.finish();
         self.release(captures, Timestamp(0))?;
         self.flows.retire_all();
         self.retire()?;
         // If the report cannot be written, there is to be no output either.
-        self.report.as_mut().map_or(Ok(()), Report::complete)?;
+        self.report.as_mut().map_or(Ok(()), Report::complete).map_err(Failed::Report)?;
         let (counts, link_types) = self.output.finish(captures)?;
         self.summary.count(&counts);
         if let Some(report) = self.report {
-            report.finish()?;
+            report.finish().map_err(Failed::Report)?;
         }
         Ok((self.summary, link_types))
     }
@@ -95,7 +114,7 @@ impl Hold {
     }
 
     /// Writes what waits and is decided, and gives up what may wait no longer.
-    fn release(&mut self, captures: &[Capture], now: Timestamp) -> io::Result<()> {
+    fn release(&mut self, captures: &[Capture], now: Timestamp) -> Result<(), Failed> {
         while let Some((description, bytes)) = self.queue.front() {
             let Some((waiting, options)) = Waiting::decode(description) else { break };
             let capture = &captures[usize::from(waiting.input)];
@@ -122,7 +141,7 @@ impl Hold {
                     write(&mut self.flows, &mut self.output, capture, &frame, &mut view, mark)?;
                 }
             }
-            self.queue.pop()?;
+            self.queue.pop().map_err(Failed::Queue)?;
         }
         Ok(())
     }
@@ -137,11 +156,11 @@ impl Hold {
         exceeded.then_some(Reason::LookAhead)
     }
 
-    fn retire(&mut self) -> io::Result<()> {
+    fn retire(&mut self) -> Result<(), Failed> {
         for leg in self.flows.retired() {
             self.summary.leg(&leg);
             if let Some(report) = &mut self.report {
-                report.leg(&leg)?;
+                report.leg(&leg).map_err(Failed::Report)?;
             }
         }
         Ok(())
@@ -169,7 +188,7 @@ fn write(
     frame: &Frame<'_>,
     view: &mut View,
     mark: Mark,
-) -> io::Result<()> {
+) -> Result<(), Failed> {
     let change = match (flows.translation(mark), mark) {
         (None, _) => Change::None,
         (Some(to), Mark::Quote { .. }) => Change::TranslateQuote(to),
