@@ -135,6 +135,10 @@ pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8
         // RFC 9293, section 3.5.2: what refuses a SYN has number 0 and acknowledges it. Another SYN, another leg.
         return mine.ack.is_some_and(|last| last != ack);
     }
+    // RFC 9293, section 3.10.7.3: in SYN-SENT, an ACK of an older connection is answered by a RST with its number.
+    if resets && !has_ack && mine.isn.is_some() && mine.ack.is_none() {
+        return false;
+    }
     let seq_gap = distance(seq, mine.next);
     let ack_gap = mine.ack.filter(|_| has_ack).map_or(0, |last| distance(ack, last));
     match record.state {

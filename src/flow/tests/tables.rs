@@ -184,6 +184,22 @@ fn a_reset_of_another_connection_gets_no_old_mapping() {
     );
 }
 
+/// The proxy still has an older connection of this port, which conntrack has forgotten: it answers the SYN with what it
+/// expected there (RFC 9293, section 3.10.7.4), the client resets that, and sends its SYN again.
+#[test]
+fn an_older_connection_of_the_proxy_is_reset_and_the_syn_sent_again() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:15001 S 100
+         lo 0.001 10.96.0.10:80 > 10.0.0.1:1000 . 3000000500 3000000101
+         lo 0.002 10.0.0.1:1000 > 127.0.0.1:15001 R 3000000101
+         lo 1.000 10.0.0.1:1000 > 127.0.0.1:15001 S 100
+         lo 1.001 10.96.0.10:80 > 10.0.0.1:1000 S. 500 101
+         lo 1.002 10.0.0.1:1000 > 127.0.0.1:15001 . 101 501",
+        "outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake 4+1
+         local 10.0.0.1:1000 > 10.96.0.10:80 left one-direction 0+1",
+    );
+}
+
 /// A SYN is not sent again once it was answered and the answer acknowledged.
 #[test]
 fn a_reused_port_with_the_same_isn_is_another_leg() {
