@@ -49,8 +49,16 @@ fuzz_target!(|data: &[u8]| {
         _ => {
             let mut completed = frame.clone();
             make_partial(&mut completed, &ip);
+            let icmp_right = icmp_is_right(&completed, &ip);
             if complete_checksum(&mut completed, &view) == Checksum::Completed {
-                assert_eq!(is_right(&completed, &ip), Some(true), "completed");
+                if let Transport::IcmpError(quote) = view.transport {
+                    let quoted = &completed[quote.offset..quote.end];
+                    let inner = decode(LinkType::RAW, quoted, quoted.len()).ip.expect("what was quoted");
+                    assert_eq!(is_right(quoted, &inner), Some(true), "completed in the quote");
+                    assert!(!icmp_right || icmp_is_right(&completed, &ip), "a right ICMP checksum stays right");
+                } else {
+                    assert_eq!(is_right(&completed, &ip), Some(true), "completed");
+                }
             }
         }
     }
