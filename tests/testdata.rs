@@ -119,7 +119,7 @@ fn every_connection_follows_whole() {
 
 #[test]
 fn as_wireshark_sees_it() {
-    let needed = ["python3", "tshark", "mergecap", "capinfos", "tcpdump"];
+    let needed = ["python3", "tshark", "mergecap", "reordercap", "capinfos", "tcpdump"];
     if !needed.iter().all(|tool| common::require(tool, "testdata as Wireshark sees it")) {
         return;
     }

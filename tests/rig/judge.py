@@ -123,19 +123,22 @@ def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.
 def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     """Everything there is to say about one case; output, report and summary stay in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    output, report, plain = folder / "fixed.pcapng", folder / "report.csv", folder / "mergecap.pcapng"
+    output, report = folder / "fixed.pcapng", folder / "report.csv"
+    merged, plain = folder / "mergecap.pcapng", folder / "reordercap.pcapng"
     done = merge(meshpcap, case, output, report)
     (folder / "summary.txt").write_text(done.stderr)
     if done.returncode:
         return [Judgement("runs", False, f"exit status {done.returncode}: {done.stderr.strip()[-300:]}")]
-    run("mergecap", "-w", str(plain), *map(str, case.inputs))
+    run("mergecap", "-w", str(merged), *map(str, case.inputs))
+    run("reordercap", str(merged), str(plain))
     try:
         fixed, unrepaired = wireshark.view(output), wireshark.view(plain)
     except RigError as error:
         return [Judgement("opens", False, str(error)[-200:])]
     seen = read_truth(case)
     if case.compare == "suffix":        # what fell silent before the capture began is not in it
-        began = min(frame.time for path in case.inputs for frame in frames.read(path)) / 1e9
+        # of all taps: one may begin before another
+        began = max(min(frame.time for frame in frames.read(path)) for path in case.inputs) / 1e9
         seen = [one for one in seen if one.last > began + 0.001]
     streams = [Judgement("streams", done.streamed, "packets come out before all are in")] if case.streams else []
     rows = wireshark.read_report(report)
@@ -183,8 +186,10 @@ def baseline(case: Case, seen: list[Seen], view: View) -> list[Judgement]:
     if not clients:
         return []
     pairs, _ = match(clients, view, case.compare)
+    # begun mid-stream, little of a connection may be left: a last packet that came after conntrack had forgotten it
+    most = len(clients) // 50 if case.compare == "suffix" else 0
     told_ = f"{len(pairs)}/{len(clients)} redirected clients whole without repair"
-    return [Judgement("mergecap fails", not pairs, told_)]
+    return [Judgement("mergecap fails", len(pairs) <= most, told_)]
 
 
 def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Judgement]:
@@ -222,7 +227,9 @@ def by_wireshark(case: Case, rows: list[dict], view: View, unrepaired: View) -> 
     judgements = [Judgement("proxy's ports", good, f"{view.to_proxy} packets with 127.0.0.1 or ::1, {allowed} allowed"),
                   Judgement("checksums", not bad, f"{bad} bad")]
     if case.lossless and not case.left:
-        judgements.append(Judgement("no gaps", not view.gaps, f"{view.gaps} segments that Wireshark misses"))
+        # two CPUs stamp neighbours in either order: in the order of time, a segment then comes before the one before it
+        judgements.append(Judgement("no gaps", view.gaps <= unrepaired.gaps, f"{view.gaps} segments that Wireshark misses, "
+                                    f"{unrepaired.gaps} without repair"))
     return judgements
 
 

@@ -26,7 +26,7 @@ from scenarios import SCENARIOS                                 # noqa: E402
 import sidecar                                                  # noqa: E402
 
 PROGRAMS = ("ip", "iptables-restore", "ip6tables-restore", "conntrack", "tcpdump", "dumpcap", "tshark", "mergecap",
-            "editcap", "capinfos", "openssl", "setpriv", "gzip", "zstd", "lz4")
+            "reordercap", "editcap", "capinfos", "openssl", "setpriv", "gzip", "zstd", "lz4")
 
 
 class Live:
