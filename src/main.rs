@@ -163,7 +163,11 @@ fn tell(done: &Done, quiet: bool) -> ExitCode {
             complain("the output has several link types: Wireshark reads it, tcpdump does not (see --linktype)");
         }
     }
-    if done.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) }
+    match (done.interrupted, done.damage.is_empty()) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, false) => ExitCode::from(DAMAGED),
+        (false, true) => ExitCode::SUCCESS,
+    }
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -16,7 +16,7 @@ use crate::output::{Destination, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
-use hold::Hold;
+use hold::{Failed, Hold};
 
 /// What to merge, and how.
 #[derive(Clone, Debug)]
@@ -66,12 +66,15 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// There is no room to put an input in order.
+    /// There is no room for what waits, or to put an input in order.
     #[error("temporary file: cannot be written: {0} (set TMPDIR to a folder with room)")]
     Temporary(std::io::Error),
     /// The output is one of the inputs.
     #[error("{}: is both input and output; name another file for the output", .0.display())]
     SameFile(PathBuf),
+    /// The output is the report.
+    #[error("{}: is both output and report; name another file for the report", .0.display())]
+    SameOutputs(PathBuf),
     /// The user stopped the run.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -86,6 +89,8 @@ pub struct Done {
     pub damage: Vec<capture::Error>,
     /// How many link types the output has; tcpdump reads one.
     pub link_types: usize,
+    /// Whether the user stopped the run; the output holds what a pipe had delivered until then.
+    pub interrupted: bool,
 }
 
 /// Merges and repairs captures.
@@ -124,17 +129,21 @@ fn attempt(
     let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut duplicates = (captures.len() > 1 && !merge.keep_duplicates).then(Duplicates::default);
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
-    let output_failed = |source| Error::output(&merge.output, source);
+    let failed = |what| match (what, &merge.report) {
+        (Failed::Queue(source), _) => Error::Temporary(source),
+        (Failed::Report(source), Some(report)) => Error::output(&Destination::Path(report.clone()), source),
+        (Failed::Report(source), None) | (Failed::Output(source), _) => Error::output(&merge.output, source),
+    };
 
     let mut turn = 0_u32;
-    while let Some((input, record)) = inputs.next() {
+    while let Some((input, record)) = inputs.advance() {
         if in_order_only && inputs.late() > 0 {
             return Ok(None);
         }
         let captures = inputs.captures();
         let bytes = inputs.bytes(input);
         match record {
-            Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(output_failed)?,
+            Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
                 let link_type = captures[input].interfaces()[packet.interface as usize].link_type;
                 let view = decode(link_type, bytes, packet.original_len as usize);
@@ -144,12 +153,12 @@ fn attempt(
                     hold.summary.duplicates += 1;
                 } else {
                     let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-                    hold.packet(captures, &frame, packet.number, view).map_err(output_failed)?;
+                    hold.packet(captures, &frame, packet.number, view).map_err(failed)?;
                 }
             }
         }
         if live && inputs.may_block() {
-            hold.output.flush().map_err(output_failed)?;
+            hold.output.flush().map_err(|source| failed(source.into()))?;
         }
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(4096) {
@@ -159,13 +168,14 @@ fn attempt(
         }
     }
 
-    if interrupted.load(Ordering::Relaxed) && !live {
+    let interrupted = interrupted.load(Ordering::Relaxed);
+    if interrupted && !live {
         return Err(Error::Interrupted);
     }
     hold.summary.late = inputs.late();
-    let (summary, link_types) = hold.finish(inputs.captures()).map_err(output_failed)?;
+    let (summary, link_types) = hold.finish(inputs.captures()).map_err(failed)?;
     damage.extend(inputs.into_damage());
-    Ok(Some(Done { summary, damage, link_types: link_types.len() }))
+    Ok(Some(Done { summary, damage, link_types: link_types.len(), interrupted }))
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
@@ -227,7 +237,9 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         Some(GivenName { input, ..name.clone() })
     };
     let names = merge.names.iter().filter_map(renumbered).collect();
-    let options = Options { names, ethernet: merge.ethernet };
+    // There are no more inputs than a u16 can number.
+    let numbers: Vec<u16> = opened.numbers.iter().map(|&number| number as u16).collect();
+    let options = Options { names, ethernet: merge.ethernet, numbers: numbers.clone() };
     let report = merge
         .report
         .as_deref()
@@ -237,6 +249,7 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
         flows: Flows::new(Model::istio(), Limits::default()),
         queue: Queue::default(),
+        numbers,
         summary: Summary::new(merge.inputs.len()),
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
         hasher: RandomState::default(),
@@ -264,7 +277,7 @@ fn refuse_same_file(merge: &Merge) -> Result<(), Error> {
     if let [Some(output), Some(report)] = outputs
         && (output == report || is_same_file(output, report))
     {
-        return Err(Error::SameFile(output.to_owned()));
+        return Err(Error::SameOutputs(output.to_owned()));
     }
     Ok(())
 }

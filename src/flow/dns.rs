@@ -3,27 +3,33 @@
 //! UDP has no sequence numbers. A response repeats the ID and the question of its query, and goes to the port
 //! that the query came from, unless conntrack gave the query another port. conntrack does so only where the
 //! port was taken: that other conversation must be there as a witness.
+//!
+//! A client may send one query with one ID to several servers from one port, as musl does. conntrack leaves the port of
+//! the first as it is and changes the others', and all responses go to that port: then nothing tells whose is whose.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Reason};
 use super::record::{Key, Record, Side, State};
 use super::segment::{Content, Segment};
 use super::{Flows, UDP_TIMEOUT};
 use crate::capture::Timestamp;
 
-/// How long a pairing by port waits for another response that fits as well, where more than one query is open.
-const SETTLE: u64 = 1_000_000_000;
+/// How long conntrack keeps a UDP mapping that was answered (`nf_conntrack_udp_timeout_stream`).
+const STREAM_TIMEOUT: u64 = 120_000_000_000;
 
 /// How many queries are remembered at most.
 const OPEN: usize = 65_536;
 
+/// How many conversations are told apart that sent the same query. More are a crowd, which gets no response.
+const SENDERS: usize = 32;
+
 type QueryKey = (IpAddr, u16, u64);
 
-/// A query without a response, in a forward half that is not settled.
+/// A conversation that sent a query, and when it last did.
 #[derive(Clone, Copy)]
 struct Query {
     id: u32,
@@ -31,17 +37,40 @@ struct Query {
     sent: Timestamp,
 }
 
-/// The queries that wait for a response. A half that was settled meanwhile is told by its state.
+/// Those who sent the same query.
+#[derive(Default)]
+struct Senders {
+    queries: Vec<Query>,
+    /// When one was turned away, because they were too many.
+    crowded: Option<Timestamp>,
+}
+
+/// The queries of forward halves, settled or not, while conntrack keeps their mapping.
+///
+/// Memory: `order` has at most [`OPEN`] entries, and every query and crowd in `open` has one of them.
 #[derive(Default)]
 pub(super) struct Queries {
-    open: HashMap<QueryKey, Vec<Query>, RandomState>,
+    open: HashMap<QueryKey, Senders, RandomState>,
     order: VecDeque<(Timestamp, QueryKey)>,
 }
 
 impl Queries {
-    /// Whether a query waits for this response.
-    pub fn awaits(&self, response: &Segment, records: &[Record]) -> bool {
-        query_key(response).is_some_and(|key| !self.candidates(key, response.time, records).is_empty())
+    /// Whether another conversation than `forward` waits for this response, which `forward` did not ask for.
+    pub fn awaits(&self, response: &Segment, forward: u32, records: &[Record]) -> bool {
+        let Some(senders) = query_key(response).and_then(|key| self.open.get(&key)) else { return false };
+        let mut waits = false;
+        for id in senders.live(response.time, records) {
+            if id == forward {
+                return false;
+            }
+            waits |= records[id as usize].state == State::Forward;
+        }
+        waits
+    }
+
+    /// How many queries are remembered.
+    pub fn len(&self) -> usize {
+        self.order.len()
     }
 
     fn insert(&mut self, key: QueryKey, query: Query) {
@@ -49,36 +78,48 @@ impl Queries {
             && (sent.0.saturating_add(UDP_TIMEOUT) < query.sent.0 || self.order.len() >= OPEN)
         {
             self.order.pop_front();
-            if let Some(queries) = self.open.get_mut(&old) {
-                queries.retain(|q| q.sent > sent);
-                if queries.is_empty() {
+            if let Some(senders) = self.open.get_mut(&old) {
+                senders.queries.retain(|q| q.sent > sent);
+                senders.crowded = senders.crowded.filter(|&since| since > sent);
+                if senders.queries.is_empty() && senders.crowded.is_none() {
                     self.open.remove(&old);
                 }
             }
         }
         self.order.push_back((query.sent, key));
-        self.open.entry(key).or_default().push(query);
+        let Senders { queries, crowded } = self.open.entry(key).or_default();
+        match queries.iter().position(|q| q.id == query.id && q.serial == query.serial) {
+            Some(again) => queries[again].sent = queries[again].sent.max(query.sent),
+            None if queries.len() >= SENDERS => *crowded = (*crowded).max(Some(query.sent)),
+            None => queries.push(query),
+        }
     }
 
-    /// The forward halves with such a query that are still unsettled, each once.
-    fn candidates(&self, key: QueryKey, now: Timestamp, records: &[Record]) -> Vec<u32> {
-        let mut ids: Vec<u32> = self
-            .open
-            .get(&key)
-            .into_iter()
-            .flatten()
-            .filter(|q| now.0.saturating_sub(q.sent.0) <= UDP_TIMEOUT)
-            .filter(|q| {
-                let record = &records[q.id as usize];
-                record.serial == q.serial && record.state == State::Forward
-            })
-            .map(|q| q.id)
-            .collect();
-        ids.dedup();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+    /// The conversations that a response with this key may answer; `None` if they are too many to tell.
+    fn owners(&self, key: QueryKey, now: Timestamp, records: &[Record]) -> Option<Vec<u32>> {
+        let Some(senders) = self.open.get(&key) else { return Some(Vec::new()) };
+        if senders.crowded.is_some_and(|since| is_live(since, now)) {
+            return None;
+        }
+        // The responses to one that is repaired come from the address that it was repaired with.
+        let owns = |id: &u32| match records[*id as usize].state {
+            State::Forward => true,
+            State::Left(reason) => reason != Reason::Direct,
+            _ => false,
+        };
+        Some(senders.live(now, records).filter(owns).collect())
     }
+}
+
+impl Senders {
+    fn live(&self, now: Timestamp, records: &[Record]) -> impl Iterator<Item = u32> {
+        let is_sender = move |q: &&Query| is_live(q.sent, now) && records[q.id as usize].serial == q.serial;
+        self.queries.iter().filter(is_sender).map(|q| q.id)
+    }
+}
+
+fn is_live(sent: Timestamp, now: Timestamp) -> bool {
+    now.0.saturating_sub(sent.0) <= UDP_TIMEOUT
 }
 
 /// What a message is found by: the client, the ID and the question.
@@ -94,40 +135,54 @@ impl Flows {
     pub(super) fn pair_dns(&mut self, id: u32, side: Side, segment: &Segment) {
         let record = &mut self.table.records[id as usize];
         record.halves[side].note(segment);
-        let (state, serial) = (record.state, record.serial);
-        let Some(key) = query_key(segment) else { return };
-        if state == State::Forward {
-            self.queries.insert(key, Query { id, serial, sent: segment.time });
-            return;
+        if record.state == State::Forward {
+            return self.note_query(id, segment);
         }
-        let candidates = self.queries.candidates(key, segment.time, &self.table.records);
-        let client_port = segment.destination.port();
-        let end = |id: u32, far: bool| {
-            let record = &self.table.records[id as usize];
-            let client = record.client.unwrap_or_default();
-            record.ends[if far { 1 - client } else { client }]
-        };
-        let same_port: Vec<u32> =
-            candidates.iter().copied().filter(|&id| end(id, false).port() == client_port).collect();
-        let evidence = |forward: u32| {
-            let record = &self.table.records[forward as usize];
-            let query = record.halves[record.client.unwrap_or_default()].place;
-            Evidence::Dns { query, reply: segment.place }
-        };
-        match (candidates.as_slice(), same_port.as_slice()) {
-            ([], _) => {}
-            ([_], &[forward]) => self.join(forward, id, evidence(forward)),
-            (&[forward], []) => {
-                let taken = Key::new(segment.protocol, false, segment.destination, end(forward, true)).0;
-                if self.table.find(&taken).is_some() {
-                    self.join(forward, id, evidence(forward));
+        let Some(key) = query_key(segment) else { return };
+        match self.queries.owners(key, segment.time, &self.table.records).as_deref() {
+            Some([]) => {}
+            Some(&[forward]) => {
+                if self.goes_to(segment, forward) {
+                    let query = &self.table.records[forward as usize];
+                    let query = query.halves[query.client.unwrap_or_default()].place;
+                    self.join(forward, id, Evidence::Dns { query, reply: segment.place });
                 }
             }
-            (_, &[forward]) => self.propose(forward, id, evidence(forward), segment.time, SETTLE),
-            _ => {
-                self.contest(&candidates);
+            Some(many) => {
+                self.contest(many);
                 self.contest(&[id]);
             }
+            None => self.contest(&[id]),
         }
+    }
+
+    /// Remembers who sent a query, if this is one of a forward half.
+    pub(super) fn note_query(&mut self, id: u32, segment: &Segment) {
+        let record = &self.table.records[id as usize];
+        let is_query = matches!(segment.content, Content::Dns { response: false, .. });
+        let is_forward = matches!(record.state, State::Forward | State::Repaired { .. } | State::Left(_));
+        if let Some(key) = query_key(segment).filter(|_| is_query && is_forward) {
+            self.queries.insert(key, Query { id, serial: record.serial, sent: segment.time });
+        }
+    }
+
+    /// Whether a response goes to a forward half that is not settled: to its port, or to one that was taken when this
+    /// half began.
+    fn goes_to(&self, response: &Segment, forward: u32) -> bool {
+        let record = &self.table.records[forward as usize];
+        let client = record.client.unwrap_or_default();
+        let (source, listener) = (record.ends[client], record.ends[1 - client]);
+        if record.state != State::Forward {
+            return false;
+        }
+        if source.port() == response.destination.port() {
+            return true;
+        }
+        let taken = Key::new(response.protocol, false, response.destination, listener).0;
+        self.table.find(&taken).is_some_and(|witness| {
+            let witness = &self.table.records[witness as usize];
+            let since_then = record.first_time.0.saturating_sub(witness.last_time.0);
+            witness.first_time <= record.first_time && since_then < STREAM_TIMEOUT
+        })
     }
 }

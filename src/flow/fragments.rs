@@ -38,9 +38,19 @@ pub(super) enum Owner {
 #[derive(Default)]
 pub(super) struct Fragments {
     groups: HashMap<Key, u32, RandomState>,
-    owners: VecDeque<(Key, Owner, Timestamp)>,
+    owners: VecDeque<Group>,
     /// The group at the front of `owners`.
     base: u32,
+    /// How many at the front have had their time. They stay while fragments of theirs are yet to be written.
+    late: usize,
+}
+
+struct Group {
+    key: Key,
+    owner: Owner,
+    since: Timestamp,
+    /// How many later fragments have been read and not yet written.
+    in_flight: u32,
 }
 
 impl Fragments {
@@ -63,14 +73,29 @@ impl Fragments {
             return;
         }
         if let Some(key) = key(view, fragment.identification) {
+            let owner = Owner::Conversation { id, serial };
             let group = self.group(key, now);
-            self.set(group, Owner::Conversation { id, serial });
+            match self.conversation(group) {
+                Owner::Unknown => self.set(group, owner),
+                same if same == owner => {}
+                // The identification is in use again: what came before stays as it is.
+                _ => {
+                    self.groups.remove(&key);
+                    let group = self.group(key, now);
+                    self.set(group, owner);
+                }
+            }
         }
+    }
+
+    /// How many groups are remembered.
+    pub fn len(&self) -> usize {
+        self.owners.len()
     }
 
     pub fn conversation(&self, group: u32) -> Owner {
         let place = group.wrapping_sub(self.base) as usize;
-        self.owners.get(place).map_or(Owner::Nobody, |(_, owner, _)| *owner)
+        self.owners.get(place).map_or(Owner::Nobody, |group| group.owner)
     }
 
     /// The first fragment is no longer waited for.
@@ -80,41 +105,58 @@ impl Fragments {
         }
     }
 
+    /// A later fragment is to be written, or was.
+    pub fn hold(&mut self, group: u32, more: bool) {
+        let place = group.wrapping_sub(self.base) as usize;
+        if let Some(group) = self.owners.get_mut(place) {
+            group.in_flight = if more { group.in_flight + 1 } else { group.in_flight.saturating_sub(1) };
+        }
+    }
+
     pub fn expire(&mut self, now: Timestamp) {
-        while let Some((_, _, since)) = self.owners.front()
-            && (since.0.saturating_add(TIMEOUT) <= now.0 || self.owners.len() > LIMIT)
+        while let Some(group) = self.owners.get_mut(self.late)
+            && group.since.0.saturating_add(TIMEOUT) <= now.0
         {
-            if let Some((key, _, _)) = self.owners.pop_front() {
-                if self.groups.get(&key) == Some(&self.base) {
-                    self.groups.remove(&key);
-                }
-                self.base = self.base.wrapping_add(1);
+            if group.owner == Owner::Unknown {
+                group.owner = Owner::Nobody;
             }
+            self.late += 1;
+        }
+        while let Some(group) = self.owners.front()
+            && (self.late > 0 && group.in_flight == 0 || self.owners.len() > LIMIT)
+        {
+            if self.groups.get(&group.key) == Some(&self.base) {
+                self.groups.remove(&group.key);
+            }
+            self.owners.pop_front();
+            self.base = self.base.wrapping_add(1);
+            self.late = self.late.saturating_sub(1);
         }
     }
 
     pub fn finish(&mut self) {
-        for (_, owner, _) in &mut self.owners {
-            if *owner == Owner::Unknown {
-                *owner = Owner::Nobody;
+        for group in &mut self.owners {
+            if group.owner == Owner::Unknown {
+                group.owner = Owner::Nobody;
             }
         }
     }
 
     fn group(&mut self, key: Key, now: Timestamp) -> u32 {
-        if let Some(&group) = self.groups.get(&key) {
+        let is_late = |group: u32| (group.wrapping_sub(self.base) as usize) < self.late;
+        if let Some(&group) = self.groups.get(&key).filter(|&&group| !is_late(group)) {
             return group;
         }
         let group = self.base.wrapping_add(self.owners.len() as u32);
-        self.owners.push_back((key, Owner::Unknown, now));
+        self.owners.push_back(Group { key, owner: Owner::Unknown, since: now, in_flight: 0 });
         self.groups.insert(key, group);
         group
     }
 
     fn set(&mut self, group: u32, owner: Owner) {
         let place = group.wrapping_sub(self.base) as usize;
-        if let Some(entry) = self.owners.get_mut(place) {
-            entry.1 = owner;
+        if let Some(group) = self.owners.get_mut(place) {
+            group.owner = owner;
         }
     }
 }

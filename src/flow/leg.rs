@@ -98,8 +98,9 @@ impl Flows {
             server: reply.ends[1 - r],
             client_known: true,
             outcome: Outcome::Repaired { source, destination, evidence },
-            from_client: forward.halves[f].direction(),
-            from_server: reply.halves[1 - r].direction(),
+            // Of either, the other direction is empty, or holds what was sent past the nat rules.
+            from_client: forward.halves[f].direction().and(reply.halves[r].direction()),
+            from_server: reply.halves[1 - r].direction().and(forward.halves[1 - f].direction()),
             first: earlier.first,
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
@@ -143,6 +144,18 @@ impl Flows {
             (true, _) => Role::OutboundPeer,
             (false, true) => Role::InboundPeer,
             (false, false) => Role::Network,
+        }
+    }
+}
+
+impl Direction {
+    fn and(self, other: Direction) -> Direction {
+        Direction {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            syn: self.syn || other.syn,
+            fin: self.fin || other.fin,
+            rst: self.rst || other.rst,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::Flows;
 use super::evidence::Evidence;
 use super::record::{Half, Record, Side, State, end_of};
 use super::segment::{Content, Segment, flags};
+use crate::nat::Protocol;
 
 /// How far an acknowledgment may lag behind what was sent, in octets, where a timestamp echo proves the rest.
 /// Linux lets a window grow to 6 MiB by default (`tcp_rmem`).
@@ -34,10 +35,16 @@ pub(super) struct Pairing {
 
 type Index = HashMap<(IpAddr, u32), Few, RandomState>;
 
+/// How many halves with one number are told apart. More are a crowd, of which none is paired: only a flood has them, and
+/// it must not cost every packet a look at all of them.
+const CROWD: usize = 32;
+
 /// Nearly always one; two or more is an ambiguity.
 enum Few {
     One(u32),
     Many(Vec<u32>),
+    /// So many that only their number is kept.
+    Crowd(usize),
 }
 
 impl Few {
@@ -45,6 +52,7 @@ impl Few {
         match self {
             Few::One(id) => std::slice::from_ref(id),
             Few::Many(ids) => ids,
+            Few::Crowd(_) => &[],
         }
     }
 }
@@ -61,7 +69,12 @@ impl Pairing {
                     let first = *first;
                     entry.insert(Few::Many(vec![first, id]));
                 }
-                Few::Many(ids) => ids.push(id),
+                Few::Many(ids) if ids.len() < CROWD => ids.push(id),
+                Few::Many(ids) => {
+                    let crowd = Few::Crowd(ids.len() + 1);
+                    entry.insert(crowd);
+                }
+                Few::Crowd(size) => *size += 1,
             },
         }
     }
@@ -81,6 +94,11 @@ impl Pairing {
                         entry.insert(Few::One(only));
                     }
                 }
+                // It stays one until the last has left: who is in it is not known.
+                Few::Crowd(1) => {
+                    entry.remove();
+                }
+                Few::Crowd(size) => *size -= 1,
             }
         }
     }
@@ -88,11 +106,13 @@ impl Pairing {
     fn place(&mut self, record: &Record) -> Option<(&mut Index, (IpAddr, u32))> {
         let client = record.client?;
         let address = record.ends[client].ip();
-        match record.state {
-            State::Forward => Some((&mut self.forward, (address, record.halves[client].next))),
-            State::Reply => Some((&mut self.reply, (address, record.halves[1 - client].next))),
-            _ => None,
-        }
+        let (index, half) = match record.state {
+            State::Forward => (&mut self.forward, &record.halves[client]),
+            State::Reply => (&mut self.reply, &record.halves[1 - client]),
+            _ => return None,
+        };
+        // Remembered from its first segment on.
+        (record.protocol == Protocol::Tcp && half.packets > 0).then_some((index, (address, half.next)))
     }
 }
 
@@ -103,16 +123,30 @@ pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8
         return false;
     }
     if f & flags::SYN != 0 {
-        // The same SYN again is a retransmission; a SYN-ACK may change its number and still answer the SYN.
-        let again = mine.isn == Some(seq);
-        let answers = f & flags::ACK != 0 && other.isn.is_some_and(|isn| ack == isn.wrapping_add(1));
+        // The same SYN again is a retransmission, unless its answer was acknowledged already; a SYN-ACK may change its
+        // number and still answer the SYN.
+        let syn_ack = f & flags::ACK != 0;
+        let again = mine.isn == Some(seq) && (syn_ack || mine.ack.is_none());
+        let answers = syn_ack && other.isn.is_some_and(|isn| ack == isn.wrapping_add(1));
         return !again && !answers;
     }
-    if f & flags::RST != 0 {
+    let (has_ack, resets) = (f & flags::ACK != 0, f & flags::RST != 0);
+    if resets && has_ack && seq == 0 {
+        // RFC 9293, section 3.5.2: what refuses a SYN has number 0 and acknowledges it. Another SYN, another leg.
+        return mine.ack.is_some_and(|last| last != ack);
+    }
+    // RFC 9293, section 3.10.7.3: in SYN-SENT, an ACK of an older connection is answered by a RST with its number.
+    if resets && !has_ack && mine.isn.is_some() && mine.ack.is_none() {
         return false;
     }
-    let far = |a: u32, b: u32| distance(a, b) > FAR;
-    far(seq, mine.next) && f & flags::ACK != 0 && mine.ack.is_some_and(|last| far(ack, last))
+    let seq_gap = distance(seq, mine.next);
+    let ack_gap = mine.ack.filter(|_| has_ack).map_or(0, |last| distance(ack, last));
+    match record.state {
+        State::Whole | State::Left(_) => !resets && seq_gap > FAR && ack_gap > FAR,
+        // A mapping must not outlive its connection: where one is at stake, or may come, either number is enough to end
+        // it. What goes on nevertheless, behind a large gap of the capture, is paired anew.
+        _ => seq_gap > WINDOW || ack_gap > WINDOW,
+    }
 }
 
 /// How far two sequence numbers lie apart, whichever is first.

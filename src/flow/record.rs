@@ -1,9 +1,9 @@
 //! Conversations as captured, by their addresses and ports: the table and its bounds.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 
 use super::evidence::{Evidence, Reason};
 use super::segment::{Content, Place, Segment, flags};
@@ -12,14 +12,18 @@ use crate::nat::Protocol;
 use crate::packet::Origin;
 
 /// Both ends of a conversation in a fixed order, so that both directions have one key.
+///
+/// Plain numbers, close together: it is hashed and compared for every packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    ends: [(u128, u16); 2],
+pub(crate) struct Key {
+    low: u128,
+    high: u128,
+    ports: u32,
     tag: u8,
 }
 
 /// One end of a conversation: an index into [`Record::ends`] and [`Record::halves`].
-pub(super) type Side = usize;
+pub(crate) type Side = usize;
 
 impl Key {
     /// The key of a segment, and which end sent it.
@@ -32,13 +36,11 @@ impl Key {
     /// The key of a conversation, and which end `source` is.
     pub fn new(protocol: Protocol, on_wire: bool, source: SocketAddr, destination: SocketAddr) -> (Key, Side) {
         let end = |a: SocketAddr| (bits(a.ip()), a.port());
-        let (source, destination, v6) = (end(source), end(destination), source.is_ipv6());
-        let tag = u8::from(v6) | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
-        if source <= destination {
-            (Key { ends: [source, destination], tag }, 0)
-        } else {
-            (Key { ends: [destination, source], tag }, 1)
-        }
+        let tag = u8::from(source.is_ipv6()) | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
+        let (source, destination) = (end(source), end(destination));
+        let side = Side::from(source > destination);
+        let (low, high) = if side == 0 { (source, destination) } else { (destination, source) };
+        (Key { low: low.0, high: high.0, ports: u32::from(low.1) << 16 | u32::from(high.1), tag }, side)
     }
 }
 
@@ -122,6 +124,8 @@ pub(super) enum State {
 pub(super) struct Proposal {
     pub partner: u32,
     pub evidence: Evidence,
+    /// When it is taken.
+    pub due: Timestamp,
 }
 
 /// A conversation as captured.
@@ -163,6 +167,10 @@ impl Record {
     /// Whether the conversation can be forgotten before one that lives: it ended, or it never began.
     fn is_over(&self) -> bool {
         let [a, b] = &self.halves;
+        if matches!(self.state, State::Repaired { .. } | State::Answering { .. }) {
+            // One direction is all that there is here; the other has a record of its own.
+            return a.rst || b.rst || a.fin || b.fin;
+        }
         a.rst || b.rst || (a.fin && b.fin) || a.packets == 0 || b.packets == 0
     }
 }
@@ -170,14 +178,14 @@ impl Record {
 /// The conversations that are remembered.
 pub(super) struct Table {
     pub records: Vec<Record>,
-    index: IndexMap<Key, u32, RandomState>,
+    index: HashMap<Key, u32, RandomState>,
     free: Vec<u32>,
     serial: u64,
 }
 
 impl Table {
     pub fn new() -> Table {
-        Table { records: Vec::new(), index: IndexMap::default(), free: Vec::new(), serial: 0 }
+        Table { records: Vec::new(), index: HashMap::default(), free: Vec::new(), serial: 0 }
     }
 
     pub fn find(&self, key: &Key) -> Option<u32> {
@@ -249,10 +257,13 @@ impl Table {
     }
 
     pub fn remove(&mut self, id: u32) {
+        debug_assert_eq!(self.records[id as usize].in_flight, 0, "packets of it are yet to be written");
         let key = self.records[id as usize].key;
         if self.index.get(&key) == Some(&id) {
-            self.index.swap_remove(&key);
+            self.index.remove(&key);
         }
+        // Serial numbers start at 1: who still knows it by its own finds nothing here.
+        self.records[id as usize].serial = 0;
         self.free.push(id);
     }
 

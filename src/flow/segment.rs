@@ -178,7 +178,13 @@ mod tests {
     #[test]
     fn a_cut_question_is_hashed_as_far_as_it_goes() {
         let cut = &QUERY[..20];
-        assert_eq!(parse(cut), parse(&cut.to_vec()));
+        let mut answer = cut.to_vec();
+        answer[2] |= 0x80;
+        let question = |message: &[u8]| match parse(message) {
+            Content::Dns { question, .. } => question,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(question(cut), question(&answer), "both are cut alike");
         assert_ne!(parse(cut), parse(QUERY));
     }
 

@@ -16,7 +16,7 @@ const APART: u64 = 1_000_000;
 /// Two are one packet if they are equal from the IP header on and come from different inputs. Each capture of
 /// a packet is used up once, so that a retransmission, which every input shows twice, stays.
 ///
-/// Memory: what was captured within [`APART`], and at most [`RECENT`] packets.
+/// Memory: what was captured within a millisecond, and at most 65,536 packets.
 #[derive(Default)]
 pub struct Duplicates {
     hasher: RandomState,
@@ -27,6 +27,9 @@ pub struct Duplicates {
 
 /// Packets that are remembered at most.
 const RECENT: usize = 65_536;
+
+/// Equal packets of one input that are remembered at most, so that a flood of them costs no more than other packets.
+const EQUAL: usize = 64;
 
 struct Seen {
     time: Timestamp,
@@ -49,6 +52,9 @@ impl Duplicates {
                 packet.inputs |= bit;
                 return true;
             }
+        }
+        if seen.len() >= EQUAL {
+            seen.remove(0);
         }
         seen.push(Seen { time, inputs: bit });
         self.order.push_back((time, hash));
@@ -104,6 +110,13 @@ mod tests {
         assert!(see(&mut d, 1, 20));
         assert!(see(&mut d, 1, 30));
         assert!(!see(&mut d, 1, 40), "a third one, which only this input shows");
+    }
+
+    #[test]
+    fn a_flood_of_equal_packets_is_no_burden() {
+        let mut d = Duplicates::default();
+        assert!((0..1_000_000).all(|_| !see(&mut d, 0, 0)));
+        assert!(d.seen.values().all(|seen| seen.len() <= EQUAL) && d.order.len() <= RECENT);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Inputs {
     }
 
     /// The input that is next and its record, whose bytes are [`Inputs::bytes`] until the next call.
-    pub fn next(&mut self) -> Option<(usize, Record)> {
+    pub fn advance(&mut self) -> Option<(usize, Record)> {
         self.refill();
         let mut first: Option<usize> = None;
         for (input, head) in self.heads.iter().enumerate() {

@@ -18,14 +18,19 @@ use crate::capture::LinkType;
 /// a file whose interfaces differ in it.
 const SNAPLEN: u32 = 262_144;
 
-/// Option codes (pcapng, sections 3.5, 4.1 and 4.2).
+/// Option codes (pcapng, sections 3.5, 4.1, 4.2 and 4.3).
 pub(super) mod code {
     pub const COMMENT: u16 = 1;
     pub const IF_NAME: u16 = 2;
     pub const IF_DESCRIPTION: u16 = 3;
     pub const IF_TSRESOL: u16 = 9;
     pub const IF_OS: u16 = 12;
+    pub const IF_FCSLEN: u16 = 13;
     pub const IF_HARDWARE: u16 = 15;
+    /// Interface options that stand once: all that the draft registers but the addresses, 4 and 5.
+    pub const IF_UNIQUE: [u16; 15] = [2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18];
+    pub const EPB_FLAGS: u16 = 2;
+    pub const EPB_HASH: u16 = 3;
     pub const SHB_HARDWARE: u16 = 2;
     pub const SHB_OS: u16 = 3;
     pub const SHB_USERAPPL: u16 = 4;
@@ -93,5 +98,17 @@ impl Blocks {
 }
 
 fn unknown<'a>(code: u16, value: &'a [u8]) -> CommonOption<'a> {
-    CommonOption::Unknown(UnknownOption::new(code, value))
+    CommonOption::Unknown(UnknownOption::new(code, clipped(value)))
+}
+
+/// As much of a value as its 16-bit length can tell, whole characters of UTF-8: names grow where they are decoded lossily,
+/// texts where something is put before them.
+pub(super) fn clipped(value: &[u8]) -> &[u8] {
+    let is_inside = |at: usize| value.get(at).is_some_and(|octet| octet & 0xc0 == 0x80);
+    let mut len = value.len().min(usize::from(u16::MAX));
+    // A character has at most four octets; what has more is no UTF-8.
+    for _ in 0..3 {
+        len -= usize::from(len > 0 && is_inside(len));
+    }
+    &value[..len]
 }

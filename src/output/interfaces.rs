@@ -1,6 +1,10 @@
 //! The interfaces of the output: one for each interface that was captured, in each input.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use super::blocks::{Blocks, Opt, code, options};
 use crate::capture::{Interface, LinkType, Section};
@@ -17,21 +21,25 @@ pub struct GivenName {
     pub name: String,
 }
 
-/// An interface that was captured, and its number in the output once it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+/// An interface that was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
     input: u16,
     interface: u32,
     part: u32,
     ethernet: bool,
-    id: u32,
 }
 
 /// What the output knows of its interfaces.
 pub(super) struct Interfaces {
     names: Vec<GivenName>,
-    known: Vec<Known>,
-    last: usize,
+    numbers: Vec<u16>,
+    /// The place of each is its number in the output.
+    known: IndexSet<Key, RandomState>,
+    /// The first of those that are one interface of an input.
+    first: HashMap<(u16, u32), u32, RandomState>,
+    /// For each input, which interface was asked for last: inputs take turns, their interfaces do so seldom.
+    last: Vec<Option<(Key, u32)>>,
     link_types: Vec<LinkType>,
 }
 
@@ -44,8 +52,16 @@ pub(super) struct Description<'a> {
 }
 
 impl Interfaces {
-    pub fn new(names: Vec<GivenName>) -> Interfaces {
-        Interfaces { names, known: Vec::new(), last: 0, link_types: Vec::new() }
+    /// `numbers` as [`super::Options::numbers`].
+    pub fn new(names: Vec<GivenName>, numbers: Vec<u16>) -> Interfaces {
+        Interfaces {
+            names,
+            numbers,
+            known: IndexSet::default(),
+            first: HashMap::default(),
+            last: Vec::new(),
+            link_types: Vec::new(),
+        }
     }
 
     /// The number of an interface in the output; describes it first if it is new.
@@ -59,32 +75,46 @@ impl Interfaces {
         ethernet: bool,
         blocks: &mut Blocks,
     ) -> Result<u32, std::io::Error> {
+        let Description { input, number: interface, .. } = *described;
         let part = link.map_or(0, |l| part(l, described.interface.link_type));
-        let wanted = |k: &Known| {
-            k.input == described.input
-                && k.interface == described.number
-                && (link.is_none() || (k.part == part && k.ethernet == ethernet))
-        };
-        if let Some(known) = self.known.get(self.last).filter(|k| wanted(k)) {
-            return Ok(known.id);
+        let key = Key { input, interface, part, ethernet };
+        if let Some(&Some((last, id))) = self.last.get(usize::from(input))
+            && last == key
+        {
+            return Ok(id);
         }
-        if let Some(place) = self.known.iter().position(wanted) {
-            self.last = place;
-            return Ok(self.known[place].id);
+        let known = match link {
+            Some(_) => self.known.get_index_of(&key).map(|place| place as u32),
+            None => self.first.get(&(input, interface)).copied(),
+        };
+        if let Some(id) = known {
+            if link.is_some() {
+                self.remember(key, id);
+            }
+            return Ok(id);
         }
         let id = self.known.len() as u32;
         let link_type = if ethernet { LinkType::ETHERNET } else { described.interface.link_type };
-        if link.is_some() && !self.link_types.contains(&link_type) {
+        if !self.link_types.contains(&link_type) {
             self.link_types.push(link_type);
         }
         let options = self.describe(described, link);
         blocks.interface(link_type, &options)?;
-        self.last = self.known.len();
-        self.known.push(Known { input: described.input, interface: described.number, part, ethernet, id });
+        self.known.insert(key);
+        self.first.entry((input, interface)).or_insert(id);
+        self.remember(key, id);
         Ok(id)
     }
 
-    /// The link types of the packets written so far.
+    fn remember(&mut self, key: Key, id: u32) {
+        let input = usize::from(key.input);
+        if self.last.len() <= input {
+            self.last.resize(input + 1, None);
+        }
+        self.last[input] = Some((key, id));
+    }
+
+    /// The link types of the interfaces described so far. libpcap refuses several, whether or not there are packets of each.
     pub fn link_types(&self) -> &[LinkType] {
         &self.link_types
     }
@@ -94,9 +124,8 @@ impl Interfaces {
         let index = link.and_then(|l| l.ifindex).unwrap_or(number);
         let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
         // A name for one interface before a name for all of the input.
-        let mut given: Vec<&GivenName> = self.names.iter().filter(fits).collect();
-        given.sort_by_key(|name| name.index.is_none());
-        given.first().map(|name| name.name.as_str())
+        let given = self.names.iter().filter(fits).min_by_key(|name| name.index.is_none());
+        given.map(|name| name.name.as_str())
     }
 
     fn describe<'a>(&self, described: &Description<'a>, link: Option<&Link>) -> Vec<Opt<'a>> {
@@ -113,7 +142,8 @@ impl Interfaces {
             Origin::Network => "network",
             Origin::Unknown => "interface",
         };
-        let mut text = format!("{kind}; input {}, interface {}", described.input + 1, described.number);
+        let input = self.numbers.get(usize::from(described.input)).copied().unwrap_or(described.input);
+        let mut text = format!("{kind}; input {}, interface {}", input + 1, described.number);
         if let Some(index) = link.and_then(|l| l.ifindex) {
             text += &format!(", index {index}");
         }
@@ -133,8 +163,22 @@ impl Interfaces {
         let text_code = if has(code::IF_DESCRIPTION) { code::COMMENT } else { code::IF_DESCRIPTION };
         result.push((text_code, Cow::Owned(text.into_bytes())));
         let kept = own.iter().filter(|(c, _)| !code::CUSTOM_NO_COPY.contains(c));
-        result.extend(kept.map(|&(code, value)| (code, Cow::Borrowed(value))));
+        for &(code, value) in kept {
+            // Of several, readers take the first.
+            if !(code::IF_UNIQUE.contains(&code) && result.iter().any(|(known, _)| *known == code)) {
+                result.push((code, Cow::Borrowed(value)));
+            }
+        }
+        if let Some(len) = interface.fcs_len.filter(|_| !has(code::IF_FCSLEN)) {
+            // In octets, as Wireshark reads it, though the draft has bits.
+            result.push((code::IF_FCSLEN, Cow::Owned(vec![len])));
+        }
         result.extend(from_section(described.section, has));
+        if interface.section > 0 {
+            // Those of the first section stand with the output's.
+            let comments = options(&described.section.options).filter(|&(code, _)| code == code::COMMENT);
+            result.extend(comments.map(|(code, value)| (code, Cow::Borrowed(value))));
+        }
         result.push((code::IF_TSRESOL, Cow::Borrowed(&[9])));
         result
     }

@@ -10,6 +10,8 @@ mod packet;
 mod queue;
 mod sink;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::io;
@@ -22,6 +24,7 @@ use crate::rewrite;
 pub use interfaces::GivenName;
 pub use queue::Queue;
 pub use sink::Destination;
+pub(crate) use sink::temporary_beside;
 
 use blocks::{Blocks, Opt, code};
 use interfaces::{Description, Interfaces};
@@ -41,6 +44,8 @@ pub struct Options {
     pub names: Vec<GivenName>,
     /// Whether frames of other link types are written as Ethernet where they can be.
     pub ethernet: bool,
+    /// Of each capture: which of the user's inputs it is, from 0. Those that hold no capture have none.
+    pub numbers: Vec<u16>,
 }
 
 /// A frame on its way out.
@@ -134,7 +139,7 @@ impl Output {
             sink: Sink::create(destination)?,
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
             blocks: Blocks::new(&section)?,
-            interfaces: Interfaces::new(options.names.clone()),
+            interfaces: Interfaces::new(options.names.clone(), options.numbers.clone()),
             streams: Streams::default(),
             options,
             counts: Counts::default(),
@@ -182,17 +187,16 @@ impl Output {
         let checksum = match change {
             Change::None => rewrite::complete_checksum(bytes, view),
             Change::Translate(to) => rewrite::translate(bytes, view, to.source, to.destination),
-            Change::TranslateQuote(to) => {
-                rewrite::translate_quote(bytes, view, to.source, to.destination);
-                rewrite::Checksum::None
-            }
+            Change::TranslateQuote(to) => rewrite::translate_quote(bytes, view, to.source, to.destination),
         };
         let stream = self.streams.of(view, &self.buffer[packet::data_start(start)..]);
         self.counts.translated += u64::from(change != Change::None);
         self.counts.completed += u64::from(checksum == rewrite::Checksum::Completed);
         self.counts.packets += 1;
         let comment = leg.map(comment::of);
-        packet::end(&mut self.buffer, start, frame.options, comment.as_deref());
+        let completed = checksum == rewrite::Checksum::Completed;
+        let done = packet::Done { changed: ethernet || completed || change != Change::None, completed };
+        packet::end(&mut self.buffer, start, frame.options, done, comment.as_deref());
         self.spill()?;
         Ok(Place { frame: self.counts.packets, stream, interface })
     }
@@ -213,11 +217,14 @@ impl Output {
             }
             (block_type::INTERFACE_STATISTICS, Some(interface)) if body.len() >= 4 => {
                 let description = describe(capture, input, interface);
-                let id = self.interfaces.id(&description, None, false, &mut self.blocks)?;
+                let ethernet = self.options.ethernet && rewrite::can_be_ethernet(description.interface.link_type);
+                let id = self.interfaces.id(&description, None, ethernet, &mut self.blocks)?;
                 let mut renumbered = body.to_vec();
                 renumbered[..4].copy_from_slice(&id.to_le_bytes());
                 self.blocks.other(block_type, &renumbered)?;
             }
+            // Of an interface that its capture does not describe: its number is another interface's here.
+            (block_type::INTERFACE_STATISTICS, _) => return Ok(()),
             _ => self.blocks.other(block_type, body)?,
         }
         self.flush_blocks();
@@ -237,7 +244,8 @@ impl Output {
         for (input, capture) in captures.iter().enumerate() {
             for interface in 0..capture.interfaces().len() {
                 let description = describe(capture, input as u16, interface as u32);
-                self.interfaces.id(&description, None, false, &mut self.blocks)?;
+                let ethernet = self.options.ethernet && rewrite::can_be_ethernet(description.interface.link_type);
+                self.interfaces.id(&description, None, ethernet, &mut self.blocks)?;
             }
         }
         self.flush_blocks();

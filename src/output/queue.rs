@@ -44,16 +44,18 @@ impl Queue {
         self.bytes
     }
 
-    /// Adds a frame in two parts: a description and data.
-    pub fn push(&mut self, description: &[u8], data: &[u8]) -> io::Result<()> {
-        let length = HEADER + description.len() + data.len();
-        if !self.last_mut().is_some_and(|chunk| chunk.len() + length <= CHUNK) {
+    /// Adds a frame in two parts: a description, which may come in two pieces, and data.
+    pub fn push(&mut self, [start, rest]: [&[u8]; 2], data: &[u8]) -> io::Result<()> {
+        let description = start.len() + rest.len();
+        let length = HEADER + description + data.len();
+        if self.last_mut().is_none_or(|chunk| chunk.len() + length > CHUNK) {
             self.make_chunk()?;
         }
         if let Some(chunk) = self.last_mut() {
-            chunk.extend_from_slice(&(description.len() as u32).to_le_bytes());
+            chunk.extend_from_slice(&(description as u32).to_le_bytes());
             chunk.extend_from_slice(&(data.len() as u32).to_le_bytes());
-            chunk.extend_from_slice(description);
+            chunk.extend_from_slice(start);
+            chunk.extend_from_slice(rest);
             chunk.extend_from_slice(data);
             self.bytes += length as u64;
         }
@@ -178,7 +180,7 @@ mod tests {
         for round in 0..4_u32 {
             for i in 0..400_u32 {
                 let frame = (i.to_le_bytes().to_vec(), vec![(i + round) as u8; 100_000]);
-                queue.push(&frame.0, &frame.1).expect("the temporary file can be written");
+                queue.push([&frame.0, &[]], &frame.1).expect("the temporary file can be written");
                 model.push_back(frame);
             }
             drain(&mut queue, &mut model, 300);
@@ -196,7 +198,7 @@ mod tests {
             let mut model = VecDeque::new();
             for (length, pops) in steps {
                 let frame = (vec![7; length % 91], vec![length as u8; length]);
-                queue.push(&frame.0, &frame.1).expect("the temporary file can be written");
+                queue.push([&frame.0, &[]], &frame.1).expect("the temporary file can be written");
                 model.push_back(frame);
                 drain(&mut queue, &mut model, pops);
             }

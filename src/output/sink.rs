@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use tempfile::NamedTempFile;
@@ -15,6 +15,9 @@ pub(super) const BUFFER: usize = 256 * 1024;
 
 /// Buffers on their way to the writer thread.
 const QUEUE: usize = 3;
+
+/// All buffers: one is being written, one being filled.
+const BUFFERS: usize = QUEUE + 2;
 
 /// Where the output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +67,13 @@ impl Sink {
 
     fn start(mut writer: Box<dyn Write + Send>, temporary: Option<(NamedTempFile, PathBuf)>) -> Sink {
         let (to_write, buffers) = sync_channel::<Vec<u8>>(QUEUE);
-        let (give_back, written) = channel();
+        let (give_back, written) = sync_channel(BUFFERS);
         let thread = std::thread::spawn(move || {
             for mut buffer in buffers {
                 writer.write_all(&buffer)?;
                 buffer.clear();
                 // The other side may be gone already; the buffer is then not needed any more.
-                let _ = give_back.send(buffer);
+                let _ = give_back.try_send(buffer);
             }
             writer.flush()
         });
@@ -113,20 +116,27 @@ impl Drop for Sink {
 }
 
 /// A temporary file in the folder of `path`, with the permissions that a new file would have.
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+///
+/// Errors: what the operating system says; the file's own name, which nobody chose, is not part of it.
+pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".meshpcap-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777);
-        builder.permissions(std::fs::Permissions::from_mode(mode));
-    }
-    builder.tempfile_in(folder)
+    // Opened here: tempfile would put its own path into the error.
+    let mut said = None;
+    let open = |temporary: &Path| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+            options.mode(std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777));
+        }
+        options.open(temporary).inspect_err(|error| said = error.raw_os_error())
+    };
+    let temporary = tempfile::Builder::new().prefix(".meshpcap-").suffix(".tmp").make_in(folder, open);
+    temporary.map_err(|error| said.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// Standard output without the line buffer that `std::io::Stdout` puts before it.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 
-use crate::flow::flags;
+use crate::flow::{Key, flags};
 use crate::nat::Protocol;
 use crate::packet::{Transport, View, array, protocol};
 
@@ -25,12 +25,6 @@ pub(super) struct Streams {
     udp: u32,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    protocol: Protocol,
-    ends: [SocketAddr; 2],
-}
-
 struct Stream {
     number: u32,
     /// Of each end: the sequence number that Wireshark counts from, as soon as it has one.
@@ -44,36 +38,53 @@ impl Streams {
     /// has no number of its own, but the next conversation has the next one.
     pub fn of(&mut self, view: &View, bytes: &[u8]) -> Option<u32> {
         let ip = view.ip.as_ref()?;
+        let ends =
+            |source, destination| (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination));
         match &view.transport {
             Transport::Tcp(tcp) => {
-                let ends = (SocketAddr::new(ip.source, tcp.source), SocketAddr::new(ip.destination, tcp.destination));
-                self.tcp(ends.0, ends.1, tcp.seq, tcp.ack, tcp.flags)
+                let (source, destination) = ends(tcp.source, tcp.destination);
+                self.tcp(source, destination, tcp.seq, tcp.ack, tcp.flags)
             }
             Transport::Udp(udp) => {
-                let ends = (SocketAddr::new(ip.source, udp.source), SocketAddr::new(ip.destination, udp.destination));
-                self.udp(ends.0, ends.1)
+                let (source, destination) = ends(udp.source, udp.destination);
+                self.udp_header(source, destination, bytes.get(ip.payload..ip.end)?)
+            }
+            Transport::Ports(ports) if ports.protocol == protocol::TCP => {
+                let (source, destination) = ends(ports.source, ports.destination);
+                self.tcp_header(source, destination, bytes.get(ip.payload..ip.end)?)
             }
             Transport::IcmpError(quote) => {
-                let header = bytes.get(quote.transport..ip.end).unwrap_or_default();
-                match (quote.protocol, header.first_chunk::<16>()) {
-                    (protocol::UDP, _) if header.len() >= 8 => {
-                        self.udp(quote.source, quote.destination);
-                    }
-                    (protocol::TCP, Some(header)) => {
-                        let word = |at: usize| array(header, at).map_or(0, u32::from_be_bytes);
-                        self.tcp(quote.source, quote.destination, word(4), word(8), header[13]);
-                    }
-                    _ => {}
-                }
+                let header = bytes.get(quote.transport..quote.end).unwrap_or_default();
+                match quote.protocol {
+                    protocol::UDP => self.udp_header(quote.source, quote.destination, header),
+                    _ => self.tcp_header(quote.source, quote.destination, header),
+                };
                 None
             }
             _ => None,
         }
     }
 
+    /// The number for a TCP header that may be cut or contradict itself: up to the window, it counts.
+    fn tcp_header(&mut self, source: SocketAddr, destination: SocketAddr, header: &[u8]) -> Option<u32> {
+        let header = header.first_chunk::<16>()?;
+        let word = |at: usize| array(header, at).map_or(0, u32::from_be_bytes);
+        self.tcp(source, destination, word(4), word(8), header[13])
+    }
+
+    /// The number for a UDP header: one whose length is below its own does not count, but for IPv6's 0, a jumbogram.
+    fn udp_header(&mut self, source: SocketAddr, destination: SocketAddr, header: &[u8]) -> Option<u32> {
+        let header = header.first_chunk::<8>()?;
+        match u16::from_be_bytes([header[4], header[5]]) {
+            0 if source.is_ipv6() => self.udp(source, destination),
+            0..8 => None,
+            _ => self.udp(source, destination),
+        }
+    }
+
     /// The number of the TCP conversation of a packet that is written now.
     fn tcp(&mut self, source: SocketAddr, destination: SocketAddr, seq: u32, ack: u32, control: u8) -> Option<u32> {
-        let (key, side) = key(Protocol::Tcp, source, destination);
+        let (key, side) = Key::new(Protocol::Tcp, false, source, destination);
         let stream = find(&mut self.known, &mut self.tcp, key)?;
         let syn = control & (flags::SYN | flags::ACK) == flags::SYN;
         if syn && stream.base[side].is_some_and(|base| base != seq) {
@@ -93,7 +104,7 @@ impl Streams {
 
     /// The number of the UDP conversation of a packet that is written now.
     fn udp(&mut self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
-        let (key, _) = key(Protocol::Udp, source, destination);
+        let (key, _) = Key::new(Protocol::Udp, false, source, destination);
         find(&mut self.known, &mut self.udp, key).map(|stream| stream.number)
     }
 }
@@ -108,14 +119,6 @@ fn find<'a>(known: &'a mut HashMap<Key, Stream, RandomState>, next: &mut u32, ke
             *next += 1;
             Some(entry.insert(Stream { number, base: [None, None] }))
         }
-    }
-}
-
-fn key(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> (Key, usize) {
-    if source <= destination {
-        (Key { protocol, ends: [source, destination] }, 0)
-    } else {
-        (Key { protocol, ends: [destination, source] }, 1)
     }
 }
 
@@ -138,6 +141,44 @@ mod tests {
         assert_eq!(packet(&mut s, a, "10.0.0.2:81", 5, 0, flags::SYN), Some(1));
         assert_eq!(packet(&mut s, a, b, 77, 0, flags::SYN), Some(2), "the port is used again");
         assert_eq!(packet(&mut s, b, a, 9, 78, flags::ACK), Some(2));
+    }
+
+    /// As tshark 4.0 numbers them; headers that it does not number were counted, and the other way round.
+    #[test]
+    fn damaged_headers() {
+        use crate::capture::LinkType;
+        use crate::packet::decode;
+        use crate::packet::tests::build;
+
+        let mut s = Streams::default();
+        let mut of = |packet: &[u8]| s.of(&decode(LinkType::RAW, packet, packet.len()), packet);
+        let tcp = |port: u8, data_offset: u8| {
+            let mut segment = build::tcp(&[], b"");
+            (segment[1], segment[12]) = (port, data_offset << 4);
+            segment
+        };
+        assert_eq!(of(&build::v4(6, &tcp(1, 4))), Some(0), "a header of 16 octets");
+        assert_eq!(of(&build::v4(6, &tcp(2, 7))), Some(1), "a header longer than the segment");
+        assert_eq!(of(&build::v4(6, &tcp(3, 5))[..36]), Some(2), "cut behind the window");
+        assert_eq!(of(&build::v4(6, &tcp(4, 5))[..35]), None);
+        assert_eq!(of(&build::v4(1, &build::icmp(3, &build::v4(6, &tcp(5, 4))))), None);
+        assert_eq!(of(&build::v4(6, &tcp(6, 5))), Some(4), "what the ICMP error quotes counts");
+
+        let udp = |port: u8, length: u8| {
+            let mut datagram = build::udp(b"data");
+            (datagram[1], datagram[5]) = (port, length);
+            datagram
+        };
+        for length in [0, 3, 7] {
+            assert_eq!(of(&build::v4(17, &udp(1, length))), None, "{length}");
+            assert_eq!(of(&build::v4(1, &build::icmp(3, &build::v4(17, &udp(2, length))))), None, "{length}");
+        }
+        assert_eq!(of(&build::v6(17, &udp(3, 7))), None);
+        assert_eq!(of(&build::v6(17, &udp(4, 0))), Some(0), "a jumbogram");
+        assert_eq!(of(&build::v4(17, &udp(5, 100))), Some(1));
+        assert_eq!(of(&build::v4(17, &udp(6, 12))[..27]), None, "cut");
+        assert_eq!(of(&build::v4(1, &build::icmp(3, &build::v4(17, &udp(7, 100))))), None);
+        assert_eq!(of(&build::v4(17, &udp(8, 12))), Some(3), "what the ICMP error quotes counts");
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! This stage changes nothing and knows no files. It refuses to look behind encryption and authentication (ESP, AH),
 //! into tunnels, and behind an IPv6 Routing header that still has segments to visit.
 //!
-//! The headers are read by hand. etherparse's `LaxIpSlice` with its TCP and UDP slices serves as the oracle of the tests
-//! instead: it gives no transport for a first fragment, no ports of a cut header and no jumbogram lengths.
+//! The headers are read by hand: docs/decisions/0002-own-header-decoder.md.
 
 mod bytes;
 mod ip;
 mod link;
+#[cfg(test)]
+pub(crate) mod tests;
 mod transport;
 
 use std::net::{IpAddr, SocketAddr};
@@ -234,6 +235,8 @@ pub struct Quote {
     pub protocol: u8,
     /// Offset of the quoted transport header in the frame.
     pub transport: usize,
+    /// Where the quoted octets end in the frame: before an extension (RFC 4884), if the message has one.
+    pub end: usize,
     /// The quoted source.
     pub source: SocketAddr,
     /// The quoted destination.

@@ -112,15 +112,17 @@ fn cut(bytes: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
 /// Errors quote from octet 8 on: RFC 792 types 3, 4, 5, 11, 12; RFC 4443, section 2.1, types 1 to 4.
 fn icmp(bytes: &[u8], ip: &Ip, ethertype: u16) -> (Transport, Option<Stop>) {
     let datagram = bytes.get(..ip.end).unwrap_or_default();
-    let is_error = match datagram.get(ip.payload) {
-        Some(3 | 4 | 5 | 11 | 12) => ethertype == ETHERTYPE_IPV4,
-        Some(1..=4) => ethertype == ETHERTYPE_IPV6,
-        _ => false,
-    };
+    let is_error = matches!(
+        (ethertype, datagram.get(ip.payload)),
+        (ETHERTYPE_IPV4, Some(3 | 4 | 5 | 11 | 12)) | (ETHERTYPE_IPV6, Some(1..=4))
+    );
     if !is_error {
         return (Transport::Other, None);
     }
-    let (inner, stop) = ip::decode(ethertype, datagram, ip.payload + 8, ip.end);
+    let offset = ip.payload + 8;
+    let end = quoted_len(&datagram[ip.payload..], ethertype).map_or(ip.end, |len| ip.end.min(offset + len));
+    let datagram = &datagram[..end];
+    let (inner, stop) = ip::decode(ethertype, datagram, offset, end);
     let (Some(inner), None) = (inner, stop) else {
         return (Transport::Other, stop);
     };
@@ -136,8 +138,20 @@ fn icmp(bytes: &[u8], ip: &Ip, ethertype: u16) -> (Transport, Option<Stop>) {
         offset: inner.offset,
         protocol: inner.protocol,
         transport: inner.payload,
+        end,
         source: SocketAddr::new(inner.source, source),
         destination: SocketAddr::new(inner.destination, destination),
     };
     (Transport::IcmpError(quote), None)
+}
+
+/// How many octets are quoted, where the message says so because an extension follows: RFC 4884, section 4. It counts words of
+/// four octets in ICMP and of eight in ICMPv6.
+fn quoted_len(message: &[u8], ethertype: u16) -> Option<usize> {
+    let len = match (ethertype, *message.first_chunk::<8>()?) {
+        (ETHERTYPE_IPV4, [3 | 11 | 12, _, _, _, _, words, ..]) => usize::from(words) * 4,
+        (ETHERTYPE_IPV6, [1 | 3, _, _, _, words, ..]) => usize::from(words) * 8,
+        _ => 0,
+    };
+    (len > 0).then_some(len)
 }

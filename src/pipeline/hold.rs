@@ -17,6 +17,19 @@ use crate::report::{Report, Summary};
 /// The block type of a Decryption Secrets Block (pcapng, section 4.7).
 const DECRYPTION_SECRETS: u32 = 10;
 
+/// What could not be written.
+pub(super) enum Failed {
+    Output(io::Error),
+    Report(io::Error),
+    Queue(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Output(error)
+    }
+}
+
 /// Pairing, the queue behind it, and where everything goes.
 pub(super) struct Hold {
     pub flows: Flows,
@@ -25,12 +38,20 @@ pub(super) struct Hold {
     pub summary: Summary,
     pub look_ahead: Option<LookAhead>,
     pub queue: Queue,
+    /// Of each capture: which of the user's inputs it is, from 0.
+    pub numbers: Vec<u16>,
     pub hasher: RandomState,
 }
 
 impl Hold {
     /// Takes a packet: pairs it, then writes it or lets it wait. `number` is its number in its input.
-    pub fn packet(&mut self, captures: &[Capture], frame: &Frame<'_>, number: u64, mut view: View) -> io::Result<()> {
+    pub fn packet(
+        &mut self,
+        captures: &[Capture],
+        frame: &Frame<'_>,
+        number: u64,
+        mut view: View,
+    ) -> Result<(), Failed> {
         let capture = &captures[usize::from(frame.input)];
         let mark = self.mark(capture, frame, number, &view);
         if self.queue.is_empty() && self.flows.is_decided(mark) {
@@ -38,7 +59,7 @@ impl Hold {
         } else {
             let content = Content::Packet { original_len: frame.original_len, mark };
             let waiting = Waiting { input: frame.input, interface: frame.interface, time: frame.time, content };
-            self.queue.push(&waiting.encode(frame.options), frame.bytes)?;
+            self.queue.push([&waiting.encode(), frame.options], frame.bytes).map_err(Failed::Queue)?;
         }
         self.release(captures, frame.time)?;
         self.retire()
@@ -46,27 +67,29 @@ impl Hold {
 
     /// Takes a block that goes with the packets. Secrets do not wait: they have to stand before the packets
     /// that need them.
-    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
+    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord, body: &[u8]) -> Result<(), Failed> {
         if self.queue.is_empty() || block.block_type == DECRYPTION_SECRETS {
             let capture = &captures[usize::from(input)];
-            return self.output.block(capture, input, block.block_type, block.interface, body);
+            return Ok(self.output.block(capture, input, block.block_type, block.interface, body)?);
         }
         let content = Content::Block { block_type: block.block_type };
         let interface = block.interface.unwrap_or(NO_INTERFACE);
         let waiting = Waiting { input, interface, time: Timestamp(0), content };
-        self.queue.push(&waiting.encode(&[]), body)
+        self.queue.push([&waiting.encode(), &[]], body).map_err(Failed::Queue)
     }
 
     /// There are no more packets: everything is decided and written.
-    pub fn finish(mut self, captures: &[Capture]) -> io::Result<(Summary, Vec<LinkType>)> {
+    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Vec<LinkType>), Failed> {
         self.flows.finish();
         self.release(captures, Timestamp(0))?;
         self.flows.retire_all();
         self.retire()?;
+        // If the report cannot be written, there is to be no output either.
+        self.report.as_mut().map_or(Ok(()), Report::complete).map_err(Failed::Report)?;
         let (counts, link_types) = self.output.finish(captures)?;
         self.summary.count(&counts);
         if let Some(report) = self.report {
-            report.finish()?;
+            report.finish().map_err(Failed::Report)?;
         }
         Ok((self.summary, link_types))
     }
@@ -77,7 +100,7 @@ impl Hold {
         let given = self.output.given_name(frame.input, frame.interface, &view.link);
         let named = capture.interfaces()[frame.interface as usize].name.as_deref();
         let origin = origin(view.link.origin, given, named);
-        let place = Place { input: frame.input, frame: number };
+        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
         match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
             Some(segment) => {
                 let mark = self.flows.observe(&segment);
@@ -91,7 +114,7 @@ impl Hold {
     }
 
     /// Writes what waits and is decided, and gives up what may wait no longer.
-    fn release(&mut self, captures: &[Capture], now: Timestamp) -> io::Result<()> {
+    fn release(&mut self, captures: &[Capture], now: Timestamp) -> Result<(), Failed> {
         while let Some((description, bytes)) = self.queue.front() {
             let Some((waiting, options)) = Waiting::decode(description) else { break };
             let capture = &captures[usize::from(waiting.input)];
@@ -118,7 +141,7 @@ impl Hold {
                     write(&mut self.flows, &mut self.output, capture, &frame, &mut view, mark)?;
                 }
             }
-            self.queue.pop()?;
+            self.queue.pop().map_err(Failed::Queue)?;
         }
         Ok(())
     }
@@ -133,11 +156,11 @@ impl Hold {
         exceeded.then_some(Reason::LookAhead)
     }
 
-    fn retire(&mut self) -> io::Result<()> {
+    fn retire(&mut self) -> Result<(), Failed> {
         for leg in self.flows.retired() {
             self.summary.leg(&leg);
             if let Some(report) = &mut self.report {
-                report.leg(&leg)?;
+                report.leg(&leg).map_err(Failed::Report)?;
             }
         }
         Ok(())
@@ -165,7 +188,7 @@ fn write(
     frame: &Frame<'_>,
     view: &mut View,
     mark: Mark,
-) -> io::Result<()> {
+) -> Result<(), Failed> {
     let change = match (flows.translation(mark), mark) {
         (None, _) => Change::None,
         (Some(to), Mark::Quote { .. }) => Change::TranslateQuote(to),
@@ -199,7 +222,7 @@ enum Content {
 const ENCODED: usize = 24;
 
 impl Waiting {
-    fn encode(&self, options: &[u8]) -> Vec<u8> {
+    fn encode(&self) -> [u8; ENCODED] {
         let (kind, number, index) = match self.content {
             Content::Block { block_type } => (0, block_type, 0),
             Content::Packet { original_len, mark } => match mark {
@@ -210,14 +233,13 @@ impl Waiting {
                 Mark::Fragment { group } => (5, original_len, group),
             },
         };
-        let mut encoded = Vec::with_capacity(ENCODED + options.len());
-        encoded.extend_from_slice(&self.time.0.to_le_bytes());
-        encoded.extend_from_slice(&self.interface.to_le_bytes());
-        encoded.extend_from_slice(&number.to_le_bytes());
-        encoded.extend_from_slice(&index.to_le_bytes());
-        encoded.extend_from_slice(&self.input.to_le_bytes());
-        encoded.extend_from_slice(&[kind, 0]);
-        encoded.extend_from_slice(options);
+        let mut encoded = [0; ENCODED];
+        encoded[0..8].copy_from_slice(&self.time.0.to_le_bytes());
+        encoded[8..12].copy_from_slice(&self.interface.to_le_bytes());
+        encoded[12..16].copy_from_slice(&number.to_le_bytes());
+        encoded[16..20].copy_from_slice(&index.to_le_bytes());
+        encoded[20..22].copy_from_slice(&self.input.to_le_bytes());
+        encoded[22] = kind;
         encoded
     }
 
@@ -257,7 +279,10 @@ mod tests {
         let packets = marks.map(|mark| Content::Packet { original_len: 1514, mark });
         for content in packets.into_iter().chain([Content::Block { block_type: 5 }]) {
             let waiting = Waiting { input: 3, interface: 4, time: Timestamp(0x0102_0304_0506_0708), content };
-            assert_eq!(Waiting::decode(&waiting.encode(b"options")), Some((waiting, &b"options"[..])));
+            assert_eq!(
+                Waiting::decode(&[&waiting.encode(), &b"options"[..]].concat()),
+                Some((waiting, &b"options"[..]))
+            );
         }
     }
 

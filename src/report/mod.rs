@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
+use crate::output::temporary_beside;
 
 pub use summary::Summary;
 
@@ -47,6 +48,34 @@ struct Row {
     opened: String,
     closed: String,
 }
+
+/// The fields of a [`Row`] in their order.
+const COLUMNS: [&str; 24] = [
+    "leg",
+    "protocol",
+    "role",
+    "status",
+    "reason",
+    "evidence",
+    "evidence_forward",
+    "evidence_reply",
+    "client",
+    "server",
+    "captured_client",
+    "captured_server",
+    "tcp_stream",
+    "udp_stream",
+    "first_frame",
+    "interface",
+    "first_time",
+    "last_time",
+    "client_packets",
+    "server_packets",
+    "client_bytes",
+    "server_bytes",
+    "opened",
+    "closed",
+];
 
 impl Row {
     fn new(number: u64, leg: &Leg) -> Row {
@@ -132,19 +161,21 @@ pub struct Report {
 
 impl Report {
     /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`.
+    ///
+    /// Errors: the ending is another one, the path is a folder, a file cannot be written there.
     pub fn create(path: &Path) -> io::Result<Report> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".meshpcap-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
         }
-        let temporary = builder.tempfile_in(folder)?;
+        let temporary = temporary_beside(path)?;
         let mut writer = BufWriter::new(temporary.as_file().try_clone()?);
         let format = match path.extension().and_then(|e| e.to_str()) {
-            Some("csv") => Format::Csv(Box::new(csv::Writer::from_writer(writer))),
+            Some("csv") => {
+                // By hand: csv's own header comes with the first row, and there may be none.
+                let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(writer);
+                writer.write_record(COLUMNS).map_err(io::Error::other)?;
+                Format::Csv(Box::new(writer))
+            }
             Some("json") => {
                 writer.write_all(b"[")?;
                 Format::Json { writer, any: false }
@@ -167,15 +198,19 @@ impl Report {
         }
     }
 
-    /// Puts the report in its place.
-    pub fn finish(self) -> io::Result<()> {
-        match self.format {
-            Format::Csv(mut writer) => writer.flush()?,
-            Format::Json { mut writer, .. } => {
+    /// Writes the last of it. What can still fail then is only [`Report::finish`].
+    pub fn complete(&mut self) -> io::Result<()> {
+        match &mut self.format {
+            Format::Csv(writer) => writer.flush(),
+            Format::Json { writer, .. } => {
                 writer.write_all(b"\n]\n")?;
-                writer.flush()?;
+                writer.flush()
             }
         }
+    }
+
+    /// Puts the report, which has to be complete, in its place.
+    pub fn finish(self) -> io::Result<()> {
         self.temporary.persist(self.path).map_err(|e| e.error)?;
         Ok(())
     }

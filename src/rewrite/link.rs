@@ -9,8 +9,17 @@ use crate::packet::{Origin, View, array, be16};
 /// EtherTypes start here; below are lengths (IEEE 802.3, clause 3.2.6).
 const FIRST_ETHERTYPE: u16 = 0x0600;
 
-/// Replaces what `out` holds by the frame as an Ethernet II frame: destination zero; source that of the cooked header if it
-/// has six octets and the interface is no loopback, else zero; EtherType; VLAN tags and payload as they are.
+/// Whether frames of this link type can become Ethernet frames.
+pub fn can_be_ethernet(link_type: LinkType) -> bool {
+    use LinkType as L;
+    matches!(link_type, L::LINUX_SLL | L::LINUX_SLL2 | L::RAW | L::IPV4 | L::IPV6 | L::NULL | L::LOOP)
+}
+
+/// The source where there is none to be had: locally administered (IEEE 802, clause 8.4).
+const NO_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 0];
+
+/// Replaces what `out` holds by the frame as an Ethernet II frame: destination zero; source zero for a loopback interface,
+/// else that of the cooked header if it has six octets, else 02:00:00:00:00:00; EtherType; VLAN tags and payload as they are.
 ///
 /// The length on the wire changes as the captured length does. False, and `out` is empty, if the frame cannot be one:
 /// it has no EtherType, or is not of SLL, SLL2, RAW, IPV4, IPV6, NULL or LOOP.
@@ -19,7 +28,12 @@ pub fn to_ethernet(view: &View, frame: &[u8], out: &mut Vec<u8>) -> bool {
     let Some(parts) = split(view, frame) else {
         return false;
     };
-    let source = if view.link.origin == Origin::Loopback { [0; 6] } else { parts.source };
+    let source = match view.link.origin {
+        Origin::Loopback => [0; 6],
+        // Two addresses of zero would say loopback.
+        _ if parts.source == [0; 6] => NO_ADDRESS,
+        _ => parts.source,
+    };
     out.reserve(14 + parts.payload.len());
     out.extend_from_slice(&[0; 6]);
     out.extend_from_slice(&source);

@@ -17,13 +17,15 @@
 
 mod checksum;
 mod link;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 
 use crate::capture::LinkType;
-use crate::packet::{Ip, Transport, View, be16, decode, protocol};
+use crate::packet::{Ip, Quote, Transport, View, be16, decode, protocol};
 
-pub use link::to_ethernet;
+pub use link::{can_be_ethernet, to_ethernet};
 
 /// What was found in the place of a TCP or UDP checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,41 +91,60 @@ pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destinat
 /// Gives the datagram that an ICMP error quotes new addresses, as [`translate`] does for a packet; the ICMP checksum follows.
 ///
 /// Does nothing if the frame is no ICMP error that quotes TCP or UDP, or if the families differ.
-pub fn translate_quote(frame: &mut [u8], view: &mut View, source: SocketAddr, destination: SocketAddr) {
-    let (Some(ip), Transport::IcmpError(quote)) = (view.ip, &mut view.transport) else {
-        return;
+pub fn translate_quote(frame: &mut [u8], view: &mut View, source: SocketAddr, destination: SocketAddr) -> Checksum {
+    let Transport::IcmpError(mut quote) = view.transport else {
+        return Checksum::None;
     };
-    let Some(quoted) = frame.get_mut(quote.offset..ip.end) else {
-        return;
-    };
-    let mut inner = decode(LinkType::RAW, quoted, quoted.len());
-    // The quoted header starts at octet 8 of the ICMP message, so its words are the message's words.
-    let old = checksum::sum(quoted);
-    translate(quoted, &mut inner, source, destination);
-    let new = checksum::sum(quoted);
-    // RFC 792 and RFC 4443, section 2.1: Checksum at octet 2.
-    update_at(frame, ip.payload + 2, u64::from(old), u64::from(new));
-
-    if let Some(ip) = inner.ip {
-        quote.source.set_ip(ip.source);
-        quote.destination.set_ip(ip.destination);
-    }
-    if let Some((source, destination)) = inner.transport.ports_mut() {
-        quote.source.set_port(*source);
-        quote.destination.set_port(*destination);
-    }
+    let found = in_quote(frame, view, quote, |quoted, inner| {
+        let found = translate(quoted, inner, source, destination);
+        if let Some(ip) = inner.ip {
+            quote.source.set_ip(ip.source);
+            quote.destination.set_ip(ip.destination);
+        }
+        if let Some((source, destination)) = inner.transport.ports_mut() {
+            quote.source.set_port(*source);
+            quote.destination.set_port(*destination);
+        }
+        found
+    });
+    view.transport = Transport::IcmpError(quote);
+    found
 }
 
-/// Completes a partial TCP or UDP checksum in a whole packet. Returns what it found.
+/// Completes a partial TCP or UDP checksum in a whole packet, or in a whole one that an ICMP error quotes. Returns what it
+/// found.
 pub fn complete_checksum(frame: &mut [u8], view: &View) -> Checksum {
     let Some(ip) = view.ip else {
         return Checksum::None;
     };
+    if let Transport::IcmpError(quote) = view.transport {
+        return in_quote(frame, view, quote, |quoted, inner| complete_checksum(quoted, inner));
+    }
     match Field::find(frame, &ip) {
         None => Checksum::None,
         Some(field) if field.is_partial(&ip) => field.complete(frame),
         Some(field) => field.kind(),
     }
+}
+
+/// Changes what an ICMP error quotes; the ICMP checksum follows.
+fn in_quote(
+    frame: &mut [u8],
+    view: &View,
+    quote: Quote,
+    change: impl FnOnce(&mut [u8], &mut View) -> Checksum,
+) -> Checksum {
+    let (Some(ip), Some(quoted)) = (view.ip, frame.get_mut(quote.offset..quote.end)) else {
+        return Checksum::None;
+    };
+    let mut inner = decode(LinkType::RAW, quoted, quoted.len());
+    // The quoted header starts at octet 8 of the ICMP message, so its words are the message's words.
+    let old = checksum::sum(quoted);
+    let found = change(quoted, &mut inner);
+    let new = checksum::sum(quoted);
+    // RFC 792 and RFC 4443, section 2.1: Checksum at octet 2.
+    update_at(frame, ip.payload + 2, u64::from(old), u64::from(new));
+    found
 }
 
 /// A transport checksum and what it covers.

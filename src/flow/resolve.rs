@@ -1,0 +1,207 @@
+//! How a conversation comes to its state: what it is by its first packet, when it is another one on the same addresses,
+//! and how two halves are joined, proposed to each other, or left alone.
+
+use std::net::IpAddr;
+
+use super::bounds::Expiry;
+use super::evidence::{Evidence, Reason};
+use super::record::{Key, Proposal, Record, State};
+use super::segment::{Content, Segment, flags};
+use super::{Flows, UDP_TIMEOUT, pairing};
+use crate::capture::Timestamp;
+use crate::nat::Protocol;
+use crate::packet::Origin;
+
+/// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
+const SYN_TIMEOUT: u64 = 128_000_000_000;
+
+/// How long a half conversation on loopback is looked at as a possible reply half before its packets are
+/// let go. Its forward half shows within a round trip, where there is one.
+const REPLY_TIMEOUT: u64 = 1_000_000_000;
+
+/// How many addresses of pods are remembered.
+const PODS: usize = 1024;
+
+impl Flows {
+    pub(super) fn start(&mut self, key: Key, segment: &Segment, side: usize) -> u32 {
+        let (state, client, waits) = self.classify(segment);
+        if self.model.is_passthrough(segment.source.ip()) {
+            self.note_pod(segment.destination.ip());
+        }
+        let id = self.table.insert(key, segment, side, state);
+        let record = &mut self.table.records[id as usize];
+        record.waits = waits;
+        self.waiting += usize::from(!record.is_settled());
+        record.client = client.map(|sender| if sender { side } else { 1 - side });
+        if waits {
+            let kind = match (state, segment.protocol) {
+                (State::Reply, _) => Expiry::Reply,
+                (_, Protocol::Udp) => Expiry::Forward(UDP_TIMEOUT),
+                (_, Protocol::Tcp) => Expiry::Forward(SYN_TIMEOUT),
+            };
+            let wait = match kind {
+                Expiry::Forward(silence) => silence,
+                Expiry::Reply | Expiry::Proposal => REPLY_TIMEOUT,
+            };
+            self.deadline(id, segment.time, wait, kind);
+        }
+        id
+    }
+
+    /// What a conversation is, by its first packet: its state, whether the sender is the client, and
+    /// whether its packets wait.
+    pub(super) fn classify(&self, segment: &Segment) -> (State, Option<bool>, bool) {
+        let opens = match segment.content {
+            Content::Tcp { flags: f, .. } if f & (flags::SYN | flags::ACK) == flags::SYN => Some(true),
+            Content::Tcp { flags: f, .. } if f & flags::SYN != 0 => Some(false),
+            Content::Dns { response, .. } => Some(!response),
+            _ => None,
+        };
+        if segment.origin == Origin::Network {
+            return (State::Whole, opens, false);
+        }
+        if self.model.listener(segment.protocol, segment.destination).is_some() {
+            return (State::Forward, Some(true), true);
+        }
+        if self.model.listener(segment.protocol, segment.source).is_some() {
+            return (State::Left(Reason::Direct), Some(false), false);
+        }
+        if self.model.is_passthrough(segment.source.ip()) || self.model.is_passthrough(segment.destination.ip()) {
+            return (State::Whole, opens.or(Some(self.model.is_passthrough(segment.source.ip()))), false);
+        }
+        match segment.content {
+            // A reply half never begins with a SYN.
+            Content::Tcp { .. } if opens == Some(true) => (State::Whole, opens, false),
+            Content::Tcp { .. } => (State::Reply, opens.or(Some(false)), true),
+            Content::Dns { response: true, .. } => (State::Reply, opens, true),
+            Content::Dns { .. } | Content::Opaque => (State::Whole, opens, false),
+        }
+    }
+
+    /// Whether a packet on known addresses starts another conversation: ports are reused, and a mapping must
+    /// not outlive its connection.
+    pub(super) fn begins_anew(&self, id: u32, side: usize, segment: &Segment) -> bool {
+        let record = &self.table.records[id as usize];
+        match segment.content {
+            Content::Tcp { seq, ack, flags: f, .. } => pairing::begins_anew(record, side, seq, ack, f),
+            Content::Dns { response: true, .. } => {
+                // Another query of the same client, long after: conntrack has forgotten the first.
+                matches!(record.state, State::Answering { forward }
+                    if self.queries.awaits(segment, forward, &self.table.records))
+            }
+            // A forward half keeps its translation while conntrack keeps the mapping.
+            Content::Dns { .. } | Content::Opaque => {
+                matches!(record.state, State::Repaired { .. } | State::Left(_))
+                    && segment.protocol == Protocol::Udp
+                    && segment.time.0.saturating_sub(record.last_time.0) >= UDP_TIMEOUT
+            }
+        }
+    }
+
+    /// Counts a packet of a half that is not settled, and looks for its other half.
+    pub(super) fn pair(&mut self, id: u32, side: usize, segment: &Segment) {
+        let record = &mut self.table.records[id as usize];
+        let towards_client = record.client == Some(1 - side);
+        match (record.state, towards_client) {
+            // The mirror image of a forward half: nobody translated it.
+            (State::Forward, true) => {
+                record.halves[side].note(segment);
+                self.cancel(id);
+                self.leave(id, Reason::Direct);
+            }
+            // The mirror image of a possible reply half: a whole conversation.
+            (State::Reply, false) => {
+                record.halves[side].note(segment);
+                self.cancel(id);
+                self.settle(id, State::Whole);
+            }
+            _ => match segment.protocol {
+                Protocol::Tcp => self.pair_tcp(id, side, segment),
+                Protocol::Udp => self.pair_dns(id, side, segment),
+            },
+        }
+        if self.waiting > self.limits.pending {
+            self.evict_pending();
+        }
+    }
+
+    /// Joins two halves for good.
+    pub(super) fn join(&mut self, forward: u32, reply: u32, evidence: Evidence) {
+        self.settle(forward, State::Repaired { reply, evidence });
+        self.settle(reply, State::Answering { forward });
+        let reply = &self.table.records[reply as usize];
+        if let Some(client) = reply.client {
+            self.note_pod(reply.ends[client].ip());
+        }
+    }
+
+    pub(super) fn note_pod(&mut self, address: IpAddr) {
+        if !address.is_loopback() && self.pods.len() < PODS {
+            self.pods.insert(address);
+        }
+    }
+
+    /// Joins two halves unless another half shows within `wait` nanoseconds that fits as well.
+    pub(super) fn propose(&mut self, forward: u32, reply: u32, evidence: Evidence, now: Timestamp, wait: u64) {
+        let current = |r: &Record| r.proposal.map(|p| p.partner);
+        let (f, r) = (&self.table.records[forward as usize], &self.table.records[reply as usize]);
+        match (current(f), current(r)) {
+            (None, None) => {
+                let due = Timestamp(now.0.saturating_add(wait));
+                let proposal = |partner| Some(Proposal { partner, evidence, due });
+                self.table.records[forward as usize].proposal = proposal(reply);
+                self.table.records[reply as usize].proposal = proposal(forward);
+                self.deadline(forward, now, wait, Expiry::Proposal);
+            }
+            (Some(p), Some(q)) if p == reply && q == forward => {}
+            _ => {
+                self.cancel(forward);
+                self.cancel(reply);
+                self.contest(&[forward, reply]);
+            }
+        }
+    }
+
+    /// Takes back a proposal, on both sides.
+    pub(super) fn cancel(&mut self, id: u32) {
+        if let Some(proposal) = self.table.records[id as usize].proposal.take() {
+            let partner = &mut self.table.records[proposal.partner as usize];
+            partner.proposal = None;
+            partner.contested = true;
+        }
+    }
+
+    /// Notes that more than one half fits each of these.
+    pub(super) fn contest(&mut self, ids: &[u32]) {
+        for &id in ids {
+            self.table.records[id as usize].contested = true;
+        }
+    }
+
+    pub(super) fn accept(&mut self, id: u32) {
+        let Some(proposal) = self.table.records[id as usize].proposal else { return };
+        let (forward, reply) = match self.table.records[id as usize].state {
+            State::Forward => (id, proposal.partner),
+            _ => (proposal.partner, id),
+        };
+        self.join(forward, reply, proposal.evidence);
+    }
+
+    pub(super) fn leave(&mut self, id: u32, reason: Reason) {
+        self.cancel(id);
+        self.settle(id, State::Left(reason));
+    }
+
+    /// Gives a half its final state; it is looked for no longer.
+    pub(super) fn settle(&mut self, id: u32, state: State) {
+        self.pairs.forget(id, &self.table.records[id as usize]);
+        self.waiting -= usize::from(!self.table.records[id as usize].is_settled());
+        let record = &mut self.table.records[id as usize];
+        record.state = state;
+        record.waits = false;
+        // Whoever was to be joined with it would take a half that is another's, or in time a slot that is.
+        if let Some(proposal) = record.proposal.take() {
+            self.table.records[proposal.partner as usize].proposal = None;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Memory is allocated for connections, not for packets.
+//!
+//! The same connections with twice the packets must need as many allocations. All threads count, so this file
+//! holds one test.
+
+#[path = "../benches/traffic/mod.rs"]
+#[allow(dead_code, reason = "the benchmark uses more of it")]
+mod traffic;
+
+use std::alloc::System;
+use std::path::Path;
+use std::sync::Arc;
+
+use meshpcap::capture::Source;
+use meshpcap::output::{Destination, GivenName};
+use meshpcap::pipeline::{LookAhead, Merge, merge};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+use traffic::{Shape, Traffic};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What may differ by chance: buffers on their way to the writer, tables that grow with what happens at once.
+const BY_CHANCE: usize = 64;
+
+#[test]
+fn packets_are_not_allocated_for() {
+    let cases = [
+        ("packets go straight through", false, Shape::Small, Vec::new(), None),
+        ("large packets", false, Shape::Bulk, Vec::new(), None),
+        ("packets wait to the end", true, Shape::Small, Vec::new(), None),
+        (
+            "packets wait for a while",
+            true,
+            Shape::Small,
+            Vec::new(),
+            Some(LookAhead { time: 20_000_000, bytes: 1 << 20 }),
+        ),
+        ("interfaces have names", false, Shape::Small, vec![name(0, "eth0"), name(1, "lo")], None),
+    ];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (case, only_forward, shape, names, look_ahead) in cases {
+        let count = |megabytes: u64| {
+            let traffic =
+                Traffic { seed: 7, bytes: megabytes * 1_000_000, connections: 60, live: 20, shape, only_forward };
+            allocations(folder.path(), traffic, names.clone(), look_ahead)
+        };
+        let (once, twice) = (count(8), count(16));
+        let (packets, allocated) = (twice.0 - once.0, twice.1.saturating_sub(once.1));
+        assert!(packets > 2_000, "{case}: {packets} packets are too few to tell");
+        assert!(allocated < BY_CHANCE, "{case}: {allocated} allocations for {packets} packets more");
+    }
+}
+
+/// How many packets were merged, with how many allocations.
+fn allocations(folder: &Path, traffic: Traffic, names: Vec<GivenName>, look_ahead: Option<LookAhead>) -> (u64, usize) {
+    let (eth0, lo) = (folder.join("eth0.pcap"), folder.join("lo.pcap"));
+    traffic.write(&eth0, &lo).expect("room for the captures");
+    let job = Merge {
+        inputs: vec![Source::Path(eth0), Source::Path(lo)],
+        output: Destination::Path(folder.join("merged.pcapng")),
+        report: None,
+        names,
+        ethernet: false,
+        keep_duplicates: false,
+        look_ahead,
+    };
+    let interrupted = Arc::default();
+    let region = Region::new(ALLOCATOR);
+    let done = merge(&job, &interrupted, &mut |_, _| {}).expect("generated captures can be merged");
+    let counted = region.change();
+    (done.summary.read, counted.allocations + counted.reallocations)
+}
+
+fn name(input: usize, name: &str) -> GivenName {
+    GivenName { input, index: None, name: name.to_owned() }
+}

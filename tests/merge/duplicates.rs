@@ -1,0 +1,111 @@
+//! One packet that two inputs show comes out once; a retransmission is not one packet.
+
+use crate::common::leg::{START, together};
+use crate::common::{Job, Leg, Link, Shot, Tcp, addr, shot};
+
+fn segment(data: &[u8]) -> Vec<u8> {
+    Tcp::new(addr("10.1.0.5:40000"), addr("10.1.0.6:80")).numbers(1, 2).data(data).ip()
+}
+
+/// How many packets come out of inputs whose packets, all the same, were captured at these microseconds.
+fn written(inputs: &[&[u64]]) -> usize {
+    let job = inputs.iter().fold(Job::new(), |job, times| {
+        let shots: Vec<Shot> =
+            times.iter().map(|time| shot(START + time * 1_000, Link::Eth.frame(&segment(b"x")))).collect();
+        job.shots(Link::Eth, &shots)
+    });
+    let outcome = job.run();
+    let summary = &outcome.done.summary;
+    assert_eq!(summary.written + summary.duplicates, summary.read);
+    assert_eq!(summary.written as usize, outcome.output.packets.len());
+    outcome.output.packets.len()
+}
+
+#[test]
+fn by_time_and_input() {
+    for (inputs, expected, why) in [
+        (&[&[0][..], &[2]][..], 1, "one packet, captured twice"),
+        (&[&[2], &[0]], 1, "the second input saw it first"),
+        (&[&[0], &[1_000]], 1, "a millisecond apart"),
+        (&[&[0], &[1_001]], 2, "more than a millisecond apart"),
+        (&[&[0, 2]], 2, "sent again: one input shows both"),
+        (&[&[0, 300], &[1, 301]], 2, "sent again, and both inputs show both"),
+        (&[&[0, 300], &[1]], 2, "sent again, and one input missed the second"),
+        (&[&[0], &[1], &[2]], 1, "captured three times"),
+        (&[&[0, 10], &[1, 11], &[2, 12]], 2, "sent twice, captured three times"),
+    ] {
+        assert_eq!(written(inputs), expected, "{why}");
+    }
+}
+
+#[test]
+fn other_link_layers_and_other_octets() {
+    for (link, data, expected) in [
+        (Link::Sll { lo: false }, b"x", 1),
+        (Link::Sll2 { index: 2, lo: false }, b"x", 1),
+        (Link::Raw, b"x", 1),
+        (Link::Eth, b"y", 2),
+    ] {
+        let first = shot(START, Link::Eth.frame(&segment(b"x")));
+        let second = shot(START + 1_000, link.frame(&segment(data)));
+        let outcome = Job::new().shots(Link::Eth, &[first]).shots(link, &[second]).run();
+        assert_eq!(outcome.output.packets.len(), expected, "{link:?}");
+    }
+}
+
+#[test]
+fn what_is_not_ip_is_never_one() {
+    let arp = shot(START, [&[0xff; 6][..], &[2; 6], &[8, 6], &[0; 28]].concat());
+    let outcome = Job::new().shots(Link::Eth, std::slice::from_ref(&arp)).shots(Link::Eth, &[arp]).run();
+    assert_eq!(outcome.output.packets.len(), 2);
+}
+
+#[test]
+fn a_redirected_leg_that_two_inputs_show() {
+    // lo alone, and -i any beside it.
+    let leg = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
+    let any = Link::Sll2 { index: 1, lo: true };
+    let late: Vec<Shot> = leg.shots(any).into_iter().map(|s| Shot { time: s.time + 1_500, ..s }).collect();
+    let job = || Job::new().shots(Link::Lo, &leg.shots(Link::Lo)).shots(any, &late);
+    let outcome = job().run();
+    assert_eq!(outcome.output.ends(), leg.repaired());
+    assert_eq!(outcome.done.summary.duplicates, 10);
+    assert!(outcome.summary().starts_with("20 packets from 2 inputs, 10 written, 10 duplicates dropped\n"));
+    outcome.output.assert_sums();
+
+    let outcome = job().keep_duplicates().run();
+    assert_eq!(outcome.output.packets.len(), 20);
+    assert_eq!(outcome.done.summary.duplicates, 0);
+    let twice: Vec<_> = leg.repaired().into_iter().flat_map(|ends| [ends, ends]).collect();
+    assert_eq!(outcome.output.ends(), twice);
+}
+
+#[test]
+fn four_captures_side_by_side() {
+    // What operators do: one tcpdump for each direction and port, with filters that overlap.
+    let app = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
+    let inbound = Leg::direct("127.0.0.6:29894", "10.1.0.5:8080").after(2_000).whole();
+    let wire = Leg::direct("10.1.0.9:39844", "10.1.0.5:8080").after(4_000).whole();
+    let lo = together(&[&app, &inbound], Link::Lo);
+    let filtered = |skew: u64, keep: &dyn Fn((u16, u16)) -> bool| -> Vec<Shot> {
+        let ports = |bytes: &[u8]| [34, 36].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+        let kept = lo.iter().filter(|shot| keep(ports(&shot.bytes).into()));
+        kept.map(|shot| Shot { time: shot.time + skew, ..shot.clone() }).collect()
+    };
+    let outcome = Job::new()
+        .shots(Link::Eth, &wire.shots(Link::Eth))
+        .shots(Link::Lo, &filtered(0, &|(source, destination)| source == 8080 || destination == 8080))
+        .shots(Link::Lo, &filtered(1_000, &|(_, destination)| destination == 15001))
+        .shots(Link::Lo, &filtered(2_500, &|(_, destination)| destination > 20_000))
+        .run();
+    assert_eq!(outcome.output.packets.len(), 30);
+    assert_eq!(outcome.done.summary.duplicates, 4, "what the application answered");
+    outcome.output.assert_sums();
+    let of = |leg: &Leg| {
+        let ours = |ends: &(_, _)| *ends == (leg.client, leg.server) || *ends == (leg.server, leg.client);
+        outcome.output.ends().into_iter().filter(ours).collect::<Vec<_>>()
+    };
+    for leg in [app, inbound, wire] {
+        assert_eq!(of(&leg), leg.repaired());
+    }
+}

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""The applications and clients of the rig; each writes down what its own sockets saw.
+
+    apps.py serve TRUTH     HTTP on 8080, a line echo on 6379 and 9000, IPv4 and IPv6, until SIGTERM
+    apps.py dns             the mesh's DNS server on port 15053 of 127.0.0.1 and ::1, UDP and TCP
+    apps.py client TRUTH    runs the steps on standard input (JSON, made by steps.py)
+
+TRUTH gets one JSON line for each connection when it ends: role, protocol, local and peer address as the socket
+has them, and length and SHA-256 of the bytes sent and got; short streams stand there in full (base64).
+"""
+import base64
+import hashlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+SHORT = 65536           # streams up to this length are written in full
+TCP_REPAIR = 19         # linux/tcp.h: a socket in repair mode closes without a FIN or RST
+
+
+class Connection:
+    """A socket that remembers the bytes of both directions and writes them down once."""
+    open: set["Connection"] = set()
+    lock = threading.Lock()
+
+    def __init__(self, sock: socket.socket, truth: str, role: str, peer: tuple[str, int] | None = None):
+        self.sock, self.truth, self.role = sock, truth, role
+        self.local, self.peer = sock.getsockname()[:2], peer or sock.getpeername()[:2]
+        self.began = self.last = time.time()
+        self.sent, self.got, self.ahead = bytearray(), bytearray(), b""
+        Connection.open.add(self)
+
+    def send(self, data: bytes):
+        self.sent += data
+        self.sock.sendall(data)
+        self.last = time.time()
+
+    def receive(self) -> bytes:
+        """What came since the last call; empty at the end of the stream."""
+        if self.ahead:
+            data, self.ahead = self.ahead, b""
+            return data
+        data = self.sock.recv(1 << 18)
+        self.got += data
+        self.last = time.time() if data else self.last
+        return data
+
+    def exactly(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            if not (more := self.receive()):
+                raise ConnectionError("the peer closed early")
+            data += more
+        self.ahead = bytes(data[length:])
+        return bytes(data[:length])
+
+    def http_message(self) -> tuple[bytes, bytes] | None:
+        """The next head and body; None at the end of the stream."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            if not (more := self.receive()):
+                return None
+            data += more
+        head, self.ahead = data.split(b"\r\n\r\n", 1)
+        lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        return head, self.exactly(int(lengths[0])) if lengths else b""
+
+    def close(self, how: str = "fin"):
+        """fin: an orderly close; rst: a reset; vanish: not a packet, as a host that lost its power."""
+        if how == "rst":
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif how == "vanish":
+            self.sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        self.sock.close()
+        self.record()
+
+    def record(self):
+        with Connection.lock:
+            if self not in Connection.open:
+                return
+            Connection.open.discard(self)
+            row = {"role": self.role, "protocol": "udp" if self.sock.type == socket.SOCK_DGRAM else "tcp",
+                   "local": self.local, "peer": self.peer, "began": round(self.began, 6), "last": round(self.last, 6)}
+            for name, data in (("sent", self.sent), ("got", self.got)):
+                row[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                if len(data) <= SHORT:
+                    row[name]["base64"] = base64.b64encode(data).decode()
+            with open(self.truth, "a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+# Servers
+
+def http_server(connection: Connection):
+    """Answers `GET /x?size=N` with N bytes and a digest of the request's body."""
+    while message := connection.http_message():
+        head, body = message
+        target = head.split()[1].decode()
+        size = int(target.partition("size=")[2] or 0)
+        answer = f"answer to {target}, body {hashlib.md5(body).hexdigest()}\n".encode() + b"x" * size
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+
+
+def echo_server(connection: Connection):
+    while data := connection.receive():
+        connection.send(data)
+
+
+def accept(listener: socket.socket, serve, truth: str):
+    def run(sock):
+        connection = Connection(sock, truth, "server")
+        try:
+            serve(connection)
+        except OSError:
+            pass
+        connection.close()
+    while True:
+        threading.Thread(target=run, args=(listener.accept()[0],), daemon=True).start()
+
+
+def listen(host: str, port: int, serve, truth: str):
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if ":" in host:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
+    listener.listen(1024)
+    threading.Thread(target=accept, args=(listener, serve, truth), daemon=True).start()
+
+
+def until_terminated():
+    """Returns after SIGTERM, with every open connection written down."""
+    print("ready", flush=True)
+    signal.sigwait({signal.SIGTERM})
+    for connection in list(Connection.open):
+        connection.record()
+
+
+def serve(truth: str):
+    for host in ("0.0.0.0", "::"):
+        for port, server in ((8080, http_server), (6379, echo_server), (9000, echo_server)):
+            listen(host, port, server, truth)
+    until_terminated()
+
+
+def dns_answer(query: bytes) -> bytes:
+    """The question back with one A record; a name `sizeN.…` is answered with N bytes of TXT records too."""
+    end = query.index(b"\0", 12) + 5
+    answers = [b"\xc0\x0c\0\1\0\1\0\0\0\x1e\0\4\x0a\x60\0\x0a"]
+    label = query[13:13 + query[12]]
+    size = int(label[4:]) if label.startswith(b"size") else 0
+    answers += [b"\xc0\x0c\0\x10\0\1\0\0\0\x1e\0\xfb\xfa" + bytes([97 + i % 26]) * 250 for i in range(size // 263)]
+    counts = struct.pack(">HHHH", 1, len(answers), 0, 0)
+    return query[:2] + b"\x81\x80" + counts + query[12:end] + b"".join(answers)
+
+
+def answer_datagrams(udp: socket.socket):
+    """Until a query for `stop.…`: that is answered, and then nothing listens any more."""
+    while True:
+        query, peer = udp.recvfrom(65535)
+        udp.sendto(dns_answer(query), peer)
+        if query[13:17] == b"stop":
+            return udp.close()
+
+
+def answer_stream(connection: Connection):
+    while True:
+        length, = struct.unpack(">H", connection.exactly(2))
+        answer = dns_answer(connection.exactly(length))
+        connection.send(struct.pack(">H", len(answer)) + answer)
+
+
+def dns():
+    for host in ("127.0.0.1", "::1"):
+        udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((host, 15053))
+        threading.Thread(target=answer_datagrams, args=(udp,), daemon=True).start()
+        listen(host, 15053, answer_stream, "/dev/null")
+    until_terminated()
+
+
+# Clients
+
+def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
+    host, port = step["to"]
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    if step.get("bind"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(tuple(step["bind"]))
+    sock.settimeout(20)
+    try:
+        sock.connect((host, port))
+    except ConnectionRefusedError:
+        if not step.get("refused"):
+            raise
+        return Connection(sock, truth, "client", peer=(host, port))
+    return Connection(sock, truth, "client")
+
+
+def dns_query(name: str, identity: int, padding: int) -> bytes:
+    """One question for A records; `padding` adds an EDNS option of that length (RFC 7830)."""
+    labels = b"".join(bytes([len(x)]) + x.encode() for x in name.split("."))
+    query = struct.pack(">HHHHHH", identity, 0x0100, 1, 0, 0, 1 if padding else 0) + labels + b"\0\0\1\0\1"
+    if padding:
+        query += struct.pack(">BHHIHHH", 0, 41, 4096, 0, padding + 4, 12, padding) + bytes(padding)
+    return query
+
+
+def run_dns(truth: str, step: dict):
+    """Names asked one after the other on one socket; nobody answers the step's `unanswered` names."""
+    stream = step.get("stream", False)
+    connection = connect(truth, step, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
+    for number, name in enumerate(step["names"]):
+        connection.sock.settimeout(0.3 if name in step.get("unanswered", ()) else 20)
+        query = dns_query(name, 0x1200 + number, step.get("padding", 0))
+        try:
+            if stream:
+                connection.send(struct.pack(">H", len(query)) + query)
+                connection.exactly(*struct.unpack(">H", connection.exactly(2)))
+            else:
+                connection.send(query)
+                connection.receive()
+        except (ConnectionRefusedError, TimeoutError):
+            if name not in step.get("unanswered", ()):
+                raise
+    connection.close()
+
+
+def run_stream(truth: str, step: dict, tag: str):
+    """`n` exchanges on one connection: HTTP requests or lines to echo."""
+    connection = connect(truth, step)
+    if step.get("refused"):
+        return connection.close()
+    for number in range(step.get("n", 1)):
+        if step["do"] == "http":
+            body = b"b" * step.get("body", 0)
+            connection.send(f"{'POST' if body else 'GET'} /{tag}-{number}?size={step.get('size', 0)} HTTP/1.1\r\n"
+                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                            + body)
+            if connection.http_message() is None:
+                raise ConnectionError("no answer")
+        else:
+            line = f"{tag}-{number} ".encode() + b"y" * step.get("size", 0) + b"\n"
+            connection.send(line)
+            connection.exactly(len(line))
+        time.sleep(step.get("gap", 0))
+        if os.path.exists(step.get("until", "")):
+            break
+    connection.close(step.get("close", "fin"))
+
+
+def run(truth: str, step: dict, tag: str):
+    if os.path.exists(step.get("skip", "")):
+        return
+    if step["do"] == "sleep":
+        time.sleep(step["seconds"])
+    elif step["do"] == "in-turn":
+        for number, inner in enumerate(step["steps"]):
+            run(truth, inner, f"{tag}.{number}")
+    elif step["do"] == "at-once":
+        failures = []
+
+        def guarded(number, inner):
+            try:
+                run(truth, inner, f"{tag}.{number}")
+            except Exception as error:
+                failures.append(error)
+        threads = [threading.Thread(target=guarded, args=job) for job in enumerate(step["steps"])]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+    elif step["do"] == "dns":
+        run_dns(truth, step)
+    else:
+        run_stream(truth, step, tag)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "client":
+        run(sys.argv[2], json.load(sys.stdin), sys.argv[3])
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        serve(sys.argv[2]) if sys.argv[1] == "serve" else dns()

@@ -1,0 +1,276 @@
+"""The judge: runs meshpcap on a case and compares its output with Wireshark's view, the input and the truth.
+
+judge() gives a Judgement for every thing looked at. What an application's socket saw is the measure; mergecap's
+output of the same inputs must fail it, or the case shows nothing.
+"""
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import frames
+import wireshark
+from pod import RigError, run
+from record import Case
+from wireshark import End, Stream, View
+
+FOLLOWED = 40       # connections compared with Follow Stream too; all are compared by their segments
+
+@dataclass
+class Judgement:
+    what: str
+    good: bool
+    told: str = ""
+
+
+@dataclass
+class Seen:
+    """A connection as an application's socket saw it."""
+    role: str
+    protocol: str
+    local: End
+    peer: End
+    last: float         # when bytes last moved
+    sent: dict
+    got: dict
+
+    def __str__(self):
+        return f"{self.role} {self.local[0]}:{self.local[1]} > {self.peer[0]}:{self.peer[1]}"
+
+
+def read_truth(case: Case) -> list[Seen]:
+    """The connections that must be in the capture."""
+    seen = []
+    for line in case.truth.read_text().splitlines():
+        row = json.loads(line)
+        one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["last"],
+                   row["sent"], row["got"])
+        service = one.peer if one.role == "client" else one.local
+        if (not case.ports or service[1] in case.ports) and (case.servers or one.role == "client"):
+            seen.append(one)
+    return seen
+
+
+def fits(stream: Stream, one: Seen, compare: str) -> bool:
+    """Whether the stream holds the connection, as far as the capture can."""
+    if not any(stream.lengths.values()) and compare == "suffix":
+        return False
+    for end, expected in ((one.local, one.sent), (one.peer, one.got)):
+        if not stream.packets[end]:
+            return False
+        if compare == "lengths":
+            good = stream.lengths[end] == expected["bytes"]
+        else:
+            data = stream.bytes_from(end)
+            if compare == "bytes":
+                good = hashlib.sha256(data).hexdigest() == expected["sha256"]
+            else:
+                good = base64.b64decode(expected["base64"]).endswith(data)
+        if not good:
+            return False
+    return True
+
+
+def match(seen: list[Seen], view: View, compare: str) -> tuple[list[tuple[Seen, Stream]], list[Seen]]:
+    """Each connection with a stream of its own, and the connections without one."""
+    pairs, missing, used = [], [], set()
+    for one in seen:
+        candidates = (stream for stream in view.between(one.protocol, one.local, one.peer)
+                      if (one.role, one.protocol, stream.number) not in used and fits(stream, one, compare))
+        if stream := next(candidates, None):
+            used.add((one.role, one.protocol, stream.number))
+            pairs.append((one, stream))
+        else:
+            missing.append(one)
+    return pairs, missing
+
+
+def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.CompletedProcess:
+    """Runs meshpcap; the result has `streamed`: a pipe gave packets before it had got all."""
+    names = [str(path) for path in case.inputs]
+    if case.stdin is None:
+        command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *case.arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+    names[case.stdin] = "-"
+    command = [str(meshpcap), "merge", *names, "-o", "-", "--report", str(report), *case.arguments]
+    data = case.inputs[case.stdin].read_bytes()
+    most = len(data) * 9 // 10
+    with open(output, "wb") as file, open(output.with_name("stderr.txt"), "w+") as errors:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=errors)
+        try:
+            process.stdin.write(data[:most])
+            process.stdin.flush()
+            for _ in range(100):
+                if streamed := output.stat().st_size > len(data) // 10:
+                    break
+                time.sleep(0.02)
+            process.stdin.write(data[most:])
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        status = process.wait()
+        errors.seek(0)
+        done = subprocess.CompletedProcess(command, status, stderr=errors.read())
+    done.streamed = streamed
+    return done
+
+
+def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
+    """Everything there is to say about one case; output, report and summary stay in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    output, report = folder / "fixed.pcapng", folder / "report.csv"
+    merged, plain = folder / "mergecap.pcapng", folder / "reordercap.pcapng"
+    done = merge(meshpcap, case, output, report)
+    (folder / "summary.txt").write_text(done.stderr)
+    if done.returncode:
+        return [Judgement("runs", False, f"exit status {done.returncode}: {done.stderr.strip()[-300:]}")]
+    run("mergecap", "-w", str(merged), *map(str, case.inputs))
+    run("reordercap", str(merged), str(plain))
+    try:
+        fixed, unrepaired = wireshark.view(output), wireshark.view(plain)
+    except RigError as error:
+        return [Judgement("opens", False, str(error)[-200:])]
+    seen = read_truth(case)
+    if case.compare == "suffix":        # what fell silent before the capture began is not in it
+        # of all taps: one may begin before another
+        began = max(min(frame.time for frame in frames.read(path)) for path in case.inputs) / 1e9
+        seen = [one for one in seen if one.last > began + 0.001]
+    streams = [Judgement("streams", done.streamed, "packets come out before all are in")] if case.streams else []
+    rows = wireshark.read_report(report)
+    return [*streams, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
+            *packets(case, seen, output, done.stderr), *by_wireshark(case, rows, fixed, unrepaired),
+            told(case, rows, fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
+
+
+def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[Judgement]:
+    """Every connection of the applications, whole; of a case that must be left, none that was redirected."""
+    if case.left:
+        pairs, _ = match([one for one in seen if redirected(case, one)], view, case.compare)
+        return [Judgement("left alone", not pairs, f"{len(pairs)} redirected connections repaired")]
+    pairs, missing = match(seen, view, case.compare)
+    judgements = [] if seen else [Judgement("connections", False, "the applications saw none")]
+    for role in sorted({one.role for one in seen}):
+        all_, whole = sum(one.role == role for one in seen), sum(one.role == role for one, _ in pairs)
+        lost = "; ".join(str(one) for one in missing if one.role == role)[:300]
+        judgements.append(Judgement(f"{role}s", whole == all_, f"{whole}/{all_} whole {lost}".strip()))
+    if case.compare == "bytes":
+        judgements.append(followed(seen, view, output))
+    return judgements
+
+
+def followed(seen: list[Seen], view: View, output: Path) -> Judgement:
+    """Follow Stream on the streams between a connection's ends: one of them has its exact bytes."""
+    sample = seen[::-(-len(seen) // FOLLOWED) or 1]
+    between = [view.between(one.protocol, one.local, one.peer) for one in sample]
+    wanted = {(stream.protocol, stream.number): stream for streams in between for stream in streams}
+    sent = wireshark.follow(output, list(wanted.values())) if wanted else {}
+    good = 0
+    for one, streams in zip(sample, between):
+        shown = (sent.get((stream.protocol, stream.number), {}) for stream in streams)
+        good += any((by.get(one.local), by.get(one.peer)) == (one.sent["sha256"], one.got["sha256"]) for by in shown)
+    return Judgement("follow", good == len(sample) > 0, f"{good}/{len(sample)} exact bytes")
+
+
+def redirected(case: Case, one: Seen) -> bool:
+    return one.role == "client" and one.peer[0] not in case.own
+
+
+def baseline(case: Case, seen: list[Seen], view: View) -> list[Judgement]:
+    """mergecap's output may hold no redirected client whole."""
+    clients = [one for one in seen if redirected(case, one)]
+    if not clients:
+        return []
+    pairs, _ = match(clients, view, case.compare)
+    # begun mid-stream, little of a connection may be left: a last packet that came after conntrack had forgotten it
+    most = len(clients) // 50 if case.compare == "suffix" else 0
+    told_ = f"{len(pairs)}/{len(clients)} redirected clients whole without repair"
+    return [Judgement("mergecap fails", len(pairs) <= most, told_)]
+
+
+def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Judgement]:
+    """Every packet in is a packet out, in order, and only what a repair may change was changed."""
+    inputs = [frames.read(path, source) for source, path in enumerate(case.inputs)]
+    expected, duplicates = frames.merged(inputs, "--keep-duplicates" in case.arguments)
+    written = frames.read(output)
+    reported = int((re.search(r"(\d+) duplicates? dropped", summary) or [0, 0])[1])
+    translated = int(re.search(r"(\d+) packets? got", summary)[1])
+    total = sum(map(len, inputs))
+    same = len(written) == len(expected) and reported == duplicates >= case.duplicates_at_least
+    back = sum(one.time > next_.time for one, next_ in zip(written, written[1:]))
+    counts = f"{total} in, {len(written)} out, {reported} duplicates"
+    if reported != duplicates:
+        counts += f" (counted here: {duplicates})"
+    judgements = [Judgement("time", not back, f"goes back {back} times"), Judgement("packets", same, counts)]
+    changes, wrong = Counter(), []
+    for number, (before, after) in enumerate(zip(expected, written), 1):
+        what = change = "the time was changed" if before.time != after.time else frames.change(before, after)
+        if change not in ("same", "completed", "repaired"):
+            wrong.append(f"frame {number}: {what}")
+        changes[what] += 1
+    due = not case.left and any(redirected(case, one) for one in seen)
+    good = not wrong and changes["repaired"] == translated and bool(translated) == due
+    detail = "; ".join(wrong[:3]) or ", ".join(f"{n} {what}" for what, n in sorted(changes.items()))
+    return [*judgements, Judgement("bytes", good, f"{detail}; {translated} reported as repaired")]
+
+
+def by_wireshark(case: Case, rows: list[dict], view: View, unrepaired: View) -> list[Judgement]:
+    # NAT updates a partial checksum in a quoted packet as if it were a whole one: some are beyond repair
+    bad = view.bad_checksums + max(0, view.bad_quoted - unrepaired.bad_quoted)
+    allowed = sum(int(row["client_packets"]) for row in rows if row["reason"] in {case.left, *case.may_leave}
+                  and row["server"].rpartition(":")[2] in wireshark.PROXY_PORTS) if case.left or case.may_leave else 0
+    good = view.to_proxy == allowed and bool(allowed) >= bool(case.left)
+    judgements = [Judgement("proxy's ports", good, f"{view.to_proxy} packets with 127.0.0.1 or ::1, {allowed} allowed"),
+                  Judgement("checksums", not bad, f"{bad} bad")]
+    if case.lossless and not case.left:
+        # two CPUs stamp neighbours in either order: in the order of time, a segment then comes before the one before it
+        judgements.append(Judgement("no gaps", view.gaps <= unrepaired.gaps, f"{view.gaps} segments that Wireshark misses, "
+                                    f"{unrepaired.gaps} without repair"))
+    return judgements
+
+
+def told(case: Case, rows: list[dict], view: View) -> Judgement:
+    """The report's streams and addresses are Wireshark's; legs were left for the expected reason alone."""
+    wrong, named = [], set()
+    for row in rows:
+        protocol = "tcp" if row["tcp_stream"] else "udp"
+        number = int(row["tcp_stream"] or row["udp_stream"] or -1)
+        named.add((protocol, number))
+        stream = view.streams.get((protocol, number))
+        place = view.of_frame.get(int(row["first_frame"] or 0), (protocol, number))      # a fragment has no stream
+        ends = {re.sub(r"[\[\]]", "", row[end]) for end in ("client", "server")}
+        if stream is None or place != (protocol, number) or ends != {f"{host}:{port}" for host, port in stream.ends}:
+            wrong.append(f"leg {row['leg']} says {protocol}.stream {number}")
+    missing = set(view.streams) - named
+    reasons = Counter(row["reason"] for row in rows if row["status"] == "left")
+    unexpected = set(reasons) - {case.left, *case.may_leave} or (case.left and not reasons[case.left])
+    detail = "; ".join(wrong[:3]) + (f"; streams without a leg: {sorted(missing)[:5]}" if missing else "")
+    moved = sum(bool(row["captured_client"]) and row["captured_client"] != row["client"] for row in rows)
+    if moved < case.moved_at_least:
+        wrong.append(f"{moved} legs with a changed source port")
+    told_ = f"{len(rows)} legs, {len(view.streams)} streams" + (f", left: {dict(reasons)}" if reasons else "")
+    return Judgement("report", not wrong and not missing and not unexpected, f"{told_} {detail}".strip("; "))
+
+
+def opens(output: Path, summary: str) -> Judgement:
+    """capinfos opens it; tcpdump does too, unless there are several link types, and then meshpcap says so."""
+    several = len(frames.link_types(output)) > 1
+    info = subprocess.run(["capinfos", "-M", str(output)], capture_output=True, text=True)
+    dump = subprocess.run(["tcpdump", "-n", "-r", str(output)], capture_output=True, text=True)
+    if several:
+        good = not info.returncode and "--linktype" in summary
+        return Judgement("opens", good, "several link types: meshpcap says that tcpdump does not read it")
+    good = not info.returncode and not dump.returncode and "\n" in dump.stdout
+    return Judgement("opens", good, "tcpdump reads it")
+
+
+def again(meshpcap: Path, case: Case, output: Path, folder: Path) -> Judgement:
+    """The same input gives the same bytes, from a pipe or from files."""
+    second, what = folder / "again.pcapng", "same again" if case.stdin is None else "same from file"
+    merge(meshpcap, replace(case, stdin=None), second, folder / "again.csv")
+    return Judgement(what, second.read_bytes() == output.read_bytes()
+                     and (folder / "again.csv").read_bytes() == (folder / "report.csv").read_bytes())

@@ -1,0 +1,37 @@
+"""What a client does, as values: each function returns a step for apps.py."""
+
+SERVICE_HTTP = ("10.96.0.10", 80)       # the peer pod's HTTP application, through mTLS
+SERVICE_TCP = ("10.96.0.20", 6379)      # the peer pod's echo, through mTLS
+SERVICE_SELF = ("10.96.0.40", 80)       # the pod's own HTTP application
+SERVICE6_HTTP = ("fd00:96::10", 80)     # the peer pod's HTTP application over IPv6
+NAMESERVERS = (("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53))
+
+
+def http(to: tuple[str, int], n: int = 1, **more) -> dict:
+    """n requests on one connection. More: size (of an answer), body (of a request), gap (seconds between),
+    until (no more once this file exists), skip (not at all then), bind (local address),
+    close (fin, rst, vanish), refused (nobody takes the connection)."""
+    return {"do": "http", "to": to, "n": n, **more}
+
+
+def echo(to: tuple[str, int], n: int = 1, **more) -> dict:
+    """n lines on one connection, with the same options."""
+    return {"do": "echo", "to": to, "n": n, **more}
+
+
+def dns(*names: str, **more) -> dict:
+    """Queries on one socket. More: to (a nameserver), bind (local address), stream (over TCP), padding (bytes in a
+    query), unanswered (names)."""
+    return {"do": "dns", "to": NAMESERVERS[0], "names": names, **more}
+
+
+def sleep(seconds: float) -> dict:
+    return {"do": "sleep", "seconds": seconds}
+
+
+def in_turn(*steps: dict) -> dict:
+    return {"do": "in-turn", "steps": steps}
+
+
+def at_once(*steps: dict) -> dict:
+    return {"do": "at-once", "steps": steps}
