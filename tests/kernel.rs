@@ -19,7 +19,7 @@ fn model_and_kernel_agree_on_a_sample() {
     }
     let mut command = Command::new("python3");
     command.arg(root.join("tests/kernel/agree.py")).arg(env!("CARGO_BIN_EXE_meshpcap"));
-    command.arg(root.join("src/nat/presets")).args(["--probes", "40"]);
+    command.args(["--probes", "40"]).arg(root.join("src/nat/presets"));
     let real = std::env::var_os("MESHPCAP_NATRULES").map_or_else(|| root.join("../shared/natrules"), Into::into);
     if real.is_dir() {
         command.arg(real);
