@@ -51,7 +51,9 @@ fn every_rule_set_is_read_or_refused_with_a_word() {
                 refused += 1;
             }
             Err(Error::NotRules { what, .. }) if name.ends_with(".nft") => {
-                assert!(what.contains("nft -j list ruleset"), "{name}: {what}");
+                // Not every rule of iptables shows as one in nft's text.
+                let opaque = name.contains(".xt.") && what.contains("iptables-save");
+                assert!(opaque || what.contains("nft -j list ruleset"), "{name}: {what}");
                 refused += 1;
             }
             Err(error) => panic!("{error}"),
