@@ -91,8 +91,8 @@ pub struct MergeArgs {
     /// Name an interface: `2=lo` for the second capture, `1:3=eth0` for interface 3 in the first
     ///
     /// Interface 3 is the one with index 3 in a capture of `-i any`, the fourth one in a pcapng file. `lo` is
-    /// taken for loopback, any other name for a network. Default: the name in the file, else what the packets
-    /// show.
+    /// taken for loopback; any other name for a network where the link layer does not tell. Default: the name
+    /// in the file, else what the packets show.
     #[arg(long = "interface", value_name = "CAPTURE[:INTERFACE]=NAME")]
     pub interfaces: Vec<NameArg>,
 

@@ -220,6 +220,7 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Err
         }
     }
     match opened.damage.pop() {
+        Some(_) if opened.captures.is_empty() && interrupted.load(Ordering::Relaxed) => Err(Error::Interrupted),
         Some(error) if opened.captures.is_empty() => Err(error.into()),
         last => {
             opened.damage.extend(last);

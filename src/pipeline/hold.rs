@@ -167,15 +167,15 @@ impl Hold {
     }
 }
 
-/// Where a packet was seen: as the user named the interface, else as the link layer shows, else by the name
-/// in the capture.
+/// Where a packet was seen: on loopback if the user names the interface so, else as the link layer shows, else by the
+/// name that the user or the capture gives it.
 fn origin(link: Origin, given: Option<&str>, named: Option<&str>) -> Origin {
     let by_name = |name: &str| match name {
         "lo" | "lo0" => Origin::Loopback,
         _ => Origin::Network,
     };
     match (given, link, named) {
-        (Some(name), _, _) => by_name(name),
+        (Some(name @ ("lo" | "lo0")), _, _) | (Some(name), Origin::Unknown, _) => by_name(name),
         (None, Origin::Unknown, Some(name)) if name != "any" => by_name(name),
         _ => link,
     }
@@ -294,5 +294,7 @@ mod tests {
         assert_eq!(origin(Unknown, None, Some("any")), Unknown);
         assert_eq!(origin(Network, Some("lo"), Some("eth0")), Loopback);
         assert_eq!(origin(Loopback, None, Some("eth0")), Loopback);
+        assert_eq!(origin(Loopback, Some("sidecar"), None), Loopback, "a label is no proof");
+        assert_eq!(origin(Unknown, Some("sidecar"), None), Network);
     }
 }
