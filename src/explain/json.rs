@@ -1,4 +1,4 @@
-//! A verdict as JSON. docs/explain.md has the fields; a test freezes them.
+//! A verdict as JSON.
 
 use serde::{Deserialize, Serialize};
 
