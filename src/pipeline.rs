@@ -1,4 +1,4 @@
-//! The merge, from reading to writing: the stages in their order, no logic of its own.
+//! The merge, from reading to writing: the stages in their order, and when a run has to start anew.
 
 mod hold;
 

@@ -1,6 +1,9 @@
 //! Reads the rules that real meshes write, where a folder of them is at hand: `MESHPCAP_NATRULES`, else
 //! `../shared/natrules`. They are other projects' data and not kept here.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use meshpcap::nat::{Error, Host, Model, Probe, Ruleset, evaluate};
@@ -11,7 +14,7 @@ fn folder() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    println!("left out: there is no folder {} (see MESHPCAP_NATRULES)", folder.display());
+    common::name_left_out("the rules of real meshes", "a folder of them in MESHPCAP_NATRULES");
     None
 }
 

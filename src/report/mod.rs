@@ -20,8 +20,6 @@ pub use summary::Summary;
 
 /// A leg as the report writes it.
 #[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(serde::Deserialize, PartialEq))]
-#[cfg_attr(test, serde(deny_unknown_fields))]
 struct Row {
     leg: u64,
     protocol: String,
