@@ -1,0 +1,116 @@
+//! `meshpcap merge`: from what was typed to the pipeline, and what came of it.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use meshpcap::capture::Source;
+use meshpcap::cli::MergeArgs;
+use meshpcap::output::{Destination, GivenName};
+use meshpcap::pipeline::{self, Done, Error, Merge};
+
+use super::{DAMAGED, INTERRUPTED, complain, fail};
+
+/// Merges, and says what was done.
+pub fn run(args: &MergeArgs) -> ExitCode {
+    let merge = match prepare(args) {
+        Ok(merge) => merge,
+        Err(message) => return fail(&message),
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(error) = watch_signals(&interrupted) {
+        return fail(&format!("signals cannot be handled: {error}"));
+    }
+    let bar = progress_bar(args.quiet);
+    let result = pipeline::merge(&merge, &interrupted, &mut |read, total| {
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(read);
+    });
+    bar.finish_and_clear();
+    match result {
+        Ok(done) => tell(&done, args.quiet),
+        // The reader has seen enough: nothing to complain about.
+        Err(Error::Output { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => {
+            fail(&Error::Interrupted.to_string());
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// Builds the run from what was typed.
+fn prepare(args: &MergeArgs) -> Result<Merge, String> {
+    let to_stdout = args.output.as_os_str() == "-";
+    if to_stdout && std::io::stdout().is_terminal() {
+        return Err("the output is binary: pipe it into wireshark -k -i - or give a file with -o".to_owned());
+    }
+    let inputs: Vec<Source> = args.inputs.iter().map(|path| Source::from_arg(path.as_os_str())).collect();
+    if inputs.iter().filter(|input| **input == Source::Stdin).count() > 1 {
+        return Err("standard input (-) can be read only once".to_owned());
+    }
+    if inputs.len() > usize::from(u16::MAX) {
+        return Err("too many captures".to_owned());
+    }
+    let names = args.interfaces.iter().map(|typed| {
+        if typed.capture > inputs.len() {
+            return Err(format!("--interface: there is no capture {}, only {}", typed.capture, inputs.len()));
+        }
+        Ok(GivenName { input: typed.capture - 1, index: typed.interface, name: typed.name.clone() })
+    });
+    Ok(Merge {
+        names: names.collect::<Result<_, _>>()?,
+        inputs,
+        output: if to_stdout { Destination::Stdout } else { Destination::Path(args.output.clone()) },
+        report: args.report.clone(),
+        ethernet: args.linktype.is_some(),
+        keep_duplicates: args.keep_duplicates,
+        look_ahead: args.lookahead.map(|l| l.0),
+    })
+}
+
+/// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.
+fn watch_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+    }
+    Ok(())
+}
+
+/// A progress bar, if somebody watches and the work is long.
+fn progress_bar(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::no_length();
+    let template = "{bytes} of {total_bytes} {wide_bar} {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn tell(done: &Done, quiet: bool) -> ExitCode {
+    for damage in &done.damage {
+        complain(&damage.to_string());
+    }
+    if !quiet {
+        // Standard error may be closed; there is nobody to tell then.
+        let _ = write!(std::io::stderr(), "{}", done.summary);
+        if done.link_types > 1 {
+            complain("the output has several link types: Wireshark reads it, tcpdump does not (see --linktype)");
+        }
+    }
+    match (done.interrupted, done.damage.is_empty()) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, false) => ExitCode::from(DAMAGED),
+        (false, true) => ExitCode::SUCCESS,
+    }
+}

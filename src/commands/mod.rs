@@ -1,0 +1,31 @@
+//! The subcommands: each takes what was typed and returns the exit status.
+
+pub mod explain;
+pub mod manual;
+pub mod merge;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The output is there, but something was wrong with an input.
+const DAMAGED: u8 = 1;
+/// Nothing was written.
+const FAILED: u8 = 2;
+/// 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+fn fail(message: &str) -> ExitCode {
+    complain(message);
+    ExitCode::from(FAILED)
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "meshpcap: {message}");
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error.to_string()),
+        _ => ExitCode::SUCCESS,
+    }
+}
