@@ -248,7 +248,7 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
     Ok(Hold {
         report: report.transpose()?,
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
-        flows: Flows::new(Model::istio(), Limits::default()),
+        flows: Flows::new(Model::usual(), Limits::default()),
         queue: Queue::default(),
         numbers,
         summary: Summary::new(merge.inputs.len()),

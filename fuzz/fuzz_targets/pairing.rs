@@ -136,7 +136,7 @@ impl Run {
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
-    let flows = Flows::new(Model::istio(), LIMITS);
+    let flows = Flows::new(Model::usual(), LIMITS);
     let (queue, decided) = (VecDeque::new(), HashMap::new());
     let mut run = Run { flows, queue, decided, number: 0, segments: 0, counted: 0 };
     let mut now = 1_u64 << 40;

@@ -27,6 +27,8 @@ pub(super) enum Expiry {
     Forward(u64),
     /// Reply halves: packets no longer wait.
     Reply,
+    /// What is most likely whole: settled, answered or not.
+    Open,
     /// A pairing becomes final.
     Proposal,
 }
@@ -58,6 +60,7 @@ impl Flows {
             }
             match deadline.kind {
                 Expiry::Reply => self.table.records[deadline.id as usize].waits = false,
+                Expiry::Open => self.give_up_open(deadline.id, Reason::OneDirection),
                 // Unless it was taken back, and another has been made since.
                 Expiry::Proposal if record.proposal.is_some_and(|p| p.due > deadline.at) => {}
                 Expiry::Proposal => self.accept(deadline.id),
@@ -68,8 +71,11 @@ impl Flows {
                         let last = record.last_time;
                         self.deadline(deadline.id, last, silence, deadline.kind);
                     } else if !began {
-                        let reason = if record.contested { Reason::Ambiguous } else { Reason::NoReply };
-                        self.leave(deadline.id, reason);
+                        match (record.contested, record.state) {
+                            (true, _) => self.leave(deadline.id, Reason::Ambiguous),
+                            (false, State::Open) => self.give_up_open(deadline.id, Reason::OneDirection),
+                            (false, _) => self.leave(deadline.id, Reason::NoReply),
+                        }
                     }
                 }
             }
@@ -87,8 +93,10 @@ impl Flows {
             .take(self.limits.pending / 4 + 1)
             .collect();
         for id in waiting {
-            if !self.table.records[id as usize].is_settled() {
-                self.leave(id, Reason::Evicted);
+            match self.table.records[id as usize].state {
+                State::Open => self.give_up_open(id, Reason::Evicted),
+                State::Forward | State::Reply => self.leave(id, Reason::Evicted),
+                _ => {}
             }
         }
     }

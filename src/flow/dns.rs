@@ -8,7 +8,7 @@
 //! the first as it is and changes the others', and all responses go to that port: then nothing tells whose is whose.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
 
@@ -55,15 +55,22 @@ pub(super) struct Queries {
 }
 
 impl Queries {
+    /// Those who sent the query of a response. Rules may have changed its source as well, to a loopback address: then
+    /// there is no query of the response's own client.
+    fn senders(&self, (client, id, question): QueryKey) -> Option<&Senders> {
+        let loopback: IpAddr = if client.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        self.open.get(&(client, id, question)).or_else(|| self.open.get(&(loopback, id, question)))
+    }
+
     /// Whether another conversation than `forward` waits for this response, which `forward` did not ask for.
     pub fn awaits(&self, response: &Segment, forward: u32, records: &[Record]) -> bool {
-        let Some(senders) = query_key(response).and_then(|key| self.open.get(&key)) else { return false };
+        let Some(senders) = query_key(response).and_then(|key| self.senders(key)) else { return false };
         let mut waits = false;
         for id in senders.live(response.time, records) {
             if id == forward {
                 return false;
             }
-            waits |= records[id as usize].state == State::Forward;
+            waits |= records[id as usize].is_forward();
         }
         waits
     }
@@ -97,13 +104,13 @@ impl Queries {
 
     /// The conversations that a response with this key may answer; `None` if they are too many to tell.
     fn owners(&self, key: QueryKey, now: Timestamp, records: &[Record]) -> Option<Vec<u32>> {
-        let Some(senders) = self.open.get(&key) else { return Some(Vec::new()) };
+        let Some(senders) = self.senders(key) else { return Some(Vec::new()) };
         if senders.crowded.is_some_and(|since| is_live(since, now)) {
             return None;
         }
         // The responses to one that is repaired come from the address that it was repaired with.
         let owns = |id: &u32| match records[*id as usize].state {
-            State::Forward => true,
+            State::Forward | State::Open => true,
             State::Left(reason) => reason != Reason::Direct,
             _ => false,
         };
@@ -135,7 +142,7 @@ impl Flows {
     pub(super) fn pair_dns(&mut self, id: u32, side: Side, segment: &Segment) {
         let record = &mut self.table.records[id as usize];
         record.halves[side].note(segment);
-        if record.state == State::Forward {
+        if record.is_forward() {
             return self.note_query(id, segment);
         }
         let Some(key) = query_key(segment) else { return };
@@ -160,7 +167,7 @@ impl Flows {
     pub(super) fn note_query(&mut self, id: u32, segment: &Segment) {
         let record = &self.table.records[id as usize];
         let is_query = matches!(segment.content, Content::Dns { response: false, .. });
-        let is_forward = matches!(record.state, State::Forward | State::Repaired { .. } | State::Left(_));
+        let is_forward = record.is_forward() || matches!(record.state, State::Repaired { .. } | State::Left(_));
         if let Some(key) = query_key(segment).filter(|_| is_query && is_forward) {
             self.queries.insert(key, Query { id, serial: record.serial, sent: segment.time });
         }
@@ -172,7 +179,7 @@ impl Flows {
         let record = &self.table.records[forward as usize];
         let client = record.client.unwrap_or_default();
         let (source, listener) = (record.ends[client], record.ends[1 - client]);
-        if record.state != State::Forward {
+        if !record.is_forward() {
             return false;
         }
         if source.port() == response.destination.port() {

@@ -1,6 +1,6 @@
 //! A leg as the report and the comments tell it: both halves together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::evidence::{Evidence, Reason};
 use super::record::{Half, Record, State};
@@ -89,6 +89,7 @@ impl Flows {
     fn repaired(&self, forward: &Record, reply: &Record, evidence: Evidence) -> Leg {
         let (f, r) = (forward.client.unwrap_or_default(), reply.client.unwrap_or_default());
         let (source, destination) = (forward.ends[f], forward.ends[1 - f]);
+        // Without a listener, some rules changed the address, and not towards a proxy on loopback.
         let role = self.model.listener(forward.protocol, destination).map_or(Role::Local, |l| l.role);
         let earlier = if forward.first_time <= reply.first_time { forward } else { reply };
         Leg {
@@ -131,12 +132,13 @@ impl Flows {
     fn role(&self, record: &Record, client: usize) -> Role {
         let (source, destination) = (record.ends[client], record.ends[1 - client]);
         if record.origin != Origin::Network {
-            return if let Some(listener) = self.model.listener(record.protocol, destination) {
-                listener.role
-            } else if self.model.is_passthrough(source.ip()) {
-                Role::InboundApp
-            } else {
-                Role::Local
+            let is_whole = record.state == State::Whole;
+            let listener = self.model.listener(record.protocol, destination).filter(|l| l.port.is_some());
+            return match listener {
+                Some(listener) if listener.sure || !is_whole => listener.role,
+                _ if self.model.is_passthrough(source.ip()) => Role::InboundApp,
+                _ if is_whole && self.is_borrowed(source.ip(), destination.ip()) => Role::InboundApp,
+                _ => Role::Local,
             };
         }
         match (self.pods.contains(&source.ip()), self.pods.contains(&destination.ip())) {
@@ -145,6 +147,12 @@ impl Flows {
             (false, true) => Role::InboundPeer,
             (false, false) => Role::Network,
         }
+    }
+
+    /// Whether a client on loopback bears the address of another host: the proxy took it from the client that it serves,
+    /// through a transparent socket. The kernel itself would take the destination's.
+    fn is_borrowed(&self, client: IpAddr, server: IpAddr) -> bool {
+        !client.is_loopback() && !server.is_loopback() && client != server && !self.pods.contains(&client)
     }
 }
 

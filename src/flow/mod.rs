@@ -191,15 +191,14 @@ impl Flows {
         if let crate::packet::Transport::IcmpError(quote) = view.transport {
             let protocol = if quote.protocol == 6 { Protocol::Tcp } else { Protocol::Udp };
             let (key, side) = Key::new(protocol, false, quote.source, quote.destination);
-            let to_listener = self.model.listener(protocol, quote.destination).is_some();
             return match self.table.find(&key) {
-                Some(id) if to_listener => {
+                Some(id) => {
                     let record = &mut self.table.records[id as usize];
                     record.in_flight += 1;
                     debug_assert_eq!(record.ends[side], quote.source);
                     Mark::Quote { id }
                 }
-                _ => Mark::Untracked,
+                None => Mark::Untracked,
             };
         }
         let Some(group) = self.fragments.later(view, time) else { return Mark::Untracked };
@@ -311,6 +310,7 @@ impl Flows {
         match mark {
             Mark::Conversation { id, .. } | Mark::Quote { id } => match self.table.records[id as usize].state {
                 State::Forward => self.leave(id, reason),
+                State::Open => self.give_up_open(id, reason),
                 _ => self.table.records[id as usize].waits = false,
             },
             Mark::Fragment { group } => match self.fragments.conversation(group) {
@@ -352,13 +352,13 @@ impl Flows {
         }
         for id in self.table.ids() {
             let record = &self.table.records[id as usize];
-            let reason = match (record.state, record.contested) {
-                (State::Forward | State::Reply, true) => Reason::Ambiguous,
-                (State::Forward, false) => Reason::NoReply,
-                (State::Reply, false) => Reason::OneDirection,
-                _ => continue,
-            };
-            self.leave(id, reason);
+            match (record.state, record.contested) {
+                (State::Forward | State::Open | State::Reply, true) => self.leave(id, Reason::Ambiguous),
+                (State::Forward, false) => self.leave(id, Reason::NoReply),
+                (State::Open, false) => self.give_up_open(id, Reason::OneDirection),
+                (State::Reply, false) => self.leave(id, Reason::OneDirection),
+                _ => {}
+            }
         }
     }
 

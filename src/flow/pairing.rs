@@ -107,7 +107,7 @@ impl Pairing {
         let client = record.client?;
         let address = record.ends[client].ip();
         let (index, half) = match record.state {
-            State::Forward => (&mut self.forward, &record.halves[client]),
+            State::Forward | State::Open => (&mut self.forward, &record.halves[client]),
             State::Reply => (&mut self.reply, &record.halves[1 - client]),
             _ => return None,
         };

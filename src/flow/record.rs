@@ -109,6 +109,8 @@ pub(super) enum State {
     Whole,
     /// To a listener of the proxy: the forward half of a leg, if it was redirected.
     Forward,
+    /// On loopback, to what is no listener that is known for sure: whole, unless its answer comes from another address.
+    Open,
     /// One direction on loopback: the reply half of a leg, unless its mirror image shows.
     Reply,
     /// A forward half whose reply half is known.
@@ -161,7 +163,17 @@ pub(super) struct Record {
 
 impl Record {
     pub fn is_settled(&self) -> bool {
-        !matches!(self.state, State::Forward | State::Reply)
+        !matches!(self.state, State::Forward | State::Open | State::Reply)
+    }
+
+    /// Whether its answer is looked for: it is a forward half, or may turn out to be one.
+    pub fn is_forward(&self) -> bool {
+        matches!(self.state, State::Forward | State::Open)
+    }
+
+    /// Whether the client was answered, by what it acknowledges.
+    pub fn is_answered(&self) -> bool {
+        self.protocol == Protocol::Tcp && self.client.is_some_and(|client| self.halves[client].ack.is_some())
     }
 
     /// Whether the conversation can be forgotten before one that lives: it ended, or it never began.

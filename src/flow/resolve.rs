@@ -9,7 +9,7 @@ use super::record::{Key, Proposal, Record, State};
 use super::segment::{Content, Segment, flags};
 use super::{Flows, UDP_TIMEOUT, pairing};
 use crate::capture::Timestamp;
-use crate::nat::Protocol;
+use crate::nat::{Listener, Protocol, Role, is_redirect_address};
 use crate::packet::Origin;
 
 /// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
@@ -18,6 +18,9 @@ const SYN_TIMEOUT: u64 = 128_000_000_000;
 /// How long a half conversation on loopback is looked at as a possible reply half before its packets are
 /// let go. Its forward half shows within a round trip, where there is one.
 const REPLY_TIMEOUT: u64 = 1_000_000_000;
+
+/// How many listeners are known at most: packets can show any number of them.
+const LISTENERS: usize = 64;
 
 /// How many addresses of pods are remembered.
 const PODS: usize = 1024;
@@ -36,12 +39,13 @@ impl Flows {
         if waits {
             let kind = match (state, segment.protocol) {
                 (State::Reply, _) => Expiry::Reply,
+                (State::Open, _) if !self.looks_translated(segment) => Expiry::Open,
                 (_, Protocol::Udp) => Expiry::Forward(UDP_TIMEOUT),
                 (_, Protocol::Tcp) => Expiry::Forward(SYN_TIMEOUT),
             };
             let wait = match kind {
                 Expiry::Forward(silence) => silence,
-                Expiry::Reply | Expiry::Proposal => REPLY_TIMEOUT,
+                Expiry::Reply | Expiry::Open | Expiry::Proposal => REPLY_TIMEOUT,
             };
             self.deadline(id, segment.time, wait, kind);
         }
@@ -60,10 +64,12 @@ impl Flows {
         if segment.origin == Origin::Network {
             return (State::Whole, opens, false);
         }
-        if self.model.listener(segment.protocol, segment.destination).is_some() {
+        let is_sure =
+            |address| self.model.listener(segment.protocol, address).is_some_and(|l| l.sure && l.port.is_some());
+        if is_sure(segment.destination) {
             return (State::Forward, Some(true), true);
         }
-        if self.model.listener(segment.protocol, segment.source).is_some() {
+        if is_sure(segment.source) {
             return (State::Left(Reason::Direct), Some(false), false);
         }
         if self.model.is_passthrough(segment.source.ip()) || self.model.is_passthrough(segment.destination.ip()) {
@@ -71,11 +77,20 @@ impl Flows {
         }
         match segment.content {
             // A reply half never begins with a SYN.
-            Content::Tcp { .. } if opens == Some(true) => (State::Whole, opens, false),
+            Content::Tcp { .. } if opens == Some(true) => (State::Open, opens, true),
+            Content::Tcp { .. } if opens.is_none() && self.looks_translated(segment) => (State::Open, Some(true), true),
             Content::Tcp { .. } => (State::Reply, opens.or(Some(false)), true),
             Content::Dns { response: true, .. } => (State::Reply, opens, true),
+            Content::Dns { .. } if self.looks_translated(segment) => (State::Open, opens, true),
             Content::Dns { .. } | Content::Opaque => (State::Whole, opens, false),
         }
+    }
+
+    /// Whether a packet on loopback has a destination that its sender did not give it: the kernel chooses the source by
+    /// the destination, and between a loopback address and another there is no route.
+    fn looks_translated(&self, segment: &Segment) -> bool {
+        self.model.listener(segment.protocol, segment.destination).is_some()
+            || segment.source.ip().is_loopback() != segment.destination.ip().is_loopback()
     }
 
     /// Whether a packet on known addresses starts another conversation: ports are reused, and a mapping must
@@ -109,9 +124,13 @@ impl Flows {
                 self.cancel(id);
                 self.leave(id, Reason::Direct);
             }
-            // The mirror image of a possible reply half: a whole conversation.
-            (State::Reply, false) => {
+            // The mirror image of what may be half: a whole conversation.
+            (State::Reply, false) | (State::Open, true) => {
                 record.halves[side].note(segment);
+                // On loopback, who answers is here.
+                if segment.origin == Origin::Loopback && record.state == State::Open {
+                    self.note_pod(segment.source.ip());
+                }
                 self.cancel(id);
                 self.settle(id, State::Whole);
             }
@@ -129,10 +148,26 @@ impl Flows {
     pub(super) fn join(&mut self, forward: u32, reply: u32, evidence: Evidence) {
         self.settle(forward, State::Repaired { reply, evidence });
         self.settle(reply, State::Answering { forward });
+        self.learn_listener(forward, reply);
         let reply = &self.table.records[reply as usize];
         if let Some(client) = reply.client {
             self.note_pod(reply.ends[client].ip());
         }
+    }
+
+    /// Remembers where a connection was redirected to, if no rules said so: others that began before the capture go there
+    /// as well.
+    fn learn_listener(&mut self, forward: u32, reply: u32) {
+        let (forward, reply) = (&self.table.records[forward as usize], &self.table.records[reply as usize]);
+        let (Some(f), Some(r)) = (forward.client, reply.client) else { return };
+        let (to, meant) = (forward.ends[1 - f], reply.ends[1 - r]);
+        let is_known = self.model.listener(forward.protocol, to).is_some();
+        if is_known || !is_redirect_address(to.ip()) || self.model.listeners.len() >= LISTENERS {
+            return;
+        }
+        let role = if meant.port() == 53 { Role::Dns } else { Role::OutboundApp };
+        let port = Some(to.port());
+        self.model.listeners.push(Listener { protocol: forward.protocol, address: None, port, role, sure: true });
     }
 
     pub(super) fn note_pod(&mut self, address: IpAddr) {
@@ -181,10 +216,25 @@ impl Flows {
     pub(super) fn accept(&mut self, id: u32) {
         let Some(proposal) = self.table.records[id as usize].proposal else { return };
         let (forward, reply) = match self.table.records[id as usize].state {
-            State::Forward => (id, proposal.partner),
+            State::Forward | State::Open => (id, proposal.partner),
             _ => (proposal.partner, id),
         };
         self.join(forward, reply, proposal.evidence);
+    }
+
+    /// Looks no longer for the answer of what may be whole. Whole it is, unless it was answered and the answers are not
+    /// in the capture.
+    pub(super) fn give_up_open(&mut self, id: u32, reason: Reason) {
+        let record = &self.table.records[id as usize];
+        let server = record.client.map(|client| record.ends[1 - client]);
+        let to_listener = server.is_some_and(|server| self.model.listener(record.protocol, server).is_some());
+        let reason = if to_listener && reason == Reason::OneDirection { Reason::NoReply } else { reason };
+        if to_listener || record.is_answered() {
+            self.leave(id, reason);
+        } else {
+            self.cancel(id);
+            self.settle(id, State::Whole);
+        }
     }
 
     pub(super) fn leave(&mut self, id: u32, reason: Reason) {

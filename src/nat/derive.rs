@@ -1,8 +1,8 @@
 //! A [`Model`] from rules: which listeners they redirect to, and what for.
 //!
 //! Every way from a base chain to a translation is followed, with the tests on it. Their sense tells the role: port 53 is
-//! DNS; on lo, what the proxy's own user sends is its call to its own pod; anything else that a socket sends is the
-//! application's.
+//! DNS; on lo, what the proxy's own user sends is its call to its own pod, or to the application if the rules give lo's
+//! address for the pod's; anything else that a socket sends is the application's.
 
 use std::net::IpAddr;
 
@@ -18,9 +18,9 @@ const RULES: usize = 20_000;
 const DEPTH: usize = 32;
 
 impl Model {
-    /// What a capture shows of rules. The name says no more than that they are rules.
+    /// What a capture shows of rules.
     pub fn from_rules(rules: &Ruleset) -> Model {
-        let model = Model { name: "rules", listeners: Vec::new(), passthrough: Vec::new(), inbound: Inbound::Direct };
+        let model = Model { listeners: Vec::new(), passthrough: Vec::new(), inbound: Inbound::Direct };
         let mut reader = Reader { rules, model, looked_at: 0 };
         for (t, table) in rules.tables.iter().enumerate() {
             for chain in &table.chains {
@@ -92,20 +92,24 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        // A range or a kept port names no listener.
-        let Some((port, last)) = to.ports.filter(|_| hook == Hook::Output) else { return };
-        if port != last {
+        if hook != Hook::Output {
             return;
         }
-        let role = role(way);
+        let address: Option<IpAddr> = to.address.filter(|a| !is_loopback(*a) || !super::is_redirect_address(*a));
+        let port = match to.ports {
+            // A range names no listener; neither does what stays where it is.
+            Some((port, last)) if port == last => Some(port),
+            None if address.is_some() => None,
+            _ => return,
+        };
+        let role = role(way, address);
         for protocol in protocols(way) {
-            let address: Option<IpAddr> = to.address.filter(|a| !is_loopback(*a) || !super::is_redirect_address(*a));
-            self.model.listeners.push(Listener { protocol, address, port, role });
+            self.model.listeners.push(Listener { protocol, address, port, role, sure: true });
         }
     }
 }
 
-fn role(way: &[&Match]) -> Role {
+fn role(way: &[&Match], address: Option<IpAddr>) -> Role {
     let dns = Numbers::one(53);
     let has = |sense: &dyn Fn(&Test) -> bool| way.iter().any(|m| !m.negated && sense(&m.test));
     if has(&|test| *test == Test::DestinationPort(dns.clone())) {
@@ -113,7 +117,8 @@ fn role(way: &[&Match]) -> Role {
     } else if has(&|test| matches!(test, Test::Uid(_) | Test::Gid(_)))
         && has(&|t| *t == Test::Out("lo".to_owned(), false))
     {
-        Role::SelfCall
+        // From lo to the pod's own address: the application does not listen on lo.
+        if address.is_some_and(|a| !is_loopback(a)) { Role::InboundApp } else { Role::SelfCall }
     } else {
         Role::OutboundApp
     }
@@ -139,7 +144,7 @@ mod tests {
     fn listeners(mesh: &str) -> Vec<(&'static str, u16, Role)> {
         let model = Model::from_rules(&Preset::named(mesh).expect("a preset").ruleset());
         assert!(model.listeners.iter().all(|l| l.address.is_none()), "{mesh}");
-        model.listeners.iter().map(|l| (l.protocol.name(), l.port, l.role)).collect()
+        model.listeners.iter().map(|l| (l.protocol.name(), l.port.unwrap_or(0), l.role)).collect()
     }
 
     #[test]
@@ -159,14 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn istios_rules_give_istios_model() {
+    fn addresses_without_a_port() {
+        let text = "*nat\n:OUTPUT ACCEPT [0:0]\n\
+            -A OUTPUT -d 127.0.0.1/32 -o lo -p tcp -m owner --uid-owner 1500 -j DNAT --to-destination 10.0.0.7\nCOMMIT\n";
+        let rules = Ruleset::read("rules", text.as_bytes(), None).expect("rules");
+        let model = Model::from_rules(&rules);
+        let address = Some("10.0.0.7".parse().expect("an address"));
+        let pod = Listener { protocol: Protocol::Tcp, address, port: None, role: Role::InboundApp, sure: true };
+        assert_eq!(model.listeners, [pod]);
+    }
+
+    #[test]
+    fn addresses_and_modes() {
         let derived = Model::from_rules(&Preset::named("istio-dns").expect("a preset").ruleset());
-        let known = Model::istio();
-        assert_eq!(derived.passthrough, known.passthrough);
-        assert_eq!(derived.inbound, known.inbound);
-        for listener in known.listeners {
-            assert!(derived.listeners.contains(&listener), "{listener:?}");
-        }
+        assert_eq!(derived.passthrough, Model::usual().passthrough);
+        assert_eq!(derived.inbound, Inbound::Redirect);
         let tproxy = Model::from_rules(&Preset::named("istio-tproxy").expect("a preset").ruleset());
         assert_eq!(tproxy.inbound, Inbound::Tproxy);
     }

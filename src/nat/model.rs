@@ -72,24 +72,26 @@ impl Role {
     }
 }
 
-/// A socket of the proxy to which nat rules redirect, and what is redirected to it.
+/// A socket to which nat rules in the OUTPUT hook send connections, and what is sent there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The protocol that is redirected.
     pub protocol: Protocol,
     /// The address that DNAT writes; none: 127.0.0.1 or ::1, which REDIRECT in OUTPUT writes.
     pub address: Option<IpAddr>,
-    /// The port that the rules write.
-    pub port: u16,
+    /// The port that the rules write; none: it stays, and an address alone tells nothing.
+    pub port: Option<u16>,
     /// What a leg to this listener is.
     pub role: Role,
+    /// Whether nothing else can be there: the rules say so, or only meshes use the port.
+    pub sure: bool,
 }
 
 /// The nat rules of a pod, reduced to what a capture shows of them.
+///
+/// It is where to look, not what is true: what was redirected is proven by the packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// The name of the mesh.
-    pub name: &'static str,
     /// Where the rules redirect to. REDIRECT in the OUTPUT hook writes a loopback address
     /// (`nf_nat_redirect.c`: 127.0.0.1 or ::1).
     pub listeners: Vec<Listener>,
@@ -111,17 +113,27 @@ pub enum Inbound {
 }
 
 impl Model {
-    /// Istio's sidecar, as its `istio-iptables` sets it up by default.
-    pub fn istio() -> Model {
+    /// What the meshes redirect to by default, all of them: their listeners do not contradict each other.
+    pub fn usual() -> Model {
         use Protocol::{Tcp, Udp};
-        let listener = |protocol, port, role| Listener { protocol, address: None, port, role };
+        let listener = |protocol, port, role| Listener {
+            protocol,
+            address: None,
+            port: Some(port),
+            role,
+            // 4140 and 8600 are other software's as well.
+            sure: port > 15_000,
+        };
         Model {
-            name: "istio",
             listeners: vec![
+                listener(Tcp, 4140, Role::OutboundApp),
+                listener(Tcp, 8600, Role::Dns),
                 listener(Tcp, 15001, Role::OutboundApp),
+                listener(Tcp, 15003, Role::SelfCall),
                 listener(Tcp, 15006, Role::SelfCall),
-                listener(Udp, 15053, Role::Dns),
                 listener(Tcp, 15053, Role::Dns),
+                listener(Udp, 8600, Role::Dns),
+                listener(Udp, 15053, Role::Dns),
             ],
             passthrough: vec![
                 IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
@@ -131,13 +143,29 @@ impl Model {
         }
     }
 
+    /// These rules, and what other rules know: where rules are stale, packets still tell what happened.
+    pub fn or(mut self, other: Model) -> Model {
+        for listener in other.listeners {
+            let is_known =
+                |l: &Listener| (l.protocol, l.address, l.port) == (listener.protocol, listener.address, listener.port);
+            if !self.listeners.iter().any(is_known) {
+                self.listeners.push(listener);
+            }
+        }
+        for address in other.passthrough {
+            if !self.passthrough.contains(&address) {
+                self.passthrough.push(address);
+            }
+        }
+        self
+    }
+
     /// The listener that a packet to `destination` was redirected to, unless it was sent there directly.
     pub fn listener(&self, protocol: Protocol, destination: SocketAddr) -> Option<&Listener> {
         self.listeners.iter().find(|l| {
             l.protocol == protocol
-                && l.port == destination.port()
-                && l.address
-                    .map_or_else(|| is_redirect_address(destination.ip()), |address| address == destination.ip())
+                && l.port.is_none_or(|port| port == destination.port())
+                && l.address.map_or_else(|| is_redirect_address(destination.ip()), |a| a == destination.ip())
         })
     }
 
@@ -158,14 +186,15 @@ pub fn is_redirect_address(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nat::PRESETS;
 
     fn role(protocol: Protocol, destination: &str) -> Option<Role> {
         let destination = destination.parse().expect("an address in the test's own table");
-        Model::istio().listener(protocol, destination).map(|l| l.role)
+        Model::usual().listener(protocol, destination).map(|l| l.role)
     }
 
     #[test]
-    fn istio_redirects_to_loopback_only() {
+    fn redirected_is_to_loopback_only() {
         assert_eq!(role(Protocol::Tcp, "127.0.0.1:15001"), Some(Role::OutboundApp));
         assert_eq!(role(Protocol::Tcp, "[::1]:15006"), Some(Role::SelfCall));
         assert_eq!(role(Protocol::Udp, "127.0.0.1:15053"), Some(Role::Dns));
@@ -174,5 +203,31 @@ mod tests {
         assert_eq!(role(Protocol::Tcp, "127.0.0.1:8080"), None);
         assert_eq!(role(Protocol::Tcp, "10.0.0.1:15001"), None);
         assert_eq!(role(Protocol::Tcp, "127.0.0.2:15001"), None);
+    }
+
+    /// The list is by hand, for a fast start; the presets are what it has to agree with.
+    #[test]
+    fn usual_is_what_the_presets_have() {
+        let key = |l: &Listener| (l.protocol, l.address, l.port, l.role);
+        let usual: Vec<_> = Model::usual().listeners.iter().map(key).collect();
+        let mut presets: Vec<_> = Vec::new();
+        for preset in PRESETS {
+            let model = Model::from_rules(&preset.ruleset());
+            presets.extend(model.listeners.iter().map(key));
+            assert!(model.passthrough.iter().all(|a| Model::usual().is_passthrough(*a)), "{}", preset.name);
+        }
+        presets.sort_by_key(|l| (l.0, l.2));
+        presets.dedup();
+        assert_eq!(usual, presets);
+    }
+
+    #[test]
+    fn rules_come_first_and_the_usual_ones_behind() {
+        let own = Listener { port: Some(15001), role: Role::Dns, ..Model::usual().listeners[0] };
+        let rules = Model { listeners: vec![own], passthrough: Vec::new(), inbound: Inbound::Direct };
+        let both = rules.or(Model::usual());
+        assert_eq!(both.listeners.len(), Model::usual().listeners.len());
+        let to = "127.0.0.1:15001".parse().expect("an address");
+        assert_eq!(both.listener(Protocol::Tcp, to), Some(&own));
     }
 }

@@ -21,7 +21,7 @@ struct Run {
 
 impl Run {
     fn new(limits: Limits, look_ahead: Option<u64>) -> Run {
-        let flows = Flows::new(Model::istio(), limits);
+        let flows = Flows::new(Model::usual(), limits);
         Run { flows, queue: VecDeque::new(), out: Vec::new(), legs: Vec::new(), look_ahead }
     }
 

@@ -655,3 +655,128 @@ fn an_icmp_error_follows_the_leg_that_it_quotes() {
     run.finish();
     assert_eq!(repaired(&run), [true, true, false, false, false]);
 }
+
+/// Linkerd, by a port that other software uses as well.
+#[test]
+fn a_perhaps_listener() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:4140 S 100
+         lo 0.001 10.96.0.10:80 > 10.0.0.1:1000 S. 500 101
+         lo 0.002 10.0.0.1:1000 > 127.0.0.1:4140 . 101 501
+         lo 0.003 127.0.0.1:1001 > 127.0.0.1:4140 S 100
+         lo 0.004 127.0.0.1:4140 > 127.0.0.1:1001 S. 500 101
+         lo 0.005 10.0.0.1:1002 > 127.0.0.1:4140 S 100
+         lo 0.006 10.0.0.1:1002 > 127.0.0.1:4140 . 101 901 len 3",
+        "outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake 2+1
+         local 127.0.0.1:1001 > 127.0.0.1:4140 whole 1+1
+         outbound-app 10.0.0.1:1002 > 127.0.0.1:4140 left no-reply 2+0",
+    );
+}
+
+/// No rules are known, and the handshake tells; then the others to the same port are known as well.
+#[test]
+fn an_unknown_listener() {
+    check(
+        "lo 0.000 10.0.0.1:999 > 127.0.0.1:7777 . 50 60 len 3
+         lo 0.001 10.0.0.1:1000 > 127.0.0.1:7777 S 100
+         lo 0.002 10.96.0.10:80 > 10.0.0.1:1000 S. 500 101
+         lo 0.003 10.0.0.1:1000 > 127.0.0.1:7777 . 101 501
+         lo 0.004 10.0.0.1:1001 > 127.0.0.1:7777 . 71 81 len 3
+         lo 0.005 10.96.0.10:80 > 10.0.0.1:1001 . 81 74 len 3
+         lo 0.006 10.0.0.1:1001 > 127.0.0.1:7777 . 74 84 len 3
+         lo 0.007 127.0.0.1:1002 > 127.0.0.1:7777 S 100
+         lo 0.008 127.0.0.1:7777 > 127.0.0.1:1002 S. 500 101",
+        "outbound-app 10.0.0.1:999 > 127.0.0.1:7777 left no-reply 1+0
+         outbound-app 10.0.0.1:1000 > 10.96.0.10:80 repaired handshake 2+1
+         outbound-app 10.0.0.1:1001 > 10.96.0.10:80 repaired sequence 2+1
+         outbound-app 127.0.0.1:1002 > 127.0.0.1:7777 left direct 1+1",
+    );
+}
+
+/// Before any redirection shows: a connection that began earlier, to a port that is nobody's.
+#[test]
+fn an_unknown_listener_mid_stream() {
+    check(
+        "lo 0.004 10.0.0.1:1001 > 127.0.0.1:7777 . 71 81 len 3
+         lo 0.005 10.96.0.10:80 > 10.0.0.1:1001 . 81 74 len 3
+         lo 0.006 10.0.0.1:1001 > 127.0.0.1:7777 . 74 84 len 3",
+        "outbound-app 10.0.0.1:1001 > 10.96.0.10:80 repaired sequence 2+1",
+    );
+}
+
+/// The proxy connects to lo, and the rules send it to the pod's address.
+#[test]
+fn a_loopback_address_given_for_the_pods() {
+    check(
+        "lo 0.000 127.0.0.1:1000 > 10.0.0.1:8080 S 100
+         lo 0.001 127.0.0.1:8080 > 127.0.0.1:1000 S. 500 101
+         lo 0.002 127.0.0.1:1000 > 10.0.0.1:8080 . 101 501
+         lo 0.003 127.0.0.1:1001 > 10.0.0.1:8080 . 71 81 len 3
+         lo 0.004 127.0.0.1:8080 > 127.0.0.1:1001 . 81 74 len 3
+         lo 0.005 127.0.0.1:1001 > 10.0.0.1:8080 . 74 84 len 3",
+        "local 127.0.0.1:1000 > 127.0.0.1:8080 repaired handshake 2+1
+         local 127.0.0.1:1001 > 127.0.0.1:8080 repaired sequence 2+1",
+    );
+}
+
+#[test]
+fn a_client_in_another_hosts_name() {
+    check(
+        "eth0 0.000 10.0.0.9:2000 > 10.0.0.1:8080 S 7
+         eth0 0.001 10.0.0.1:8080 > 10.0.0.9:2000 S. 9 8
+         lo 0.002 10.0.0.9:1000 > 10.0.0.1:8080 S 100
+         lo 0.003 10.0.0.1:8080 > 10.0.0.9:1000 S. 500 101
+         lo 0.004 10.0.0.1:1001 > 10.0.0.1:8080 S 100
+         lo 0.005 10.0.0.1:8080 > 10.0.0.1:1001 S. 500 101",
+        "inbound-peer 10.0.0.9:2000 > 10.0.0.1:8080 whole 1+1
+         inbound-app 10.0.0.9:1000 > 10.0.0.1:8080 whole 1+1
+         local 10.0.0.1:1001 > 10.0.0.1:8080 whole 1+1",
+    );
+}
+
+/// Rules of Istio 1.6 to 1.8 also change the source of a query.
+#[test]
+fn a_query_with_another_source() {
+    check(
+        "lo 0.000 127.0.0.1:1000 > 127.0.0.1:15053 query 7 name
+         lo 0.001 10.96.0.53:53 > 10.0.0.1:1000 answer 7 name
+         lo 0.002 127.0.0.1:1001 > 127.0.0.1:15053 query 8 name
+         lo 0.003 127.0.0.1:53 > 127.0.0.1:1001 answer 8 name",
+        "dns 10.0.0.1:1000 > 10.96.0.53:53 repaired dns 1+1
+         dns 127.0.0.1:1001 > 127.0.0.1:53 repaired dns 1+1",
+    );
+}
+
+/// A listener for DNS that no rules told.
+#[test]
+fn a_query_to_an_unknown_listener() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:12345 query 7 name
+         lo 0.001 10.96.0.53:53 > 10.0.0.1:1000 answer 7 name
+         lo 0.002 10.0.0.1:1001 > 127.0.0.1:5353 query 8 name
+         lo 0.003 127.0.0.1:5353 > 10.0.0.1:1001 answer 8 name",
+        "dns 10.0.0.1:1000 > 10.96.0.53:53 repaired dns 1+1
+         local 10.0.0.1:1001 > 127.0.0.1:5353 whole 1+1",
+    );
+}
+
+/// A SYN on loopback that nobody answers holds up others for a second, not longer.
+#[test]
+fn unanswered_and_not_redirected() {
+    let run = run(
+        "lo 0.000 10.0.0.1:1000 > 10.0.0.1:8080 S 100
+         lo 0.500 10.0.0.1:1001 > 10.0.0.1:8081 S 100
+         lo 0.501 10.0.0.1:8081 > 10.0.0.1:1001 R. 0 101
+         lo 1.100 10.0.0.1:1002 > 10.0.0.1:8082 . 100 200",
+        Some(u64::MAX),
+    );
+    let legs: Vec<String> = run.legs.iter().map(describe).collect();
+    assert_eq!(
+        legs,
+        [
+            "local 10.0.0.1:1000 > 10.0.0.1:8080 whole 1+0",
+            "local 10.0.0.1:1001 > 10.0.0.1:8081 whole 1+1",
+            "local 10.0.0.1:8082 > 10.0.0.1:1002 left one-direction 0+1"
+        ]
+    );
+}
