@@ -15,6 +15,7 @@
 //! explain   rules, a probe   -> text, json     what the rules do to a connection, without any capture
 //! ```
 
+pub mod audit;
 pub mod capture;
 pub mod flow;
 pub mod merge;

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::RandomState;
 
+use crate::audit::{Audit, Rules};
 use crate::capture::{self, Capture, Input, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
-use crate::nat::Model;
 use crate::output::{Destination, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
@@ -33,6 +33,8 @@ pub struct Merge {
     pub ethernet: bool,
     /// Whether a packet that two inputs show is written twice.
     pub keep_duplicates: bool,
+    /// What is known of the pod's nat rules.
+    pub rules: Rules,
     /// How far to look ahead; none: to the end for files, [`LookAhead::default`] if an input is a pipe.
     pub look_ahead: Option<LookAhead>,
 }
@@ -248,7 +250,8 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
     Ok(Hold {
         report: report.transpose()?,
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
-        flows: Flows::new(Model::usual(), Limits::default()),
+        flows: Flows::new(merge.rules.model(), Limits::default()),
+        audit: Audit::new(&merge.rules),
         queue: Queue::default(),
         numbers,
         summary: Summary::new(merge.inputs.len()),

@@ -63,6 +63,7 @@ fn allocations(folder: &Path, traffic: Traffic, names: Vec<GivenName>, look_ahea
         report: None,
         names,
         ethernet: false,
+        rules: meshpcap::audit::Rules::Unknown,
         keep_duplicates: false,
         look_ahead,
     };

@@ -16,6 +16,7 @@ use meshpcap::pipeline::{LookAhead, Merge, merge};
 struct Input {
     captures: [Contents; 2],
     ethernet: bool,
+    rules: meshpcap::audit::Rules::Unknown,
     keep_duplicates: bool,
     look_ahead: Option<(u32, u16)>,
     report: Option<bool>,
@@ -155,6 +156,7 @@ fuzz_target!(|data: &[u8]| {
         report: input.report.map(|json| path(if json { "report.json" } else { "report.csv" })),
         names: Vec::new(),
         ethernet: input.ethernet,
+        rules: meshpcap::audit::Rules::Unknown,
         keep_duplicates: input.keep_duplicates,
         look_ahead: input.look_ahead.map(|(time, bytes)| LookAhead { time: u64::from(time), bytes: u64::from(bytes) }),
     };

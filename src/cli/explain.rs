@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use crate::nat::{Interface, PRESETS, Probe, RulesFile};
+use super::mesh;
+use crate::nat::{Interface, Probe, RulesFile};
 
 /// Say what netfilter rules do to a connection, rule by rule
 ///
@@ -25,7 +25,7 @@ pub struct ExplainArgs {
     pub rules: Vec<RulesFile>,
 
     /// Take the rules that a mesh installs by default
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(PRESETS.iter().map(|p| PossibleValue::new(p.name).help(p.about))))]
+    #[arg(long, value_name = "NAME", value_parser = mesh())]
     pub mesh: Option<String>,
 
     /// The first packet of the connection, such as 'tcp 10.244.1.7:40000 -> 10.96.0.10:80'

@@ -5,13 +5,15 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::mesh;
+use crate::nat::RulesFile;
 use crate::pipeline::LookAhead;
 
 /// Merge captures of one pod into one pcapng file and repair its redirected legs
 ///
-/// Packets come out in the order of time, each with its own bytes, except that packets to a port of the proxy
-/// (15001, 15006, 15053 on 127.0.0.1 or ::1) get back the addresses that the application gave them, where the
-/// capture proves these: by the TCP handshake, by sequence numbers where the capture began later, by ID and
+/// Packets come out in the order of time, each with its own bytes, except that packets that were redirected to the
+/// proxy (to 127.0.0.1:15001, say) get back the addresses that the application gave them, where the capture proves
+/// these: by the TCP handshake, by sequence numbers where the capture began later, by ID and
 /// question for DNS. What is not proven stays as it was captured, and the summary says why. Partial checksums
 /// (checksum offload) are completed.
 ///
@@ -33,6 +35,20 @@ pub struct MergeArgs {
     /// Write one row for each leg to this file, as CSV or JSON by its ending
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+
+    /// Hold the packets against the pod's own rules: iptables-save, ip6tables-save, iptables -S, nft -j list ruleset
+    ///
+    /// Give it once for each file. They tell which ports are the proxy's and what legs to them are; where they and the
+    /// packets contradict each other, the summary says so, with both sides. Packets that prove a redirection are
+    /// repaired whatever the rules say.
+    #[arg(long, value_name = "FILE", conflicts_with = "mesh")]
+    pub rules: Vec<RulesFile>,
+
+    /// Hold the packets against the rules that a mesh installs by default
+    ///
+    /// Without --rules and --mesh, the mesh whose rules explain the packets is found and named.
+    #[arg(long, value_name = "NAME", value_parser = mesh())]
+    pub mesh: Option<String>,
 
     /// Let packets wait at most so long for the proof that repairs them
     ///

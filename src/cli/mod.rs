@@ -3,7 +3,10 @@
 mod explain;
 mod merge;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
+
+use crate::nat::PRESETS;
 
 pub use explain::{AddressArg, ExplainArgs};
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs, NameArg};
@@ -37,6 +40,11 @@ pub enum Command {
     },
     /// Print the manual page, in roff
     Man,
+}
+
+/// The meshes whose default rules are known.
+fn mesh() -> PossibleValuesParser {
+    PossibleValuesParser::new(PRESETS.iter().map(|preset| PossibleValue::new(preset.name).help(preset.about)))
 }
 
 #[cfg(test)]

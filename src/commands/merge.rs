@@ -7,8 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use meshpcap::audit::Rules;
 use meshpcap::capture::Source;
 use meshpcap::cli::MergeArgs;
+use meshpcap::nat::{self, Preset};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
@@ -51,7 +53,8 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
         return Err("the output is binary: pipe it into wireshark -k -i - or give a file with -o".to_owned());
     }
     let inputs: Vec<Source> = args.inputs.iter().map(|path| Source::from_arg(path.as_os_str())).collect();
-    if inputs.iter().filter(|input| **input == Source::Stdin).count() > 1 {
+    let rules_from_stdin = args.rules.iter().filter(|file| file.path.as_os_str() == "-").count();
+    if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
         return Err("standard input (-) can be read only once".to_owned());
     }
     if inputs.len() > usize::from(u16::MAX) {
@@ -68,10 +71,26 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
         inputs,
         output: if to_stdout { Destination::Stdout } else { Destination::Path(args.output.clone()) },
         report: args.report.clone(),
+        rules: rules(args)?,
         ethernet: args.linktype.is_some(),
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
     })
+}
+
+/// What was said of the pod's rules.
+fn rules(args: &MergeArgs) -> Result<Rules, String> {
+    if let Some(preset) = args.mesh.as_deref().and_then(Preset::named) {
+        return Ok(Rules::Mesh(preset));
+    }
+    if args.rules.is_empty() {
+        return Ok(Rules::Unknown);
+    }
+    let rules = nat::load(&args.rules)?;
+    for note in &rules.notes {
+        complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
+    }
+    Ok(Rules::Read(rules))
 }
 
 /// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.

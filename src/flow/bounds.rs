@@ -133,6 +133,7 @@ impl Flows {
             self.retired.push(leg);
             for id in [Some(id), other].into_iter().flatten() {
                 gone.insert(id);
+                self.requests.forget(&mut self.table.records[id as usize]);
                 self.table.remove(id);
             }
         }

@@ -23,6 +23,10 @@ pub struct Leg {
     pub server: SocketAddr,
     /// Whether `client` is known to have opened it; else the ends are in no promised order.
     pub client_known: bool,
+    /// Whether the server's address is one of the pod's own.
+    pub server_is_local: bool,
+    /// Whether it was opened while nobody asked the proxy for anything, though that would have been captured.
+    pub unasked: bool,
     /// What became of it.
     pub outcome: Outcome,
     /// What the client sent.
@@ -98,6 +102,8 @@ impl Flows {
             client: reply.ends[r],
             server: reply.ends[1 - r],
             client_known: true,
+            server_is_local: self.is_local(reply.ends[1 - r].ip()),
+            unasked: false,
             outcome: Outcome::Repaired { source, destination, evidence },
             // Of either, the other direction is empty, or holds what was sent past the nat rules.
             from_client: forward.halves[f].direction().and(reply.halves[r].direction()),
@@ -119,6 +125,8 @@ impl Flows {
             client: record.ends[client],
             server: record.ends[1 - client],
             client_known: record.client.is_some(),
+            server_is_local: self.is_local(record.ends[1 - client].ip()),
+            unasked: record.unasked,
             outcome,
             from_client: record.halves[client].direction(),
             from_server: record.halves[1 - client].direction(),
@@ -129,11 +137,15 @@ impl Flows {
         }
     }
 
+    fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.pods.contains(&address)
+    }
+
     fn role(&self, record: &Record, client: usize) -> Role {
         let (source, destination) = (record.ends[client], record.ends[1 - client]);
         if record.origin != Origin::Network {
             let is_whole = record.state == State::Whole;
-            let listener = self.model.listener(record.protocol, destination).filter(|l| l.port.is_some());
+            let listener = self.model.listener(record.protocol, destination);
             return match listener {
                 Some(listener) if listener.sure || !is_whole => listener.role,
                 _ if self.model.is_passthrough(source.ip()) => Role::InboundApp,
@@ -153,6 +165,13 @@ impl Flows {
     /// through a transparent socket. The kernel itself would take the destination's.
     fn is_borrowed(&self, client: IpAddr, server: IpAddr) -> bool {
         !client.is_loopback() && !server.is_loopback() && client != server && !self.pods.contains(&client)
+    }
+}
+
+impl Leg {
+    /// Whether its first packet was captured: then it is known who opened it, and when.
+    pub fn opened(&self) -> bool {
+        self.client_known && self.from_client.syn
     }
 }
 

@@ -20,6 +20,7 @@ mod fragments;
 mod leg;
 mod pairing;
 mod record;
+mod requests;
 mod resolve;
 mod segment;
 
@@ -137,6 +138,7 @@ pub struct Flows {
     no_room_until: usize,
     /// The pods' addresses, as far as their legs on loopback show them.
     pods: HashSet<IpAddr, RandomState>,
+    requests: requests::Requests,
 }
 
 impl Flows {
@@ -155,6 +157,7 @@ impl Flows {
             waiting: 0,
             no_room_until: 0,
             pods: HashSet::default(),
+            requests: requests::Requests::default(),
         }
     }
 
@@ -178,8 +181,20 @@ impl Flows {
         } else {
             self.pair(id, side, segment);
         }
+        self.note_request(id, side, segment);
         self.make_room();
         Mark::Conversation { id, from_first: side == 0 }
+    }
+
+    /// Keeps in mind who waits for the proxy.
+    fn note_request(&mut self, id: u32, side: record::Side, segment: &Segment) {
+        let record = &self.table.records[id as usize];
+        let (id, from_client) = match record.state {
+            State::Answering { forward } => (forward, false),
+            State::Whole if segment.origin != Origin::Network => return,
+            _ => (id, record.client == Some(side)),
+        };
+        self.requests.note(&mut self.table.records[id as usize], segment, from_client);
     }
 
     /// Takes in a packet that bears no transport header of its own: a later fragment, an ICMP error.

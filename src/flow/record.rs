@@ -159,6 +159,10 @@ pub(super) struct Record {
     pub written: Option<super::Written>,
     /// Whether the leg's comment was written.
     pub commented: bool,
+    /// Whether the client sent something that was not answered yet.
+    pub unanswered: bool,
+    /// Whether it was opened while nobody asked the proxy for anything, though that would have been captured.
+    pub unasked: bool,
 }
 
 impl Record {
@@ -233,6 +237,8 @@ impl Table {
             in_flight: 0,
             written: None,
             commented: false,
+            unanswered: false,
+            unasked: false,
         };
         let id = match self.free.pop() {
             Some(id) => {

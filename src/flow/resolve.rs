@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::bounds::Expiry;
 use super::evidence::{Evidence, Reason};
 use super::record::{Key, Proposal, Record, State};
+use super::requests::opens_unasked;
 use super::segment::{Content, Segment, flags};
 use super::{Flows, UDP_TIMEOUT, pairing};
 use crate::capture::Timestamp;
@@ -36,6 +37,7 @@ impl Flows {
         record.waits = waits;
         self.waiting += usize::from(!record.is_settled());
         record.client = client.map(|sender| if sender { side } else { 1 - side });
+        record.unasked = opens_unasked(&self.requests, segment, state);
         if waits {
             let kind = match (state, segment.protocol) {
                 (State::Reply, _) => Expiry::Reply,
@@ -64,8 +66,7 @@ impl Flows {
         if segment.origin == Origin::Network {
             return (State::Whole, opens, false);
         }
-        let is_sure =
-            |address| self.model.listener(segment.protocol, address).is_some_and(|l| l.sure && l.port.is_some());
+        let is_sure = |address| self.model.listener(segment.protocol, address).is_some_and(|l| l.sure);
         if is_sure(segment.destination) {
             return (State::Forward, Some(true), true);
         }
@@ -249,6 +250,10 @@ impl Flows {
         let record = &mut self.table.records[id as usize];
         record.state = state;
         record.waits = false;
+        // A whole conversation on loopback asks the proxy for nothing.
+        if record.origin != Origin::Network && !matches!(state, State::Repaired { .. }) {
+            self.requests.forget(record);
+        }
         // Whoever was to be joined with it would take a half that is another's, or in time a slot that is.
         if let Some(proposal) = record.proposal.take() {
             self.table.records[proposal.partner as usize].proposal = None;

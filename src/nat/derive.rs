@@ -104,7 +104,8 @@ impl<'a> Reader<'a> {
         };
         let role = role(way, address);
         for protocol in protocols(way) {
-            self.model.listeners.push(Listener { protocol, address, port, role, sure: true });
+            // An address that is not lo's is reached without translation as well.
+            self.model.listeners.push(Listener { protocol, address, port, role, sure: address.is_none() });
         }
     }
 }
@@ -112,13 +113,16 @@ impl<'a> Reader<'a> {
 fn role(way: &[&Match], address: Option<IpAddr>) -> Role {
     let dns = Numbers::one(53);
     let has = |sense: &dyn Fn(&Test) -> bool| way.iter().any(|m| !m.negated && sense(&m.test));
+    let is_lo = address.is_none_or(is_loopback);
     if has(&|test| *test == Test::DestinationPort(dns.clone())) {
         Role::Dns
     } else if has(&|test| matches!(test, Test::Uid(_) | Test::Gid(_)))
         && has(&|t| *t == Test::Out("lo".to_owned(), false))
     {
         // From lo to the pod's own address: the application does not listen on lo.
-        if address.is_some_and(|a| !is_loopback(a)) { Role::InboundApp } else { Role::SelfCall }
+        if is_lo { Role::SelfCall } else { Role::InboundApp }
+    } else if !is_lo {
+        Role::Local
     } else {
         Role::OutboundApp
     }
@@ -170,7 +174,7 @@ mod tests {
         let rules = Ruleset::read("rules", text.as_bytes(), None).expect("rules");
         let model = Model::from_rules(&rules);
         let address = Some("10.0.0.7".parse().expect("an address"));
-        let pod = Listener { protocol: Protocol::Tcp, address, port: None, role: Role::InboundApp, sure: true };
+        let pod = Listener { protocol: Protocol::Tcp, address, port: None, role: Role::InboundApp, sure: false };
         assert_eq!(model.listeners, [pod]);
     }
 

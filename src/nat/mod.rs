@@ -30,7 +30,7 @@ pub use eval::{Condition, Event, Fate, Outcome, Seen, Verdict, View, evaluate};
 pub use files::{RulesFile, load};
 pub use model::{Inbound, Listener, Model, Protocol, Role, is_redirect_address};
 pub use parse::{BadLine, Error};
-pub use presets::{PRESETS, Preset};
+pub use presets::{Hop, PRESETS, Preset};
 pub use probe::{Host, Interface, Probe};
 pub use ruleset::{
     Action, Addresses, Base, Chain, Change, Family, Hook, Kind, Match, Note, Place, Policy, Register, Rule, RuleId,

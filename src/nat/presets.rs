@@ -13,27 +13,42 @@ pub struct Preset {
     pub name: &'static str,
     /// What it is.
     pub about: &'static str,
+    /// The address that the proxy connects to the application from.
+    pub hop: Hop,
     text: &'static str,
 }
 
+/// The address from which a proxy connects to the application that it serves. lo shows it, and no nat rule says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// 127.0.0.6 or ::6.
+    Passthrough,
+    /// 127.0.0.1 or ::1.
+    Loopback,
+    /// The pod's own.
+    Pod,
+    /// The client's own.
+    Client,
+}
+
 macro_rules! preset {
-    ($name:literal, $about:literal) => {
-        Preset { name: $name, about: $about, text: include_str!(concat!("presets/", $name, ".rules")) }
+    ($name:literal, $hop:ident, $about:literal) => {
+        Preset { name: $name, about: $about, hop: Hop::$hop, text: include_str!(concat!("presets/", $name, ".rules")) }
     };
 }
 
 /// All of them, the likelier ones first.
 pub const PRESETS: [Preset; 10] = [
-    preset!("istio", "Istio's sidecar"),
-    preset!("istio-dns", "Istio's sidecar with DNS capture"),
-    preset!("istio-tproxy", "Istio's sidecar with inbound TPROXY"),
-    preset!("istio-1.9", "Istio's sidecar before 1.10"),
-    preset!("istio-ambient", "Istio's ambient mode"),
-    preset!("linkerd", "Linkerd"),
-    preset!("kuma", "Kuma"),
-    preset!("consul", "Consul's transparent proxy"),
-    preset!("osm", "Open Service Mesh, FSM"),
-    preset!("app-mesh", "AWS App Mesh"),
+    preset!("istio", Passthrough, "Istio's sidecar"),
+    preset!("istio-dns", Passthrough, "Istio's sidecar with DNS capture"),
+    preset!("istio-tproxy", Client, "Istio's sidecar with inbound TPROXY"),
+    preset!("istio-1.9", Loopback, "Istio's sidecar before 1.10"),
+    preset!("istio-ambient", Client, "Istio's ambient mode"),
+    preset!("linkerd", Pod, "Linkerd"),
+    preset!("kuma", Passthrough, "Kuma"),
+    preset!("consul", Loopback, "Consul's transparent proxy"),
+    preset!("osm", Loopback, "Open Service Mesh, FSM"),
+    preset!("app-mesh", Loopback, "AWS App Mesh"),
 ];
 
 /// Addresses of IPv4 rules and what IPv6 rules have in their place.

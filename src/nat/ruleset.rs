@@ -214,6 +214,13 @@ impl Ruleset {
         }
     }
 
+    /// Whether a test is about the source port, so that connections between the same addresses can differ.
+    pub fn asks_source_port(&self) -> bool {
+        let steps = self.tables.iter().flat_map(|t| &t.chains).flat_map(|c| &c.rules).flat_map(|r| &r.steps);
+        let asks = |test: &Test| matches!(test, Test::SourcePort(_) | Test::EitherPort(_) | Test::Unknown(_));
+        steps.into_iter().any(|step| matches!(step, Step::Match(m) if asks(&m.test)))
+    }
+
     /// Adds the tables of another file.
     pub fn append(&mut self, other: Ruleset) {
         let shift = self.files.len();

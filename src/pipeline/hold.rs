@@ -8,6 +8,7 @@ use std::io;
 use foldhash::fast::RandomState;
 
 use super::LookAhead;
+use crate::audit::Audit;
 use crate::capture::{BlockRecord, Capture, LinkType, Timestamp};
 use crate::flow::{Flows, Mark, Place, Reason, Segment, Written};
 use crate::output::{Change, Frame, Output, Queue};
@@ -33,6 +34,7 @@ impl From<io::Error> for Failed {
 /// Pairing, the queue behind it, and where everything goes.
 pub(super) struct Hold {
     pub flows: Flows,
+    pub audit: Audit,
     pub output: Output,
     pub report: Option<Report>,
     pub summary: Summary,
@@ -91,6 +93,7 @@ impl Hold {
         if let Some(report) = self.report {
             report.finish().map_err(Failed::Report)?;
         }
+        self.summary.findings = Some(self.audit.finish());
         Ok((self.summary, link_types))
     }
 
@@ -159,8 +162,9 @@ impl Hold {
     fn retire(&mut self) -> Result<(), Failed> {
         for leg in self.flows.retired() {
             self.summary.leg(&leg);
+            let agreement = self.audit.leg(&leg);
             if let Some(report) = &mut self.report {
-                report.leg(&leg).map_err(Failed::Report)?;
+                report.leg(&leg, agreement.as_ref()).map_err(Failed::Report)?;
             }
         }
         Ok(())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
+use crate::audit::Agreement;
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
 use crate::output::temporary_beside;
@@ -45,10 +46,12 @@ struct Row {
     server_bytes: u64,
     opened: String,
     closed: String,
+    rules: Option<String>,
+    rules_say: Option<String>,
 }
 
 /// The fields of a [`Row`] in their order.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 26] = [
     "leg",
     "protocol",
     "role",
@@ -73,10 +76,12 @@ const COLUMNS: [&str; 24] = [
     "server_bytes",
     "opened",
     "closed",
+    "rules",
+    "rules_say",
 ];
 
 impl Row {
-    fn new(number: u64, leg: &Leg) -> Row {
+    fn new(number: u64, leg: &Leg, agreement: Option<&Agreement>) -> Row {
         let place = |p: crate::flow::Place| format!("{}:{}", p.input + 1, p.frame);
         let (status, reason) = match leg.outcome {
             Outcome::Whole => ("whole", None),
@@ -114,6 +119,8 @@ impl Row {
             server_bytes: leg.from_server.bytes,
             opened: opened(&leg.from_client, &leg.from_server).to_owned(),
             closed: closed(&leg.from_client, &leg.from_server).to_owned(),
+            rules: agreement.map(|a| a.name().to_owned()),
+            rules_say: agreement.and_then(Agreement::contradiction).map(|told| told.rules.clone()),
         }
     }
 }
@@ -183,10 +190,10 @@ impl Report {
         Ok(Report { format, temporary, path: path.to_owned(), legs: 0 })
     }
 
-    /// Writes the row of a leg.
-    pub fn leg(&mut self, leg: &Leg) -> io::Result<()> {
+    /// Writes the row of a leg, and how it agrees with the rules that were given.
+    pub fn leg(&mut self, leg: &Leg, agreement: Option<&Agreement>) -> io::Result<()> {
         self.legs += 1;
-        let row = Row::new(self.legs, leg);
+        let row = Row::new(self.legs, leg, agreement);
         match &mut self.format {
             Format::Csv(writer) => writer.serialize(row).map_err(io::Error::other),
             Format::Json { writer, any } => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::audit::Findings;
 use crate::flow::{Leg, Outcome, Reason};
 use crate::nat::Role;
 use crate::output::Counts;
@@ -31,6 +32,8 @@ pub struct Summary {
     pub not_ethernet: u64,
     /// Custom blocks that say of themselves that they must not be copied.
     pub not_copied: u64,
+    /// What rules and legs say of each other.
+    pub findings: Option<Findings>,
     legs: BTreeMap<Role, [u64; 3]>,
     left: BTreeMap<Reason, (u64, Vec<String>)>,
 }
@@ -93,6 +96,9 @@ impl fmt::Display for Summary {
         }
         for (role, [repaired, whole, left]) in &self.legs {
             writeln!(f, "{:<14} {repaired:>9} {whole:>9} {left:>9}  {}", role.name(), role.meaning())?;
+        }
+        if let Some(findings) = &self.findings {
+            write!(f, "{findings}")?;
         }
         for (reason, (count, examples)) in &self.left {
             writeln!(f, "left as captured, {}: {}", plural(*count, "leg"), reason.meaning())?;

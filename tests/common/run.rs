@@ -36,6 +36,7 @@ impl Job {
             report: Some(folder.path().join("legs.json")),
             names: Vec::new(),
             ethernet: false,
+            rules: meshpcap::audit::Rules::Unknown,
             keep_duplicates: false,
             look_ahead: None,
         };

@@ -1,0 +1,194 @@
+//! Legs held against nat rules: which mesh's rules explain them, and where rules and packets contradict each other.
+//!
+//! What comes in is legs, once each, when nothing of them changes any more; what goes out is an [`Agreement`] for each,
+//! and [`Findings`] about all. Rules never overrule what packets prove: they are the second witness, and a
+//! contradiction is told with both sides. Costs nothing per packet, and for a connection at most one evaluation.
+
+mod hold;
+mod recognise;
+
+use std::fmt;
+
+use crate::flow::Leg;
+use crate::nat::{Model, Preset, Ruleset};
+
+pub use hold::{Agreement, Contradiction};
+
+use hold::Holder;
+use recognise::Observed;
+
+/// How many contradictions are told one by one.
+const EXAMPLES: usize = 10;
+
+/// What is known of the pod's rules.
+#[derive(Clone, Debug, Default)]
+pub enum Rules {
+    /// Nothing: a mesh is looked for whose rules explain the packets.
+    #[default]
+    Unknown,
+    /// They were read from files.
+    Read(Ruleset),
+    /// They are those that a mesh installs by default.
+    Mesh(Preset),
+}
+
+impl Rules {
+    /// What a capture shows of them. Rules can be stale: the usual listeners stand behind those that they name.
+    pub fn model(&self) -> Model {
+        match self {
+            Rules::Unknown => Model::usual(),
+            Rules::Read(rules) => Model::from_rules(rules).or(Model::usual()),
+            Rules::Mesh(preset) => Model::from_rules(&preset.ruleset()).or(Model::usual()),
+        }
+    }
+}
+
+/// Where the rules came from, as the summary tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    Unknown,
+    Files(Vec<String>),
+    Mesh(&'static str),
+}
+
+/// Holds legs against rules, one after the other.
+pub struct Audit {
+    origin: Origin,
+    holder: Option<Holder>,
+    observed: Observed,
+    agreeing: u64,
+    contradicting: Tally,
+    bypassing: Tally,
+}
+
+/// Contradictions of one kind.
+#[derive(Debug, Default)]
+struct Tally {
+    count: u64,
+    examples: Vec<Contradiction>,
+}
+
+impl Tally {
+    fn add(&mut self, contradiction: Contradiction) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(contradiction);
+        }
+    }
+}
+
+impl Audit {
+    /// Nothing held against these rules yet.
+    pub fn new(rules: &Rules) -> Audit {
+        let (origin, ruleset) = match rules {
+            Rules::Unknown => (Origin::Unknown, None),
+            Rules::Read(ruleset) => (Origin::Files(ruleset.files.clone()), Some(ruleset.clone())),
+            Rules::Mesh(preset) => (Origin::Mesh(preset.name), Some(preset.ruleset())),
+        };
+        Audit {
+            origin,
+            holder: ruleset.map(Holder::new),
+            observed: Observed::default(),
+            agreeing: 0,
+            contradicting: Tally::default(),
+            bypassing: Tally::default(),
+        }
+    }
+
+    /// Takes a leg, and says how it and the rules agree; nothing if no rules are given, or none of them is about it.
+    pub fn leg(&mut self, leg: &Leg) -> Option<Agreement> {
+        self.observed.leg(leg);
+        let agreement = self.holder.as_mut()?.hold(leg)?;
+        match &agreement {
+            Agreement::Agrees => self.agreeing += 1,
+            Agreement::Contradicts(told) => self.contradicting.add(told.clone()),
+            Agreement::Bypasses(told) => self.bypassing.add(told.clone()),
+            Agreement::Undecided => {}
+        }
+        Some(agreement)
+    }
+
+    /// What came of all legs.
+    pub fn finish(mut self) -> Findings {
+        for told in self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)) {
+            self.bypassing.add(told);
+        }
+        let meshes = if self.origin == Origin::Unknown { self.observed.meshes() } else { Vec::new() };
+        Findings {
+            origin: self.origin,
+            meshes,
+            redirected: self.observed.redirected(),
+            is_redirecting: self.holder.is_some_and(|holder| holder.redirects()),
+            saw_loopback: self.observed.saw_loopback(),
+            saw_wire: self.observed.saw_wire(),
+            agreeing: self.agreeing,
+            contradicting: self.contradicting,
+            bypassing: self.bypassing,
+        }
+    }
+}
+
+/// What rules and legs say of each other.
+#[derive(Debug)]
+pub struct Findings {
+    origin: Origin,
+    /// The meshes whose default rules explain the packets, the likeliest first.
+    meshes: Vec<&'static str>,
+    redirected: bool,
+    is_redirecting: bool,
+    saw_loopback: bool,
+    saw_wire: bool,
+    agreeing: u64,
+    contradicting: Tally,
+    bypassing: Tally,
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.origin, self.meshes.as_slice()) {
+            (Origin::Unknown, []) if !self.redirected => {
+                writeln!(f, "nat rules: nothing was redirected, a plain merge")?
+            }
+            (Origin::Unknown, []) => {
+                writeln!(f, "nat rules: no mesh's default rules explain these redirections (see --rules)")?;
+            }
+            (Origin::Unknown, [mesh]) => writeln!(f, "nat rules: mesh {mesh}, found from the packets")?,
+            (Origin::Unknown, [mesh, others @ ..]) => {
+                writeln!(f, "nat rules: mesh {mesh}, found from the packets; {} would fit as well", others.join(", "))?;
+            }
+            (Origin::Files(files), _) => writeln!(f, "nat rules: {}; {}", files.join(", "), self.counts())?,
+            (Origin::Mesh(mesh), _) => writeln!(f, "nat rules: mesh {mesh}; {}", self.counts())?,
+        }
+        if !self.redirected && self.saw_wire && !self.saw_loopback {
+            writeln!(f, "  no packet is from lo: redirected connections show there (capture with -i lo or -i any)")?;
+        } else if !self.redirected && self.is_redirecting {
+            writeln!(f, "  the rules redirect, but no redirected connection is in the capture")?;
+        }
+        let stale = "against the rules (stale, or another pod's?)";
+        let bypass = "not redirected, though the rules say so (past the sidecar?)";
+        for (what, tally) in [(stale, &self.contradicting), (bypass, &self.bypassing)] {
+            if tally.count > 0 {
+                let word = if tally.count == 1 { "connection" } else { "connections" };
+                writeln!(f, "{} {word} {what}:", tally.count)?;
+            }
+            for Contradiction { packets, rules } in &tally.examples {
+                writeln!(f, "  {packets}\n    the rules: {rules}")?;
+            }
+            let more = tally.count - tally.examples.len() as u64;
+            if more > 0 {
+                writeln!(f, "  and {more} more (--report lists them all)")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Findings {
+    fn counts(&self) -> String {
+        let word = |n: u64| if n == 1 { "connection" } else { "connections" };
+        match self.contradicting.count + self.bypassing.count {
+            0 => format!("{} redirected {} as they say", self.agreeing, word(self.agreeing)),
+            wrong => format!("{} redirected {} as they say, {wrong} not", self.agreeing, word(self.agreeing)),
+        }
+    }
+}
