@@ -143,9 +143,12 @@ struct Program {
 
 fn programs(arguments: &Arguments) -> Vec<Program> {
     let merge = |binary: &Path| format!("exec '{}' merge --quiet eth0.pcap lo.pcap -o out", binary.display());
+    let own = Path::new(env!("CARGO_BIN_EXE_meshpcap"));
     let mut programs = vec![
         Program { name: "cat", needs: &["cat"], script: "exec cat eth0.pcap lo.pcap > out".to_owned() },
-        Program { name: "meshpcap", needs: &[], script: merge(Path::new(env!("CARGO_BIN_EXE_meshpcap"))) },
+        Program { name: "meshpcap", needs: &[], script: merge(own) },
+        // The rules are looked at once for each connection.
+        Program { name: "  with rules", needs: &[], script: merge(own) + " --mesh istio" },
     ];
     if let Some(binary) = &arguments.against {
         programs.push(Program { name: "against", needs: &[], script: merge(binary) });

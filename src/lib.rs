@@ -6,8 +6,9 @@
 //! ```text
 //! capture   bytes in         -> records        pcap, pcapng; gzip, zstd, lz4; files, pipes
 //! packet    record bytes     -> view           link, IP and transport headers as offsets
-//! nat       addresses        -> redirection    which listener of the proxy a packet went to
+//! nat       rules            -> model, verdicts  which ports the mesh redirects to; what rules do to a connection
 //! flow      views            -> resolution     halves paired into legs, with the evidence
+//! audit     legs, rules      -> findings       which mesh it is; where rules and packets contradict each other
 //! rewrite   frame + addresses -> frame         addresses, ports, checksums; nothing else
 //! merge     inputs           -> one order      time, input, frame number; duplicates
 //! output    frames           -> pcapng         interfaces, comments, names, secrets

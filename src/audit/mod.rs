@@ -118,6 +118,7 @@ impl Audit {
             origin: self.origin,
             meshes,
             redirected: self.observed.redirected(),
+            unproven: self.observed.unproven(),
             is_redirecting: self.holder.is_some_and(|holder| holder.redirects()),
             saw_loopback: self.observed.saw_loopback(),
             saw_wire: self.observed.saw_wire(),
@@ -135,6 +136,7 @@ pub struct Findings {
     /// The meshes whose default rules explain the packets, the likeliest first.
     meshes: Vec<&'static str>,
     redirected: bool,
+    unproven: bool,
     is_redirecting: bool,
     saw_loopback: bool,
     saw_wire: bool,
@@ -146,6 +148,9 @@ pub struct Findings {
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.origin, self.meshes.as_slice()) {
+            (Origin::Unknown, []) if !self.redirected && self.unproven => {
+                writeln!(f, "nat rules: not known, no redirection is proven")?;
+            }
             (Origin::Unknown, []) if !self.redirected => {
                 writeln!(f, "nat rules: nothing was redirected, a plain merge")?
             }
@@ -154,7 +159,8 @@ impl fmt::Display for Findings {
             }
             (Origin::Unknown, [mesh]) => writeln!(f, "nat rules: mesh {mesh}, found from the packets")?,
             (Origin::Unknown, [mesh, others @ ..]) => {
-                writeln!(f, "nat rules: mesh {mesh}, found from the packets; {} would fit as well", others.join(", "))?;
+                let others = if others.len() > 3 { format!("{} others", others.len()) } else { others.join(", ") };
+                writeln!(f, "nat rules: mesh {mesh}, found from the packets; {others} would fit as well")?;
             }
             (Origin::Files(files), _) => writeln!(f, "nat rules: {}; {}", files.join(", "), self.counts())?,
             (Origin::Mesh(mesh), _) => writeln!(f, "nat rules: mesh {mesh}; {}", self.counts())?,
@@ -165,7 +171,7 @@ impl fmt::Display for Findings {
             writeln!(f, "  the rules redirect, but no redirected connection is in the capture")?;
         }
         let stale = "against the rules (stale, or another pod's?)";
-        let bypass = "not redirected, though the rules say so (past the sidecar?)";
+        let bypass = "not redirected, though the rules redirect it (past the sidecar, or the proxy's own?)";
         for (what, tally) in [(stale, &self.contradicting), (bypass, &self.bypassing)] {
             if tally.count > 0 {
                 let word = if tally.count == 1 { "connection" } else { "connections" };
@@ -186,9 +192,10 @@ impl fmt::Display for Findings {
 impl Findings {
     fn counts(&self) -> String {
         let word = |n: u64| if n == 1 { "connection" } else { "connections" };
+        let agreeing = format!("{} {} redirected as they say", self.agreeing, word(self.agreeing));
         match self.contradicting.count + self.bypassing.count {
-            0 => format!("{} redirected {} as they say", self.agreeing, word(self.agreeing)),
-            wrong => format!("{} redirected {} as they say, {wrong} not", self.agreeing, word(self.agreeing)),
+            0 => agreeing,
+            wrong => format!("{agreeing}, {wrong} not"),
         }
     }
 }

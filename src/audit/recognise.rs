@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
-use crate::flow::{Leg, Outcome};
+use crate::flow::{Leg, Outcome, Reason};
 use crate::nat::{Fate, Hop, Host, Interface, Model, PRESETS, Preset, Probe, Protocol, Role, evaluate};
 
 /// Redirections that are looked at, of different kinds.
@@ -31,6 +31,8 @@ pub(super) struct Observed {
     /// Ports that connections came in to.
     incoming: HashSet<u16, RandomState>,
     hbone: bool,
+    /// Whether there are connections to a port of the proxy that nothing proves to be redirected.
+    unproven: bool,
     saw_loopback: bool,
     saw_wire: bool,
 }
@@ -66,6 +68,9 @@ impl Observed {
                 // Lo's address, given for the pod's.
                 note(&mut self.loopback);
             }
+            (Outcome::Left(reason), Role::OutboundApp | Role::SelfCall | Role::Dns) => {
+                self.unproven |= reason != Reason::Direct;
+            }
             (_, Role::InboundApp) => {
                 let borrowed = !Model::usual().is_passthrough(leg.client.ip()) && !leg.client.ip().is_loopback();
                 self.borrowed |= borrowed;
@@ -98,6 +103,11 @@ impl Observed {
     /// Whether anything was redirected, as far as legs show it.
     pub fn redirected(&self) -> bool {
         !self.samples.is_empty() || self.passthrough || self.borrowed
+    }
+
+    /// Whether something seems to have been redirected, without a proof.
+    pub fn unproven(&self) -> bool {
+        self.unproven
     }
 
     pub fn saw_loopback(&self) -> bool {

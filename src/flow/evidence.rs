@@ -87,7 +87,7 @@ impl Reason {
     pub fn meaning(self) -> &'static str {
         match self {
             Reason::NoReply => {
-                "no reply in the capture fits (were replies lost to a capture filter such as `port 15001`?)"
+                "no reply in the capture fits (were replies lost to a capture filter on the proxy's port?)"
             }
             Reason::OneDirection => "only one direction is in the capture, and no redirected half fits it",
             Reason::Ambiguous => "more than one answer fits",

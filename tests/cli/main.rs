@@ -82,6 +82,7 @@ fn a_run_tells_what_it_did() {
 legs            repaired     whole      left
 outbound-app           1         0         0  app to proxy
 outbound-peer          0         1         0  proxy to peer
+nat rules: mesh istio, found from the packets; 8 others would fit as well
 
 "#]]
     );
@@ -135,6 +136,7 @@ fn captures_without_packets() {
 0
 0 packets from 1 input, 0 written
 0 packets got their original addresses back, 0 checksums completed
+nat rules: nothing was redirected, a plain merge
 
 "#]]
     );

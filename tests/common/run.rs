@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use meshpcap::audit::Rules;
 use meshpcap::capture::Source;
+use meshpcap::nat::{Preset, Ruleset};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, LookAhead, Merge};
 use serde_json::Value;
@@ -36,7 +38,7 @@ impl Job {
             report: Some(folder.path().join("legs.json")),
             names: Vec::new(),
             ethernet: false,
-            rules: meshpcap::audit::Rules::Unknown,
+            rules: Rules::Unknown,
             keep_duplicates: false,
             look_ahead: None,
         };
@@ -68,6 +70,18 @@ impl Job {
 
     pub fn keep_duplicates(mut self) -> Job {
         self.merge.keep_duplicates = true;
+        self
+    }
+
+    /// These rules, as iptables-save prints them.
+    pub fn rules(mut self, text: &str) -> Job {
+        let rules = Ruleset::read("rules", text.as_bytes(), None).expect("rules of the test");
+        self.merge.rules = Rules::Read(rules);
+        self
+    }
+
+    pub fn mesh(mut self, name: &str) -> Job {
+        self.merge.rules = Rules::Mesh(Preset::named(name).expect("a mesh of the test"));
         self
     }
 

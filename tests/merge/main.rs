@@ -14,6 +14,7 @@ mod links;
 mod midstream;
 mod pairing;
 mod properties;
+mod rules;
 mod sources;
 mod time;
 mod udp;
