@@ -4,8 +4,10 @@
 //! does not decide split it into outcomes, each with its conditions. The number of outcomes, the rules looked at and
 //! the depth of jumps are bounded ([`OUTCOMES`], [`RULES`], [`DEPTH`]): past a bound an outcome is unknown.
 
+mod chains;
 mod known;
 mod test;
+mod translate;
 mod walk;
 
 use std::fmt;

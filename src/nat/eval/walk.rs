@@ -4,52 +4,45 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::known::Choices;
 use super::test::Packet;
-use super::{Condition, DEPTH, Event, Fate, Outcome, RULES, Seen, View};
+use super::{Condition, Event, Fate, Outcome, View};
 use crate::nat::probe::{Host, Probe, is_loopback};
-use crate::nat::ruleset::{Action, Base, Hook, Kind, Policy, Register, RuleId, Ruleset, States, Step, Target};
+use crate::nat::ruleset::{Base, Hook, Kind, RuleId, Ruleset, States};
 
 /// Where conntrack looks at a packet (`NF_IP_PRI_CONNTRACK`).
 const CONNTRACK: i32 = -200;
 
 /// Why a packet does not get further.
-enum Stop {
+pub(super) enum Stop {
     Dropped(Option<RuleId>),
     Rejected(RuleId),
     Unknown(Option<RuleId>, String),
 }
 
-/// How a chain ends.
-enum End {
-    /// At its end, or by RETURN.
-    Through,
-    Accepted,
-}
-
 pub(super) struct Walk<'a> {
-    rules: &'a Ruleset,
-    host: &'a Host,
-    probe: &'a Probe,
-    choices: &'a mut Choices,
-    packet: Packet,
-    events: Vec<Event>,
-    views: Vec<View>,
-    looked_at: usize,
+    pub(super) rules: &'a Ruleset,
+    pub(super) host: &'a Host,
+    pub(super) probe: &'a Probe,
+    pub(super) choices: &'a mut Choices,
+    pub(super) packet: Packet,
+    pub(super) events: Vec<Event>,
+    pub(super) views: Vec<View>,
+    pub(super) looked_at: usize,
     /// Whether conntrack has seen the connection, and whether it was told not to.
-    tracked: bool,
-    notrack: bool,
-    zone: u16,
+    pub(super) tracked: bool,
+    pub(super) notrack: bool,
+    pub(super) zone: u16,
     /// Whether a rule told conntrack what to do: the first one wins, and those that come after conntrack, as on lo, are
     /// too late (`xt_CT.c`, `nft_ct.c`).
-    templated: bool,
+    pub(super) templated: bool,
     /// Whether destination and source have their mapping: nat runs once per connection for each.
-    destination_done: bool,
-    source_done: bool,
-    proxied: Option<(Option<IpAddr>, u16)>,
+    pub(super) destination_done: bool,
+    pub(super) source_done: bool,
+    pub(super) proxied: Option<(Option<IpAddr>, u16)>,
     /// The rules that decided.
-    proxying: Option<RuleId>,
-    translating: Option<RuleId>,
-    passing: Option<RuleId>,
-    passing_elsewhere: Option<RuleId>,
+    pub(super) proxying: Option<RuleId>,
+    pub(super) translating: Option<RuleId>,
+    pub(super) passing: Option<RuleId>,
+    pub(super) passing_elsewhere: Option<RuleId>,
 }
 
 impl<'a> Walk<'a> {
@@ -238,187 +231,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn set_done(&mut self, hook: Hook) {
+    pub(super) fn set_done(&mut self, hook: Hook) {
         if is_destination(hook) { self.destination_done = true } else { self.source_done = true }
     }
-
-    fn base_chain(&mut self, table: usize, chain: usize, base: Base) -> Result<(), Stop> {
-        self.events.push(Event::Chain(table, chain));
-        if let End::Through = self.chain(table, chain, base, 0)? {
-            self.events.push(Event::Policy(table, chain));
-            if base.policy == Policy::Drop {
-                return Err(Stop::Dropped(None));
-            }
-        }
-        Ok(())
-    }
-
-    fn chain(&mut self, table: usize, chain: usize, base: Base, depth: usize) -> Result<End, Stop> {
-        if depth > DEPTH {
-            return Err(Stop::Unknown(None, "the chains jump in a circle".to_owned()));
-        }
-        let rules = self.rules;
-        for (index, rule) in rules.chain(table, chain).rules.iter().enumerate() {
-            self.looked_at += 1;
-            if self.looked_at > RULES {
-                return Err(Stop::Unknown(None, "the rules do not come to an end".to_owned()));
-            }
-            let id = RuleId { table, chain, rule: index };
-            let mut told = false;
-            for (number, step) in rule.steps.iter().enumerate() {
-                match step {
-                    Step::Match(test) => {
-                        if !self.packet.matches(test, self.host, self.choices) {
-                            if !told {
-                                let actual = self.packet.actual(&test.test);
-                                self.events.push(Event::Rule(id, depth, Seen::Failed(number, actual)));
-                            }
-                            told = true;
-                            break;
-                        }
-                    }
-                    Step::Do(action) => {
-                        if !std::mem::replace(&mut told, true) {
-                            self.events.push(Event::Rule(id, depth, Seen::Matched));
-                        }
-                        match self.act(action, id, base, depth)? {
-                            Flow::Next => {}
-                            Flow::Skip => break,
-                            Flow::End(end) => return Ok(end),
-                        }
-                    }
-                }
-            }
-            if !told {
-                self.events.push(Event::Rule(id, depth, Seen::Matched));
-            }
-        }
-        Ok(End::Through)
-    }
-
-    fn act(&mut self, action: &Action, id: RuleId, base: Base, depth: usize) -> Result<Flow, Stop> {
-        let nat = base.kind == Kind::Nat;
-        if matches!(action, Action::Accept | Action::Return) {
-            let passing = if nat { &mut self.passing } else { &mut self.passing_elsewhere };
-            if !nat || is_destination(base.hook) {
-                *passing = Some(id);
-            }
-        }
-        match action {
-            Action::Accept => return Ok(Flow::End(End::Accepted)),
-            Action::Return => return Ok(Flow::End(End::Through)),
-            Action::Drop => return Err(Stop::Dropped(Some(id))),
-            Action::Reject => return Err(Stop::Rejected(id)),
-            Action::Jump(chain) => {
-                if let End::Accepted = self.chain(id.table, *chain, base, depth + 1)? {
-                    return Ok(Flow::End(End::Accepted));
-                }
-            }
-            Action::Goto(chain) => return self.chain(id.table, *chain, base, depth + 1).map(Flow::End),
-            Action::Redirect(to) | Action::Dnat(to) | Action::Snat(to) | Action::Masquerade(to) => {
-                if !nat {
-                    return Err(Stop::Unknown(Some(id), "a translation outside of nat".to_owned()));
-                }
-                self.translate(action, *to, id, base.hook)?;
-                return Ok(Flow::End(End::Accepted));
-            }
-            Action::Tproxy { family, to, change, ends } => {
-                if family.is_some_and(|family| family != self.packet.family) {
-                    return Ok(Flow::Skip);
-                }
-                self.proxied = Some((to.address, to.ports.map_or(self.packet.destination_ports.0, |p| p.0)));
-                self.proxying = Some(id);
-                if let Some(change) = change {
-                    self.packet.mark = self.packet.mark.change(change.keep, None, change.flip);
-                }
-                if *ends {
-                    return Ok(Flow::End(End::Accepted));
-                }
-            }
-            Action::Mark(change) => {
-                let packet = &mut self.packet;
-                let of = |register| match register {
-                    Register::Packet => &packet.mark,
-                    Register::Connection => &packet.connection_mark,
-                };
-                let other = change.other.map(|(register, mask)| (of(register), mask));
-                let new = of(change.register).change(change.keep, other, change.flip);
-                match change.register {
-                    Register::Packet => packet.mark = new,
-                    // Without a connection there is nothing to mark.
-                    Register::Connection if self.tracked => packet.connection_mark = new,
-                    Register::Connection => {}
-                }
-            }
-            Action::Zone(_) | Action::Notrack if self.templated || self.packet.state != States::INVALID => {}
-            Action::Zone(zone) => (self.templated, self.zone) = (true, *zone),
-            Action::Notrack => (self.templated, self.notrack) = (true, true),
-            Action::Nothing => {}
-            Action::Unknown(what) => return Err(Stop::Unknown(Some(id), format!("`{what}` is not understood"))),
-        }
-        Ok(Flow::Next)
-    }
-
-    fn translate(&mut self, action: &Action, to: Target, id: RuleId, hook: Hook) -> Result<(), Stop> {
-        let destination = matches!(action, Action::Redirect(_) | Action::Dnat(_));
-        if destination != is_destination(hook) {
-            return Err(Stop::Unknown(Some(id), "a translation in the wrong hook".to_owned()));
-        }
-        let family = self.packet.family;
-        let address = match (action, hook) {
-            // nf_nat_redirect.c
-            (Action::Redirect(_), Hook::Output) => self.host.primary("lo", family),
-            (Action::Redirect(_), _) => match self.host.primary(&self.packet.input, family) {
-                Some(address) => Some(address),
-                None => return Err(Stop::Dropped(Some(id))),
-            },
-            (Action::Masquerade(_), _) => match self.host.primary(&self.packet.output, family) {
-                Some(address) => Some(address),
-                None => return Err(Stop::Dropped(Some(id))),
-            },
-            _ => to.address,
-        };
-        let packet = &mut self.packet;
-        let (now, ports) = if destination {
-            (&mut packet.destination, &mut packet.destination_ports)
-        } else {
-            (&mut packet.source, &mut packet.source_ports)
-        };
-        if address.is_some_and(|address| address.is_ipv4() != now.is_ipv4()) {
-            return Err(Stop::Unknown(Some(id), "an address of the other family".to_owned()));
-        }
-        *now = address.unwrap_or(*now);
-        if let Some((first, last)) = to.ports {
-            // A port that is in the range already stays (`nf_nat_l4proto_unique_tuple`).
-            let stays = ports.0 == ports.1 && (first..=last).contains(&ports.0) && (first, last) != (1, u16::MAX);
-            if !stays {
-                *ports = (first, last);
-            }
-        }
-        self.translating = self.translating.filter(|_| !destination).or(Some(id));
-        self.packet.state.0 |= if destination { States::DNAT.0 } else { States::SNAT.0 };
-        self.set_done(hook);
-        let packet = &self.packet;
-        self.events.push(Event::Translated(
-            SocketAddr::new(packet.source, packet.source_ports.0),
-            SocketAddr::new(packet.destination, packet.destination_ports.0),
-        ));
-        Ok(())
-    }
-}
-
-/// What follows an action.
-enum Flow {
-    /// The next step of the rule.
-    Next,
-    /// The next rule.
-    Skip,
-    /// The chain ends.
-    End(End),
 }
 
 /// Whether nat of a hook changes destinations.
-fn is_destination(hook: Hook) -> bool {
+pub(super) fn is_destination(hook: Hook) -> bool {
     matches!(hook, Hook::Prerouting | Hook::Output)
 }
 

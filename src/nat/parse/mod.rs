@@ -3,12 +3,10 @@
 //! What comes in is the content of a file; what goes out is a [`Ruleset`] or an [`Error`] that names all bad lines.
 //! The content is not trusted: sizes and depths are bounded, and nothing panics.
 
+mod iptables;
 mod nft;
-mod nft_text;
 pub(super) mod numbers;
-mod options;
-mod save;
-mod tokens;
+mod values;
 
 use std::fmt;
 
@@ -115,7 +113,7 @@ impl Ruleset {
         };
         match first.as_bytes() {
             [b'{', ..] => nft::read(name, text),
-            [b'*' | b':' | b'-' | b'[', ..] => save::read(name, text, family),
+            [b'*' | b':' | b'-' | b'[', ..] => iptables::read(name, text, family),
             _ if first.starts_with("table ") => Err(not_rules(text_form(text))),
             _ if first.starts_with("Chain ") => {
                 Err(not_rules("it is the listing of `iptables -L`, which leaves out interfaces: run iptables-save"))
