@@ -20,9 +20,21 @@ pub struct Line {
 }
 
 impl Line {
+    /// A field that only packets of the pod's own sockets have.
+    fn sender(&self) -> Option<&'static str> {
+        let given = [("uid", self.uid.is_some()), ("gid", self.gid.is_some()), ("out", self.out.is_some())];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
     /// The probe of a line; what the line leaves out is taken from `common`.
     pub fn probe(&self, common: &Probe) -> Result<Probe, String> {
         let probe: Probe = self.probe.parse()?;
+        if let (Some(_), Some(what)) = (&self.input, self.sender()) {
+            return Err(format!("`in` and `{what}`: what comes in was sent by no socket of the pod"));
+        }
+        if self.input.as_deref() == Some("lo") {
+            return Err("`in` is lo: what comes in by lo was sent by the pod; leave it out".to_owned());
+        }
         Ok(Probe {
             uid: self.uid.or(common.uid),
             gid: self.gid.or(common.gid),
@@ -44,6 +56,7 @@ struct VerdictRow {
     mark: Option<u32>,
     r#in: Option<String>,
     out: Option<String>,
+    socket: Option<bool>,
     incomplete: bool,
     outcomes: Vec<OutcomeRow>,
 }
@@ -54,6 +67,7 @@ struct OutcomeRow {
     conditions: Vec<String>,
     fate: String,
     why: Option<String>,
+    assumes: Vec<String>,
     rule: Option<RuleRow>,
     source: String,
     source_last_port: u16,
@@ -86,7 +100,7 @@ struct RuleRow {
 struct ViewRow {
     name: String,
     packets: [String; 2],
-    replies: [String; 2],
+    replies: Option<[String; 2]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +125,7 @@ pub fn verdict(rules: &Ruleset, probe: &Probe, verdict: &Verdict, brief: bool) -
         mark: probe.mark,
         r#in: probe.input.clone(),
         out: probe.output.clone(),
+        socket: probe.socket,
         incomplete: verdict.incomplete,
         outcomes: verdict.outcomes.iter().map(|o| outcome(rules, o, brief)).collect(),
     };
@@ -128,7 +143,8 @@ fn outcome(rules: &Ruleset, outcome: &Outcome, brief: bool) -> OutcomeRow {
     OutcomeRow {
         conditions: outcome.conditions.iter().map(ToString::to_string).collect(),
         fate: outcome.fate.name().to_owned(),
-        why: if let Fate::Unknown { why } = &outcome.fate { Some(why.clone()) } else { None },
+        why: outcome.why.clone(),
+        assumes: outcome.assumes.clone(),
         rule: outcome.rule.map(|id| rule(rules, id)),
         source: outcome.source.to_string(),
         source_last_port: outcome.source_last,
@@ -143,7 +159,7 @@ fn outcome(rules: &Ruleset, outcome: &Outcome, brief: bool) -> OutcomeRow {
         interfaces: outcome
             .views
             .iter()
-            .map(|v| ViewRow { name: v.interface.clone(), packets: pair(v.packets), replies: pair(v.replies) })
+            .map(|v| ViewRow { name: v.interface.clone(), packets: pair(v.packets), replies: v.replies.map(pair) })
             .collect(),
         walk: (!brief).then(|| outcome.walk.iter().map(|e| event(rules, e)).collect()),
     }

@@ -15,7 +15,7 @@ pub use json::Line;
 fn host(probe: &Probe, interfaces: &[Interface], loopback: &[std::net::IpAddr]) -> Host {
     if interfaces.is_empty() {
         let mut host = Host::of(probe);
-        host.loopback = loopback.to_vec();
+        host.loopback.extend(loopback);
         return host;
     }
     Host { interfaces: interfaces.to_vec(), loopback: loopback.to_vec() }

@@ -73,7 +73,7 @@ fn headline(rules: &Ruleset, probe: &Probe, outcome: &Outcome) -> String {
         }
         Fate::Dropped => parts = vec!["dropped".to_owned()],
         Fate::Rejected => parts = vec!["rejected".to_owned()],
-        Fate::Unknown { why } => parts = vec![format!("not known: {why}")],
+        Fate::Unknown => parts = vec![format!("not known: {}", outcome.why.as_deref().unwrap_or_default())],
         Fate::Delivered => {}
     }
     let by = match outcome.rule {
@@ -88,7 +88,9 @@ fn views(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     for view in &outcome.views {
         let (packets, replies) = (view.packets, view.replies);
         writeln!(out, "  tcpdump on {}: {} > {}", view.interface, packets.0, packets.1)?;
-        writeln!(out, "  {:width$}  {} > {}", "replies", replies.0, replies.1, width = 11 + view.interface.len())?;
+        if let Some((from, to)) = replies {
+            writeln!(out, "  {:width$}  {from} > {to}", "replies", width = 11 + view.interface.len())?;
+        }
     }
     Ok(())
 }

@@ -96,15 +96,22 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host that a probe shows: one interface, with the address that the probe comes from or, if it comes in, goes
-    /// to.
+    /// The host that a probe shows: one interface, with the address that the probe comes from or, if it comes in or is
+    /// from an address of lo, goes to.
     pub fn of(probe: &Probe) -> Host {
-        let own = if probe.input.is_some() { probe.destination.ip() } else { probe.source.ip() };
+        let is_of_lo = |address| is_loopback(address) || is_proxy_address(address);
+        // From an address of lo only the pod's own addresses can be reached.
+        let own = match (&probe.input, probe.source.ip()) {
+            (None, source) if !is_of_lo(source) => source,
+            _ => probe.destination.ip(),
+        };
         let outside = |name: &&String| name.as_str() != "lo";
         let name = probe.input.as_ref().filter(outside).or(probe.output.as_ref().filter(outside));
         let name = name.cloned().unwrap_or_else(|| "eth0".to_owned());
-        let addresses = if is_loopback(own) || is_proxy_address(own) { Vec::new() } else { vec![own] };
-        Host { interfaces: vec![Interface { name, addresses }], loopback: Vec::new() }
+        let addresses = if is_of_lo(own) { Vec::new() } else { vec![own] };
+        let loopback =
+            [probe.source.ip(), probe.destination.ip()].into_iter().filter(|a| is_proxy_address(*a)).collect();
+        Host { interfaces: vec![Interface { name, addresses }], loopback }
     }
 
     /// Whether packets to an address stay here.
@@ -122,17 +129,54 @@ impl Host {
         }
     }
 
-    /// The address that REDIRECT and MASQUERADE take from an interface.
-    pub fn primary(&self, interface: &str, family: Family) -> Option<IpAddr> {
-        if interface == "lo" {
-            return Some(match family {
-                Family::V4 => Ipv4Addr::LOCALHOST.into(),
-                Family::V6 => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        let interface = self.interfaces.iter().find(|i| i.name == interface)?;
-        interface.addresses.iter().copied().find(|a| Family::of(*a) == family)
+    /// Whether the addresses of an interface are known.
+    pub(super) fn knows(&self, interface: &str) -> bool {
+        interface == "lo" || self.interfaces.iter().any(|i| i.name == interface && !i.addresses.is_empty())
     }
+
+    /// The address that REDIRECT writes in OUTPUT.
+    pub(super) fn loopback_of(family: Family) -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The address that REDIRECT writes in PREROUTING for packets that come in by an interface: its first one, for IPv6
+    /// of the destination's scope if there is one (`nf_nat_redirect.c`).
+    pub(super) fn redirected(&self, interface: &str, destination: IpAddr) -> Option<IpAddr> {
+        if interface == "lo" {
+            return Some(Host::loopback_of(Family::of(destination)));
+        }
+        let alike = |a: &IpAddr| is_link_local(*a) == is_link_local(destination);
+        self.of_interface(interface, destination)
+            .find(alike)
+            .or_else(|| self.of_interface(interface, destination).next())
+    }
+
+    /// The source that MASQUERADE writes for packets that leave by an interface: its first address. lo has none for
+    /// this purpose but of IPv6: there the destination itself, which is lo's (`inet_select_addr`,
+    /// `ipv6_dev_get_saddr`).
+    pub(super) fn masqueraded(&self, interface: &str, destination: IpAddr) -> Option<IpAddr> {
+        if interface != "lo" {
+            return self.redirected(interface, destination);
+        }
+        match destination {
+            IpAddr::V4(_) => self.interfaces.iter().find_map(|i| self.of_interface(&i.name, destination).next()),
+            IpAddr::V6(_) => Some(destination),
+        }
+    }
+
+    /// The addresses of an interface of one family.
+    fn of_interface(&self, interface: &str, family: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let found = self.interfaces.iter().find(|i| i.name == interface);
+        let all = found.map(|i| i.addresses.as_slice()).unwrap_or_default();
+        all.iter().copied().filter(move |a| a.is_ipv4() == family.is_ipv4())
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 /// Whether lo has the address without being told: 127.0.0.0/8 and ::1.

@@ -2,7 +2,7 @@
 
 use super::walk::{Stop, Walk, is_destination};
 use super::{DEPTH, Event, RULES, Seen};
-use crate::nat::ruleset::{Action, Base, Kind, Policy, Register, RuleId, States, Step};
+use crate::nat::ruleset::{Action, Base, Hook, Kind, Policy, Register, RuleId, States, Step};
 
 /// How a chain ends.
 pub(super) enum End {
@@ -27,7 +27,7 @@ impl Walk<'_> {
         if let End::Through = self.chain(table, chain, base, 0)? {
             self.events.push(Event::Policy(table, chain));
             if base.policy == Policy::Drop {
-                return Err(Stop::Dropped(None));
+                return Err(Stop::Dropped(None, None));
             }
         }
         Ok(())
@@ -35,20 +35,20 @@ impl Walk<'_> {
 
     pub(super) fn chain(&mut self, table: usize, chain: usize, base: Base, depth: usize) -> Result<End, Stop> {
         if depth > DEPTH {
-            return Err(Stop::Unknown(None, "the chains jump in a circle".to_owned()));
+            return Err(Stop::Unknown(None, format!("more than {DEPTH} chains jump to each other, or in a circle")));
         }
         let rules = self.rules;
         for (index, rule) in rules.chain(table, chain).rules.iter().enumerate() {
             self.looked_at += 1;
             if self.looked_at > RULES {
-                return Err(Stop::Unknown(None, "the rules do not come to an end".to_owned()));
+                return Err(Stop::Unknown(None, format!("the packet meets more than {RULES} rules")));
             }
             let id = RuleId { table, chain, rule: index };
             let mut told = false;
             for (number, step) in rule.steps.iter().enumerate() {
                 match step {
                     Step::Match(test) => {
-                        if !self.packet.matches(test, self.host, self.choices) {
+                        if !self.packet.matches(test, rule.place, self.host, self.choices) {
                             if !told {
                                 let actual = self.packet.actual(&test.test);
                                 self.events.push(Event::Rule(id, depth, Seen::Failed(number, actual)));
@@ -87,7 +87,7 @@ impl Walk<'_> {
         match action {
             Action::Accept => return Ok(Flow::End(End::Accepted)),
             Action::Return => return Ok(Flow::End(End::Through)),
-            Action::Drop => return Err(Stop::Dropped(Some(id))),
+            Action::Drop => return Err(Stop::Dropped(Some(id), None)),
             Action::Reject => return Err(Stop::Rejected(id)),
             Action::Jump(chain) => {
                 if let End::Accepted = self.chain(id.table, *chain, base, depth + 1)? {
@@ -106,7 +106,10 @@ impl Walk<'_> {
                 if family.is_some_and(|family| family != self.packet.family) {
                     return Ok(Flow::Skip);
                 }
-                self.proxied = Some((to.address, to.ports.map_or(self.packet.destination_ports.0, |p| p.0)));
+                if base.hook != Hook::Prerouting {
+                    return Err(Stop::Unknown(Some(id), "TPROXY outside of PREROUTING".to_owned()));
+                }
+                self.proxied = Some((to.address, to.ports.map_or(self.packet.destination_ports.ends().0, |p| p.0)));
                 self.proxying = Some(id);
                 if let Some(change) = change {
                     self.packet.mark = self.packet.mark.change(change.keep, None, change.flip);
@@ -117,6 +120,12 @@ impl Walk<'_> {
             }
             Action::Mark(change) => {
                 let packet = &mut self.packet;
+                // Without a connection there is no mark to set, nor one to take (`xt_connmark.c`).
+                let of_connection = |register| register == Register::Connection;
+                let uses = of_connection(change.register) || change.other.is_some_and(|(from, _)| of_connection(from));
+                if uses && !packet.is_tracked() {
+                    return Ok(Flow::Next);
+                }
                 let of = |register| match register {
                     Register::Packet => &packet.mark,
                     Register::Connection => &packet.connection_mark,
@@ -125,9 +134,7 @@ impl Walk<'_> {
                 let new = of(change.register).change(change.keep, other, change.flip);
                 match change.register {
                     Register::Packet => packet.mark = new,
-                    // Without a connection there is nothing to mark.
-                    Register::Connection if self.tracked => packet.connection_mark = new,
-                    Register::Connection => {}
+                    Register::Connection => packet.connection_mark = new,
                 }
             }
             Action::Zone(_) | Action::Notrack if self.templated || self.packet.state != States::INVALID => {}

@@ -30,8 +30,10 @@ fn from_wire(probe: &mut Probe) {
 /// The views of the only outcome: interface, packets, replies.
 fn views(verdict: &Verdict) -> Vec<String> {
     assert_eq!(verdict.outcomes.len(), 1, "{:#?}", verdict.outcomes);
-    let line =
-        |v: &View| format!("{} {} > {} | {} > {}", v.interface, v.packets.0, v.packets.1, v.replies.0, v.replies.1);
+    let line = |v: &View| {
+        let replies = v.replies.map_or_else(|| "none".to_owned(), |(from, to)| format!("{from} > {to}"));
+        format!("{} {} > {} | {replies}", v.interface, v.packets.0, v.packets.1)
+    };
     verdict.outcomes[0].views.iter().map(line).collect()
 }
 
@@ -246,7 +248,7 @@ fn chains_end_as_in_the_kernel() {
 fn circles_of_jumps_end() {
     let verdict =
         judge(&nat_output(&["OUTPUT -j A", "A -j B", "B -j A"]), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
-    assert!(matches!(verdict.outcomes[0].fate, Fate::Unknown { .. }));
+    assert!(matches!(verdict.outcomes[0].fate, Fate::Unknown));
     let many: Vec<String> = (0..40).map(|n| format!("OUTPUT -m unknown --n {n} -j A")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let verdict = judge(&nat_output(&many), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
@@ -260,7 +262,7 @@ fn what_is_not_understood_makes_the_verdict_unknown() {
         let probe = format!("tcp 10.244.1.7:4000 -> 1.2.3.4:{port}");
         judge(&rules(text), &probe, from_user(1)).outcomes[0].fate.clone()
     };
-    assert!(matches!(fate(9000), Fate::Unknown { .. }));
+    assert!(matches!(fate(9000), Fate::Unknown));
     assert_eq!(fate(80), Fate::Sent { interface: "eth0".to_owned() });
     let matched = nat_output(&["OUTPUT -p tcp -m statistic --mode random --probability 0.5 -j REDIRECT --to-ports 9"]);
     assert_eq!(judge(&matched, "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1)).outcomes.len(), 2);

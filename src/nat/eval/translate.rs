@@ -1,9 +1,11 @@
 //! A translation of addresses and ports, as nat does it.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use super::Event;
+use super::known::{Answer, Domain};
 use super::walk::{Stop, Walk, is_destination};
+use crate::nat::probe::Host;
 use crate::nat::ruleset::{Action, Hook, RuleId, States, Target};
 
 impl Walk<'_> {
@@ -12,18 +14,18 @@ impl Walk<'_> {
         if destination != is_destination(hook) {
             return Err(Stop::Unknown(Some(id), "a translation in the wrong hook".to_owned()));
         }
-        let family = self.packet.family;
         let address = match (action, hook) {
             // nf_nat_redirect.c
-            (Action::Redirect(_), Hook::Output) => self.host.primary("lo", family),
-            (Action::Redirect(_), _) => match self.host.primary(&self.packet.input, family) {
-                Some(address) => Some(address),
-                None => return Err(Stop::Dropped(Some(id))),
-            },
-            (Action::Masquerade(_), _) => match self.host.primary(&self.packet.output, family) {
-                Some(address) => Some(address),
-                None => return Err(Stop::Dropped(Some(id))),
-            },
+            (Action::Redirect(_), Hook::Output) => Some(Host::loopback_of(self.packet.family)),
+            (Action::Redirect(_), _) => Some(self.own(
+                id,
+                &self.packet.input,
+                self.host.redirected(&self.packet.input, self.packet.destination),
+            )?),
+            (Action::Masquerade(_), _) => {
+                let address = self.host.masqueraded(&self.packet.output, self.packet.destination);
+                Some(self.own(id, &self.packet.output, address)?)
+            }
             _ => to.address,
         };
         let packet = &mut self.packet;
@@ -35,22 +37,42 @@ impl Walk<'_> {
         if address.is_some_and(|address| address.is_ipv4() != now.is_ipv4()) {
             return Err(Stop::Unknown(Some(id), "an address of the other family".to_owned()));
         }
+        let before = (*now, ports.clone());
         *now = address.unwrap_or(*now);
-        if let Some((first, last)) = to.ports {
-            // A port that is in the range already stays (`nf_nat_l4proto_unique_tuple`).
-            let stays = ports.0 == ports.1 && (first..=last).contains(&ports.0) && (first, last) != (1, u16::MAX);
-            if !stays {
-                *ports = (first, last);
+        // A port that is in the range already stays, unless one is picked at random; without a range, a destination's
+        // port stays, and a source's is picked below 1024 or not, as it was (`nf_nat_l4proto_unique_tuple`).
+        let picked = match to.ports {
+            Some((first, last)) => {
+                Some(Domain::ports(first, last)).filter(|range| to.random || ports.is_in(&range.0) != Answer::Yes)
             }
+            None if to.random && !destination && ports.ends().0 >= 1024 => Some(Domain::ports(1024, u16::MAX)),
+            None if to.random && !destination => Some(Domain::ports(1, 1023)),
+            None => None,
+        };
+        if let Some(picked) = picked {
+            *ports = picked;
         }
+        // A mapping to what is there already is none (`nf_nat_setup_info`).
+        let is_changed = before != (*now, ports.clone());
         self.translating = self.translating.filter(|_| !destination).or(Some(id));
-        self.packet.state.0 |= if destination { States::DNAT.0 } else { States::SNAT.0 };
+        if is_changed {
+            self.packet.state.0 |= if destination { States::DNAT.0 } else { States::SNAT.0 };
+        }
         self.set_done(hook);
-        let packet = &self.packet;
-        self.events.push(Event::Translated(
-            SocketAddr::new(packet.source, packet.source_ports.0),
-            SocketAddr::new(packet.destination, packet.destination_ports.0),
-        ));
+        let (source, destination) = self.packet.endpoints();
+        self.events.push(Event::Translated(source, destination));
         Ok(())
+    }
+
+    /// The address that a translation takes from an interface.
+    fn own(&self, id: RuleId, interface: &str, address: Option<IpAddr>) -> Result<IpAddr, Stop> {
+        match address {
+            Some(address) => Ok(address),
+            None if self.host.knows(interface) => {
+                let why = format!("{interface} has no address that the rule could take");
+                Err(Stop::Dropped(Some(id), Some(why)))
+            }
+            None => Err(Stop::Unknown(Some(id), format!("which address {interface} has is not known"))),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One way of a packet through the hooks, with the kernel's order and the kernel's exceptions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::known::Choices;
 use super::test::Packet;
@@ -13,7 +13,8 @@ const CONNTRACK: i32 = -200;
 
 /// Why a packet does not get further.
 pub(super) enum Stop {
-    Dropped(Option<RuleId>),
+    /// By a rule, or by a policy; and if neither says why, the reason.
+    Dropped(Option<RuleId>, Option<String>),
     Rejected(RuleId),
     Unknown(Option<RuleId>, String),
 }
@@ -38,6 +39,8 @@ pub(super) struct Walk<'a> {
     pub(super) destination_done: bool,
     pub(super) source_done: bool,
     pub(super) proxied: Option<(Option<IpAddr>, u16)>,
+    /// What is taken for granted, since no rule says it.
+    pub(super) assumes: Vec<String>,
     /// The rules that decided.
     pub(super) proxying: Option<RuleId>,
     pub(super) translating: Option<RuleId>,
@@ -63,6 +66,7 @@ impl<'a> Walk<'a> {
             destination_done: false,
             source_done: false,
             proxied: None,
+            assumes: Vec::new(),
             proxying: None,
             translating: None,
             passing: None,
@@ -70,35 +74,40 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Outcome {
-        let (fate, stopped_by) = match self.path() {
-            Ok(fate) => (fate, None),
-            Err(Stop::Dropped(rule)) => (Fate::Dropped, rule),
-            Err(Stop::Rejected(rule)) => (Fate::Rejected, Some(rule)),
-            Err(Stop::Unknown(rule, why)) => (Fate::Unknown { why }, rule),
+    /// Goes the way; also says how many rules were looked at.
+    pub(super) fn run(mut self) -> (Outcome, usize) {
+        let (fate, stopped_by, why) = match self.path() {
+            Ok(fate) => (fate, None, None),
+            Err(Stop::Dropped(rule, why)) => (Fate::Dropped, rule, why),
+            Err(Stop::Rejected(rule)) => (Fate::Rejected, Some(rule), None),
+            Err(Stop::Unknown(rule, why)) => (Fate::Unknown, rule, Some(why)),
         };
+        let is_stopped = matches!(fate, Fate::Dropped | Fate::Rejected | Fate::Unknown);
+        if is_stopped {
+            self.views.iter_mut().for_each(|view| view.replies = None);
+        }
         let decided = self.proxying.or(self.translating).or(self.passing).or(self.passing_elsewhere);
         let packet = &self.packet;
         let owners = [packet.uid.condition("uid", self.probe.uid), packet.gid.condition("gid", self.probe.gid)];
-        let assumed = packet.assumed.iter().map(|(what, holds)| Condition { what: what.clone(), holds: *holds });
-        Outcome {
+        let assumed = packet.assumed.iter().map(|a| Condition { what: a.what.clone(), holds: a.holds });
+        let (source, destination) = packet.endpoints();
+        let outcome = Outcome {
             conditions: owners.into_iter().flatten().chain(assumed).collect(),
-            rule: if matches!(fate, Fate::Dropped | Fate::Rejected | Fate::Unknown { .. }) {
-                stopped_by
-            } else {
-                decided
-            },
+            rule: if is_stopped { stopped_by } else { decided },
             fate,
-            source: SocketAddr::new(packet.source, packet.source_ports.0),
-            source_last: packet.source_ports.1,
-            destination: SocketAddr::new(packet.destination, packet.destination_ports.0),
-            destination_last: packet.destination_ports.1,
+            why,
+            source,
+            source_last: packet.source_ports.ends().1,
+            destination,
+            destination_last: packet.destination_ports.ends().1,
             zone: self.zone,
             tracked: self.tracked,
             connection_mark: packet.connection_mark.exact(),
+            assumes: self.assumes,
             views: self.views,
             walk: self.events,
-        }
+        };
+        (outcome, self.looked_at)
     }
 
     /// The hooks in the order in which the packet meets them.
@@ -111,15 +120,19 @@ impl<'a> Walk<'a> {
             None => {
                 let route = self.probe.output.clone().unwrap_or_else(|| self.host.route(self.packet.destination));
                 self.packet.output = route;
-                let before = self.packet.destination;
+                let (before, mark) = (self.packet.destination, self.packet.mark.clone());
                 self.hook(Hook::Output)?;
+                if self.packet.mark != mark && self.packet.mark.exact() != Some(0) {
+                    self.assumes.push(format!("no ip rule sends mark {} another way", self.packet.mark));
+                }
                 if self.packet.destination != before {
                     // Rules of the hook saw the old interface to its end: `nf_hook_state` does not change.
                     self.packet.output = self.host.route(self.packet.destination);
                     self.events.push(Event::Routed(self.packet.output.clone()));
                     if is_loopback(self.packet.source) && self.packet.output != "lo" {
                         // No route from a loopback address to the wire (`__mkroute_output`).
-                        return Err(Stop::Dropped(self.translating));
+                        let why = format!("no route leads from {} to the wire", self.packet.source);
+                        return Err(Stop::Dropped(self.translating, Some(why)));
                     }
                 }
                 self.hook(Hook::Postrouting)?;
@@ -135,19 +148,29 @@ impl<'a> Walk<'a> {
         self.packet.output.clear();
         self.hook(Hook::Prerouting)?;
         if let Some((address, port)) = self.proxied {
+            let at = address.map_or_else(String::new, |address| format!("{address} "));
+            self.assumes.push(format!("a transparent socket listens on {at}port {port}"));
+            if !self.host.is_local(self.packet.destination) {
+                let mark = &self.packet.mark;
+                self.assumes.push(format!("ip rule and ip route deliver packets with mark {mark} to the pod itself"));
+            }
             self.hook(Hook::Input)?;
             return Ok(Fate::Proxied { address, port });
         }
         if self.host.is_local(self.packet.destination) {
             if is_loopback(self.packet.destination) && self.packet.input != "lo" {
-                // A packet from the wire to 127.0.0.0/8 has no route (`route_localnet` is off), nor has ::1.
-                return Err(Stop::Dropped(self.translating));
+                let why = format!("no route leads from the wire to {}", self.packet.destination);
+                if self.packet.destination.is_ipv4() {
+                    self.assumes.push("net.ipv4.conf.*.route_localnet is off".to_owned());
+                }
+                return Err(Stop::Dropped(self.translating, Some(why)));
             }
             self.hook(Hook::Input)?;
             return Ok(Fate::Delivered);
         }
         self.packet.output = self.host.route(self.packet.destination);
         self.events.push(Event::Routed(self.packet.output.clone()));
+        self.assumes.push("the pod forwards packets (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding)".to_owned());
         self.hook(Hook::Forward)?;
         self.packet.input.clear();
         self.hook(Hook::Postrouting)?;
@@ -159,17 +182,14 @@ impl<'a> Walk<'a> {
     fn view(&mut self, outbound: bool) {
         let probe = (self.probe.source, self.probe.destination);
         let packet = &self.packet;
-        let now = (
-            SocketAddr::new(packet.source, packet.source_ports.0),
-            SocketAddr::new(packet.destination, packet.destination_ports.0),
-        );
+        let now = packet.endpoints();
         let swapped = |(source, destination)| (destination, source);
         let view = if outbound {
             // Replies on lo have been translated back when tcpdump sees them; from the wire they have not.
             let replies = if packet.output == "lo" { swapped(probe) } else { swapped(now) };
-            View { interface: packet.output.clone(), packets: now, replies }
+            View { interface: packet.output.clone(), packets: now, replies: Some(replies) }
         } else {
-            View { interface: packet.input.clone(), packets: probe, replies: swapped(probe) }
+            View { interface: packet.input.clone(), packets: probe, replies: Some(swapped(probe)) }
         };
         self.views.push(view);
     }

@@ -5,22 +5,46 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::numbers::Numbers;
 use crate::nat::ruleset::{Addresses, Family, States, Target, bits};
 
-/// The number of a protocol; 0 is all of them.
+/// The number of a protocol, by the names of /etc/protocols; 0 is all of them.
 pub(super) fn protocol(name: &str) -> Option<u32> {
     Some(match name.to_ascii_lowercase().as_str() {
         "all" => 0,
         "icmp" => 1,
         "igmp" => 2,
+        "ggp" => 3,
+        "ipencap" => 4,
         "tcp" => 6,
+        "egp" => 8,
+        "igp" => 9,
         "udp" => 17,
         "dccp" => 33,
+        "ipv6" => 41,
+        "ipv6-route" => 43,
+        "ipv6-frag" => 44,
+        "rsvp" => 46,
         "gre" => 47,
         "esp" | "ipv6-crypt" => 50,
         "ah" | "ipv6-auth" => 51,
         "icmpv6" | "ipv6-icmp" => 58,
+        "ipv6-nonxt" => 59,
+        "ipv6-opts" => 60,
+        "eigrp" => 88,
+        "ospf" | "ospfigp" => 89,
+        "ipip" => 94,
+        "etherip" => 97,
+        "encap" => 98,
+        "pim" => 103,
+        "ipcomp" => 108,
+        "vrrp" => 112,
+        "l2tp" => 115,
+        "isis" => 124,
         "sctp" => 132,
-        "mh" | "ipv6-mh" => 135,
+        "fc" => 133,
+        "mh" | "ipv6-mh" | "mobility-header" => 135,
         "udplite" => 136,
+        "mpls-in-ip" => 137,
+        "hip" => 139,
+        "shim6" => 140,
         number => number.parse::<u8>().ok()?.into(),
     })
 }
@@ -134,7 +158,7 @@ pub(super) fn port_range(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
-/// `address`, `address:port`, `[address]:port`, `:port`; none if it is a range of addresses.
+/// `address`, `address:port`, `[address]:port`, `:port`; none if it is a range of addresses or of shifted ports.
 pub(super) fn endpoint(text: &str) -> Result<Option<Target>, String> {
     let wrong = |_| format!("`{text}` is no address");
     let (address, ports) = if let Some(rest) = text.strip_prefix('[') {
@@ -145,14 +169,17 @@ pub(super) fn endpoint(text: &str) -> Result<Option<Target>, String> {
     } else {
         text.split_once(':').map_or((text, None), |(address, ports)| (address, Some(ports)))
     };
+    if ports.is_some_and(|ports| ports.contains('/')) {
+        return Ok(None);
+    }
     let ports = ports.map(port_range).transpose()?;
     if address.is_empty() {
-        return Ok(Some(Target { address: None, ports }));
+        return Ok(Some(Target { ports, ..Target::default() }));
     }
     if let Some((first, last)) = address.split_once('-') {
         first.parse::<IpAddr>().map_err(wrong)?;
         last.parse::<IpAddr>().map_err(wrong)?;
         return Ok(None);
     }
-    Ok(Some(Target { address: Some(address.parse::<IpAddr>().map_err(wrong)?), ports }))
+    Ok(Some(Target { address: Some(address.parse::<IpAddr>().map_err(wrong)?), ports, random: false }))
 }

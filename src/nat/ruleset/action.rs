@@ -36,6 +36,8 @@ pub struct Target {
     pub address: Option<IpAddr>,
     /// The ports; none: it stays.
     pub ports: Option<(u16, u16)>,
+    /// Whether the port is picked at random, even if the old one would do.
+    pub random: bool,
 }
 
 /// What a rule does.

@@ -68,11 +68,11 @@ pub struct Rule {
 }
 
 /// Where a rule stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The file, as an index into [`Ruleset::files`].
     pub file: usize,
-    /// The line, from 1; none for JSON, which has its rules in one line.
+    /// The line, from 1; none for JSON, which has its rules in one line, and for what is said of the whole file.
     pub line: Option<u32>,
     /// nft's handle of the rule.
     pub handle: Option<u64>,
@@ -83,7 +83,7 @@ impl fmt::Display for Place {
         match (self.line, self.handle) {
             (Some(line), _) => write!(f, "line {line}"),
             (None, Some(handle)) => write!(f, "handle {handle}"),
-            (None, None) => f.write_str("a rule without a handle"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Ruleset {
     /// `rules.txt line 12`, or with the handle for nft.
     pub fn whereabouts(&self, place: Place) -> String {
         match self.files.get(place.file) {
-            Some(file) => format!("{file} {place}"),
+            Some(file) => format!("{file} {place}").trim_end().to_owned(),
             None => place.to_string(),
         }
     }

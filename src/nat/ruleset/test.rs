@@ -52,6 +52,9 @@ pub enum Test {
     Uid(Numbers),
     /// The group whose socket sent it.
     Gid(Numbers),
+    /// Whether conntrack knows the connection: before it, and for untracked packets, a test of the connection's mark
+    /// fails, negated or not (`xt_connmark.c`, `nft_ct.c`).
+    Tracked,
     /// The mark of the packet or the connection, under a mask.
     Mark(Register, u32, u32),
     /// The state of the connection.

@@ -4,7 +4,7 @@ use super::rule::Parsed;
 use super::tokens::Tokens;
 use crate::nat::parse::numbers::Numbers;
 use crate::nat::parse::values::{addresses, ids, masked, ports, protocol, range, states, tcp_flags};
-use crate::nat::ruleset::{Match, Register, Test};
+use crate::nat::ruleset::{Match, Register, Step, Test};
 
 /// What `-m NAME` means by itself; takes all options of a module that is not known.
 pub(super) fn start_module(module: &str, tokens: &mut Tokens, parsed: &mut Parsed) -> Result<Option<Match>, String> {
@@ -82,6 +82,14 @@ pub(super) fn test(
         ("--uid-owner", "owner") => Test::Uid(ids(&argument(text)?)?),
         ("--gid-owner", "owner") => Test::Gid(ids(&argument(text)?)?),
         ("--socket-exists", "owner") => Test::HasSocket,
+        ("--suppl-groups", "owner") => {
+            // The group before it may be any of the user's groups, which nobody tells.
+            if let Some(Step::Match(before)) = parsed.steps.last_mut().filter(|step| is_gid(step)) {
+                before.text.push_str(" --suppl-groups");
+                before.test = unknown(&before.text.clone(), &mut parsed.unknown);
+            }
+            return Ok(None);
+        }
         ("--comment", "comment") => {
             argument(text)?;
             return Ok(None);
@@ -90,6 +98,9 @@ pub(super) fn test(
             let (value, mask) = masked(&argument(text)?)?;
             let register = if module == "mark" { Register::Packet } else { Register::Connection };
             *text = format!("-m {module} {text}");
+            if register == Register::Connection {
+                parsed.steps.push(Step::Match(Match { negated: false, test: Test::Tracked, text: text.clone() }));
+            }
             Test::Mark(register, value, mask)
         }
         ("--ctstate", "conntrack") | ("--state", "state") => Test::State(states(&argument(text)?)?),
@@ -97,7 +108,7 @@ pub(super) fn test(
             let kind = argument(text)?;
             match kind.as_str() {
                 "LOCAL" => Test::Local(option == "--src-type"),
-                _ => unknown(text, parsed),
+                _ => unknown(text, &mut parsed.unknown),
             }
         }
         ("--src-range", "iprange") => Test::Source(range(&argument(text)?, &mut parsed.family)?),
@@ -108,14 +119,18 @@ pub(super) fn test(
                 text.push(' ');
                 text.push_str(&word);
             }
-            unknown(text, parsed)
+            unknown(text, &mut parsed.unknown)
         }
         _ => return Err(format!("`{option}` is no option")),
     }))
 }
 
-fn unknown(text: &str, parsed: &mut Parsed) -> Test {
-    parsed.unknown.push(format!("match `{text}`"));
+fn is_gid(step: &Step) -> bool {
+    matches!(step, Step::Match(Match { test: Test::Gid(_), .. }))
+}
+
+fn unknown(text: &str, all: &mut Vec<String>) -> Test {
+    all.push(format!("match `{text}`"));
     Test::Unknown(text.to_owned())
 }
 

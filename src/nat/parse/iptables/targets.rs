@@ -6,6 +6,20 @@ use super::tokens::Tokens;
 use crate::nat::parse::values::{endpoint, masked, number, port_range};
 use crate::nat::ruleset::{Action, Change, Family, Register, Target};
 
+/// What MARK and CONNMARK can be told; newer ones, which shift, change the meaning of these.
+const MARK_OPTIONS: [&str; 10] = [
+    "--set-xmark",
+    "--set-mark",
+    "--and-mark",
+    "--or-mark",
+    "--xor-mark",
+    "--save-mark",
+    "--restore-mark",
+    "--nfmask",
+    "--ctmask",
+    "--mask",
+];
+
 /// The options of a target that is iptables' own; none if it is not.
 pub(super) fn target(name: &str, tokens: &mut Tokens, family: &mut Option<Family>) -> Result<Option<Action>, String> {
     let mut options = Vec::new();
@@ -28,7 +42,7 @@ pub(super) fn target(name: &str, tokens: &mut Tokens, family: &mut Option<Family
         None => Ok(None),
     };
     let only = |names: &[&str]| options.iter().all(|(option, _)| names.contains(&option.as_str()));
-    let port_options = ["--to-ports", "--to-port", "--random", "--random-fully", "--persistent"];
+    let random = given(&["--random", "--random-fully"]).is_some();
     let action = match name {
         "ACCEPT" => Action::Accept,
         "DROP" => Action::Drop,
@@ -39,36 +53,35 @@ pub(super) fn target(name: &str, tokens: &mut Tokens, family: &mut Option<Family
             }
             Action::Reject
         }
-        "REDIRECT" | "MASQUERADE" if only(&port_options) => {
+        "REDIRECT" | "MASQUERADE" if only(&["--to-ports", "--to-port", "--random", "--random-fully"]) => {
             let ports = value(&["--to-ports", "--to-port"])?.map(port_range).transpose()?;
-            let to =
-                Target { address: None, ports: randomised(ports, given(&["--random", "--random-fully"]).is_some()) };
+            let to = Target { address: None, ports, random };
             if name == "REDIRECT" { Action::Redirect(to) } else { Action::Masquerade(to) }
         }
-        "DNAT" | "SNAT" => {
+        "DNAT" | "SNAT" if only(&["--to-destination", "--to-source", "--random", "--random-fully", "--persistent"]) => {
             let Some(to) = value(&["--to-destination", "--to-source"])? else {
                 return Err(format!("{name} without an address"));
             };
             match endpoint(to)? {
-                Some(mut to) => {
+                Some(to) => {
                     *family = family.or(to.address.map(Family::of));
-                    to.ports = randomised(to.ports, given(&["--random", "--random-fully"]).is_some());
+                    let to = Target { random, ..to };
                     if name == "DNAT" { Action::Dnat(to) } else { Action::Snat(to) }
                 }
                 None => Action::Unknown(format!("{name} to {to}")),
             }
         }
-        "TPROXY" => {
+        "TPROXY" if only(&["--on-port", "--on-ip", "--tproxy-mark"]) => {
             let port = value(&["--on-port"])?.map(port_range).transpose()?;
             let address = value(&["--on-ip"])?.map(str::parse::<IpAddr>).transpose();
             let address = address.map_err(|_| "--on-ip is no address".to_owned())?;
             *family = family.or(address.map(Family::of));
             let (flip, mask) = value(&["--tproxy-mark"])?.map(masked).transpose()?.unwrap_or((0, 0));
-            let to = Target { address: address.filter(|a| !a.is_unspecified()), ports: port };
+            let to = Target { address: address.filter(|a| !a.is_unspecified()), ports: port, random: false };
             let change = Change { register: Register::Packet, keep: !mask, other: None, flip };
             Action::Tproxy { family: None, to, change: Some(change), ends: true }
         }
-        "MARK" | "CONNMARK" => {
+        "MARK" | "CONNMARK" if only(&MARK_OPTIONS) => {
             let register = if name == "MARK" { Register::Packet } else { Register::Connection };
             let other = if name == "MARK" { Register::Connection } else { Register::Packet };
             let mask = |option: &str| value(&[option]).and_then(|v| v.map(number).transpose());
@@ -97,6 +110,7 @@ pub(super) fn target(name: &str, tokens: &mut Tokens, family: &mut Option<Family
         }
         "CT" if only(&["--notrack"]) && !options.is_empty() => Action::Notrack,
         "CT" if only(&["--zone"]) => match value(&["--zone"])? {
+            Some("mark") => Action::Unknown("CT --zone mark".to_owned()),
             Some(zone) => Action::Zone(u16::try_from(number(zone)?).map_err(|_| format!("`{zone}` is no zone"))?),
             None => Action::Nothing,
         },
@@ -109,9 +123,4 @@ pub(super) fn target(name: &str, tokens: &mut Tokens, family: &mut Option<Family
         Some(word) => Err(format!("`{word}` is out of place")),
         None => Ok(Some(action)),
     }
-}
-
-/// Ports after a translation that picks them at random.
-fn randomised(ports: Option<(u16, u16)>, random: bool) -> Option<(u16, u16)> {
-    if random { ports.or(Some((1, u16::MAX))) } else { ports }
 }

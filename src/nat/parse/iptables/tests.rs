@@ -17,6 +17,10 @@ fn steps(rule: &str) -> Vec<Step> {
 fn one(rule: &str) -> (bool, Test) {
     match steps(rule).as_slice() {
         [Step::Match(Match { negated, test, .. })] => (*negated, test.clone()),
+        [Step::Match(Match { negated: false, test: Test::Tracked, .. }), Step::Match(Match { negated, test, .. })] => {
+            assert!(matches!(test, Test::Mark(Register::Connection, ..)), "{rule}");
+            (*negated, test.clone())
+        }
         other => panic!("{rule}: {other:?}"),
     }
 }
@@ -90,7 +94,7 @@ fn addresses() {
 #[test]
 fn targets() {
     use crate::nat::ruleset::Change;
-    let to = |address: &str, ports| Target { address: address.parse().ok(), ports };
+    let to = |address: &str, ports| Target { address: address.parse().ok(), ports, random: false };
     let mark = |register, keep, other, flip| Action::Mark(Change { register, keep, other, flip });
     let (packet, connection) = (Register::Packet, Register::Connection);
     let table = [
@@ -107,7 +111,7 @@ fn targets() {
         ("DNAT --to-destination fd00::1", Action::Dnat(to("fd00::1", None))),
         ("DNAT --to-destination 10.0.0.1-10.0.0.9", Action::Unknown("DNAT to 10.0.0.1-10.0.0.9".to_owned())),
         ("SNAT --to-source 127.0.0.1", Action::Snat(to("127.0.0.1", None))),
-        ("MASQUERADE --random", Action::Masquerade(to("", Some((1, 65535))))),
+        ("MASQUERADE --random", Action::Masquerade(Target { random: true, ..Target::default() })),
         ("MARK --set-xmark 0x53a/0xffffffff", mark(packet, 0, None, 0x53a)),
         ("MARK --or-mark 0x10", mark(packet, !0x10, None, 0x10)),
         ("CONNMARK --set-xmark 0x111/0xfff", mark(connection, !0xfff, None, 0x111)),
@@ -125,7 +129,7 @@ fn targets() {
     assert_eq!(steps("-g USER"), [Step::Do(Action::Goto(1))]);
     let tproxy = steps("-p tcp -j TPROXY --on-port 15006 --on-ip 0.0.0.0 --tproxy-mark 0x539/0xffffffff");
     let change = Some(Change { register: packet, keep: 0, other: None, flip: 0x539 });
-    let to = Target { address: None, ports: Some((15006, 15006)) };
+    let to = Target { ports: Some((15006, 15006)), ..Target::default() };
     assert_eq!(tproxy[1], Step::Do(Action::Tproxy { family: None, to, change, ends: true }));
 }
 

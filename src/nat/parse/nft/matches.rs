@@ -41,9 +41,10 @@ impl Context<'_> {
                     }
                     ("tcp", "flags") => {
                         steps.push(implied(Test::Protocol(Numbers::one(6)), shown));
-                        // `tcp flags syn` is true if the flag is set, `tcp flags == syn` if it alone is.
+                        // `tcp flags syn,ack` is true if one of them is set, `tcp flags == syn` if it alone is.
                         let flags = flags(right)?;
-                        if op == "in" { Test::TcpFlags(flags, flags) } else { Test::TcpFlags(0xff, flags) }
+                        negated ^= op == "in";
+                        if op == "in" { Test::TcpFlags(flags, 0) } else { Test::TcpFlags(0xff, flags) }
                     }
                     _ => return None,
                 }
@@ -82,7 +83,10 @@ impl Context<'_> {
                     let states: Vec<States> = names.iter().map(state).collect::<Option<_>>()?;
                     Test::State(States(states.iter().fold(0, |all, state| all | state.0)))
                 }
-                "mark" => Test::Mark(Register::Connection, number(right)?, u32::MAX),
+                "mark" => {
+                    steps.push(implied(Test::Tracked, shown));
+                    Test::Mark(Register::Connection, number(right)?, u32::MAX)
+                }
                 _ => return None,
             },
             "fib" if left.get("result")?.as_str()? == "type" && right.as_str() == Some("local") => {
@@ -97,7 +101,12 @@ impl Context<'_> {
                 }
             }
             "&" => match (register(&left[0]), left[0].get("payload")) {
-                (Some(register), _) => Test::Mark(register, number(right)?, number(&left[1])?),
+                (Some(register), _) => {
+                    if register == Register::Connection {
+                        steps.push(implied(Test::Tracked, shown));
+                    }
+                    Test::Mark(register, number(right)?, number(&left[1])?)
+                }
                 (None, Some(payload)) if payload["protocol"] == "tcp" && payload["field"] == "flags" => {
                     steps.push(implied(Test::Protocol(Numbers::one(6)), shown));
                     Test::TcpFlags(flags(&left[1])?, flags(right)?)

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use self::text::only;
-use super::{BadLine, Error};
+use super::{BadLines, Error, MOST_RULES};
 use crate::nat::ruleset::{
     Action, Base, Chain, Hook, Kind, Match, Note, Place, Policy, Register, Rule, Ruleset, Step, Table, Test,
 };
@@ -29,9 +29,16 @@ pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
         tables: HashMap::new(),
         chains: HashMap::new(),
         sets: HashMap::new(),
-        bad: Vec::new(),
+        dormant: Vec::new(),
+        bad: BadLines::default(),
         opaque: Vec::new(),
     };
+    if list.iter().filter_map(only).any(|(kind, _)| matches!(kind, "add" | "create" | "insert" | "replace")) {
+        return Err(not_rules("it is commands for nft -j -f: run nft -j list ruleset where they have run".to_owned()));
+    }
+    if list.len() > MOST_RULES {
+        return Err(not_rules(format!("it has more than {MOST_RULES} rules")));
+    }
     // Chains and sets first: rules refer to those that come later.
     for (kind, object) in list.iter().filter_map(only) {
         let read = match kind {
@@ -41,7 +48,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
             _ => Some(()),
         };
         if read.is_none() {
-            reader.bad.push(BadLine::new(kind, &object.to_string(), "a part is missing or makes no sense"));
+            reader.bad.add(kind, &object.to_string(), "a part is missing or makes no sense");
         }
     }
     for (_, object) in list.iter().filter_map(only).filter(|(kind, _)| *kind == "rule") {
@@ -50,11 +57,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
     if !reader.opaque.is_empty() {
         return Err(Error::Opaque { file: name.to_owned(), rules: reader.opaque });
     }
-    if reader.bad.is_empty() {
-        Ok(reader.ruleset)
-    } else {
-        Err(Error::Lines { file: name.to_owned(), lines: reader.bad })
+    if reader.bad.is_none() && !list.iter().filter_map(only).any(|(kind, _)| kind == "rule") {
+        reader.ruleset.notes.push(Note { place: Place::default(), what: "there are no rules in it".to_owned() });
     }
+    reader.bad.or(name, reader.ruleset)
 }
 
 struct Reader {
@@ -64,7 +70,9 @@ struct Reader {
     /// From table and name to an index.
     chains: HashMap<(usize, String), usize>,
     sets: Sets,
-    bad: Vec<BadLine>,
+    /// Indices of tables.
+    dormant: Vec<usize>,
+    bad: BadLines,
     /// Rules of iptables-nft.
     opaque: Vec<String>,
 }
@@ -84,6 +92,13 @@ impl Reader {
             _ => return Some(()),
         };
         let name = object.get("name")?.as_str()?.to_owned();
+        // The kernel does not look at the chains of a table that sleeps.
+        if object
+            .get("flags")
+            .is_some_and(|f| f == "dormant" || f.as_array().is_some_and(|f| f.contains(&"dormant".into())))
+        {
+            self.dormant.push(self.ruleset.tables.len());
+        }
         self.tables.insert(table_key(object, "name")?, self.ruleset.tables.len());
         self.ruleset.tables.push(Table { v4, v6, name, chains: Vec::new() });
         Some(())
@@ -97,6 +112,12 @@ impl Reader {
         let name = object.get("name")?.as_str()?.to_owned();
         let base = match object.get("hook") {
             None => None,
+            _ if self.dormant.contains(&table) => None,
+            Some(hook) if hook == "ingress" || hook == "egress" => {
+                let what = format!("chain {name}: the hook {} is not understood", hook.as_str().unwrap_or_default());
+                self.ruleset.notes.push(Note { place: Place::default(), what });
+                None
+            }
             Some(hook) => Some(Base {
                 hook: Hook::from_name(hook.as_str()?)?,
                 kind: match object.get("type")?.as_str()? {
@@ -137,7 +158,7 @@ impl Reader {
         let chain_name = object.get("chain").and_then(Value::as_str).unwrap_or_default();
         let whereabouts = format!("{key} {chain_name} {place}");
         let Some(&chain) = self.chains.get(&(table, chain_name.to_owned())) else {
-            self.bad.push(BadLine::new(whereabouts, &text, "there is no such chain"));
+            self.bad.add(whereabouts, &text, "there is no such chain");
             return;
         };
         if expressions.iter().any(|e| e.get("xt").is_some()) {

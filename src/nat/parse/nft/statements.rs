@@ -39,9 +39,21 @@ impl Context<'_> {
             "notrack" => Action::Notrack,
             "mangle" => {
                 let (key, value) = (body.get("key")?, body.get("value")?);
-                match (register(key), key.get("ct").and_then(|ct| ct.get("key")).and_then(Value::as_str)) {
-                    (Some(register), _) => Action::Mark(change(register, value)?),
-                    (None, Some("zone")) => Action::Zone(u16::try_from(value.as_u64()?).ok()?),
+                match (register(key), only(key)?) {
+                    (Some(register), _) => {
+                        let change = change(register, value)?;
+                        if change.other.is_some_and(|(from, _)| from == Register::Connection) {
+                            steps.push(implied(Test::Tracked, shown));
+                        }
+                        Action::Mark(change)
+                    }
+                    // With a direction, the other one stays in zone 0.
+                    (None, ("ct", ct)) if ct["key"] == "zone" && ct.get("dir").is_none() => {
+                        Action::Zone(u16::try_from(value.as_u64()?).ok()?)
+                    }
+                    // What is changed here no rule asks for.
+                    (None, ("meta", meta)) if meta["key"] == "nftrace" || meta["key"] == "priority" => Action::Nothing,
+                    (None, ("tcp option", _)) => Action::Nothing,
                     _ => return None,
                 }
             }
@@ -99,7 +111,7 @@ fn target(body: &Value) -> Option<Target> {
         None => None,
     };
     let port = |value: &Value| number(value).and_then(|n| u16::try_from(n).ok());
-    let mut ports = match body.get("port") {
+    let ports = match body.get("port") {
         None => None,
         Some(value) => match value.get("range") {
             Some(range) => Some((port(&range[0])?, port(&range[1])?)),
@@ -109,8 +121,6 @@ fn target(body: &Value) -> Option<Target> {
     let has = |flag: &str, flags: &Value| {
         flags == flag || flags.as_array().is_some_and(|list| list.iter().any(|f| f == flag))
     };
-    if body.get("flags").is_some_and(|flags| has("random", flags) || has("fully-random", flags)) {
-        ports = ports.or(Some((1, u16::MAX)));
-    }
-    Some(Target { address, ports })
+    let random = body.get("flags").is_some_and(|flags| has("random", flags) || has("fully-random", flags));
+    Some(Target { address, ports, random })
 }

@@ -69,11 +69,11 @@ fn statements() {
     let ports = |port| Some((port, port));
     assert_eq!(
         only_action(json!({"redirect": {"port": 15001}})),
-        Action::Redirect(Target { address: None, ports: ports(15001) })
+        Action::Redirect(Target { ports: ports(15001), ..Target::default() })
     );
     assert_eq!(
         only_action(json!({"dnat": {"family": "ip6", "addr": "::1", "port": 8600}})),
-        Action::Dnat(Target { address: "::1".parse().ok(), ports: ports(8600) })
+        Action::Dnat(Target { address: "::1".parse().ok(), ports: ports(8600), random: false })
     );
     assert_eq!(only_action(json!({"jump": {"target": "user"}})), Action::Jump(0));
     assert_eq!(only_action(json!({"mangle": {"key": {"ct": {"key": "zone"}}, "value": 2}})), Action::Zone(2));
