@@ -314,3 +314,142 @@ fn no_route_from_loopback_to_the_wire() {
     let rules = nat_output(&["OUTPUT -p tcp -j DNAT --to-destination 10.0.34.16"]);
     assert_eq!(judge(&rules, "tcp 127.0.0.6:4000 -> 10.244.1.7:80", from_user(1)).outcomes[0].fate, Fate::Dropped);
 }
+
+fn only(verdict: &Verdict) -> &Outcome {
+    assert_eq!(verdict.outcomes.len(), 1, "{:#?}", verdict.outcomes);
+    &verdict.outcomes[0]
+}
+
+#[test]
+fn before_conntrack_a_connection_has_no_mark() {
+    let zone = |rule: &str| {
+        let text = format!("*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp {rule} -j CT --zone 5\nCOMMIT\n");
+        only(&judge(&rules(&text), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1))).zone
+    };
+    assert_eq!(zone("-m connmark --mark 0x0"), 0);
+    assert_eq!(zone("-m connmark ! --mark 0x111/0xfff"), 0);
+    assert_eq!(zone("-m conntrack --ctstate INVALID"), 5);
+}
+
+#[test]
+fn untracked_packets_keep_their_mark() {
+    let text = "*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -j CT --notrack\nCOMMIT\n*mangle\n:OUTPUT ACCEPT [0:0]\n\
+                -A OUTPUT -j CONNMARK --restore-mark\n-A OUTPUT -m mark --mark 0x7 -j DROP\nCOMMIT\n";
+    let verdict = judge(&rules(text), "udp 10.244.1.7:4000 -> 1.2.3.4:53", |probe| probe.mark = Some(7));
+    assert_eq!(only(&verdict).fate, Fate::Dropped);
+}
+
+#[test]
+fn a_mapping_to_the_same_place_is_no_dnat() {
+    let text = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j REDIRECT --to-ports 80\nCOMMIT\n*filter\n\
+                :OUTPUT ACCEPT [0:0]\n-A OUTPUT -m conntrack --ctstate DNAT -j DROP\nCOMMIT\n";
+    let fate = |to: &str| only(&judge(&rules(text), &format!("tcp 127.0.0.1:4000 -> {to}"), from_user(1))).fate.clone();
+    assert_eq!((fate("127.0.0.1:80"), fate("127.0.0.1:81")), (Fate::Delivered, Fate::Dropped));
+}
+
+#[test]
+fn ports_that_the_kernel_picks() {
+    let end = |rule: &str, port: u16| {
+        let verdict = judge(&nat_output(&[rule]), &format!("tcp 10.244.1.7:4000 -> 1.2.3.4:{port}"), from_user(1));
+        let found = only(&verdict);
+        ((found.source.port(), found.source_last), (found.destination.port(), found.destination_last))
+    };
+    let range = "OUTPUT -p tcp -j REDIRECT --to-ports 10-20";
+    assert_eq!(end(range, 80).1, (10, 20));
+    assert_eq!(end(range, 15).1, (15, 15));
+    assert_eq!(end(&format!("{range} --random"), 15).1, (10, 20));
+    assert_eq!(end("OUTPUT -p tcp -j REDIRECT --random", 80).1, (80, 80));
+    assert_eq!(end("POSTROUTING -p tcp -j MASQUERADE --random", 80).0, (1024, 65535));
+    // What is said of such a port once holds for the rest of the way.
+    let list = [range, "POSTROUTING -p tcp -m tcp --dport 15 -j SNAT --to-source 10.244.1.7:700"];
+    let text = nat_output(&list);
+    let verdict = judge(&text, "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
+    let ends: Vec<_> = verdict
+        .outcomes
+        .iter()
+        .map(|o| (o.conditions[0].to_string(), o.source.port(), o.destination.port(), o.destination_last))
+        .collect();
+    let row = |condition: &str, source, first, last| (condition.to_owned(), source, first, last);
+    let picked = "the port that is picked is 15";
+    assert_eq!(ends, [row(picked, 700, 15, 15), row(&format!("not: {picked}"), 4000, 10, 20)]);
+}
+
+#[test]
+fn masquerade_takes_an_address_that_others_can_reach() {
+    let rules = nat_output(&["POSTROUTING -p tcp -j MASQUERADE"]);
+    let source = |probe: &str| only(&judge(&rules, probe, from_user(1))).source.to_string();
+    assert_eq!(source("tcp 127.0.0.1:4000 -> 127.0.0.1:80"), "10.244.1.7:4000");
+    assert_eq!(source("tcp 10.244.1.200:4000 -> 1.2.3.4:80"), "10.244.1.7:4000");
+}
+
+#[test]
+fn equal_questions_get_equal_answers_unless_they_cannot() {
+    let outcomes = |list: &[&str]| {
+        let verdict = judge(&nat_output(list), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
+        verdict.outcomes.iter().map(|o| o.destination.port()).collect::<Vec<_>>()
+    };
+    let twice = |test: &str| {
+        let (jump, end) = (format!("OUTPUT -p tcp {test} -j A"), format!("A -p tcp {test} -j REDIRECT --to-ports 9"));
+        outcomes(&[&jump, &end, "A -p tcp -j REDIRECT --to-ports 8"])
+    };
+    assert_eq!(twice("-m set --match-set x dst"), [9, 80]);
+    assert_eq!(twice("-m statistic --mode random --probability 0.5"), [9, 8, 80]);
+    // After a translation, another packet is asked about.
+    let list = ["OUTPUT -p tcp -m set --match-set x dst -j REDIRECT --to-ports 9"];
+    let set = format!(
+        "*nat\n:OUTPUT ACCEPT [0:0]\n-A {}\nCOMMIT\n*filter\n:OUTPUT ACCEPT [0:0]\n\
+         -A OUTPUT -m set --match-set x dst -j DROP\nCOMMIT\n",
+        list[0]
+    );
+    let verdict = judge(&rules(&set), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
+    assert_eq!(verdict.outcomes.iter().filter(|o| o.fate == Fate::Delivered).count(), 1);
+}
+
+#[test]
+fn translations_of_which_too_little_is_known() {
+    let rules = nat_output(&["PREROUTING -p tcp -j REDIRECT --to-ports 9"]);
+    let fate = |interface: &str| {
+        let probe = "tcp 10.9.9.9:4000 -> 10.244.1.7:80";
+        only(&judge(&rules, probe, |probe| probe.input = Some(interface.to_owned()))).fate.clone()
+    };
+    assert_eq!((fate("eth0"), fate("eth1")), (Fate::Delivered, Fate::Unknown));
+    let text = "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j TPROXY --on-port 9\nCOMMIT\n";
+    let verdict = judge(&super::tests::rules(text), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
+    assert_eq!(only(&verdict).fate, Fate::Unknown);
+}
+
+#[test]
+fn where_a_packet_stops_there_are_no_replies() {
+    let text = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n";
+    let verdict = judge(&rules(text), "tcp 10.9.9.9:4000 -> 10.244.1.7:80", from_wire);
+    assert_eq!(views(&verdict), ["eth0 10.9.9.9:4000 > 10.244.1.7:80 | none"]);
+}
+
+#[test]
+fn what_is_taken_for_granted_is_said() {
+    let assumes = |mesh: &str, probe: &str, set: fn(&mut Probe)| {
+        let rules = Preset::named(mesh).expect("a preset").ruleset();
+        only(&judge(&rules, probe, set)).assumes.join("; ")
+    };
+    let outgoing = |probe: &mut Probe| (probe.uid, probe.gid, probe.mark) = (Some(1), Some(1), Some(0));
+    assert_eq!(assumes("istio", "tcp 10.244.1.7:4000 -> 10.96.0.1:80", outgoing), "");
+    let own = assumes("istio-tproxy", "tcp 10.9.9.9:4000 -> 10.244.1.7:80", from_wire);
+    assert_eq!(own, "a transparent socket listens on port 15006");
+    let foreign = assumes("istio-tproxy", "tcp 10.9.9.9:4000 -> 10.99.0.1:80", from_wire);
+    assert!(foreign.contains("ip rule and ip route deliver packets with mark 0x539 to the pod itself"), "{foreign}");
+    // The zones of the DNS rules are for UDP.
+    assert_eq!(assumes("kuma", "tcp 10.244.1.7:4000 -> 10.96.0.1:80", outgoing), "");
+    assert!(assumes("kuma", "udp 10.244.1.7:4000 -> 10.96.0.1:53", outgoing).contains("let the replies pass"));
+}
+
+#[test]
+fn the_rules_of_all_outcomes_together_are_bounded() {
+    let mut text = "*nat\n:OUTPUT ACCEPT [0:0]\n".to_owned();
+    for n in 0..40 {
+        text += &format!("-A OUTPUT -m mark --mark {n} -j RETURN\n");
+    }
+    text += &"-A OUTPUT -d 9.9.9.9/32 -j RETURN\n".repeat(15_000);
+    let verdict = judge(&rules(&(text + "COMMIT\n")), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", |_| {});
+    let looked_at: usize = verdict.outcomes.iter().map(|o| o.walk.len()).sum();
+    assert!(looked_at < ALL_RULES + 2 * RULES, "{looked_at}");
+}

@@ -48,6 +48,12 @@ fn matches_with_what_they_imply() {
     assert_eq!(last(masked), (true, Test::Mark(Register::Packet, 1337, 4095), 1));
     let states = json!({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}});
     assert_eq!(last(states), (false, Test::State(States(12)), 1));
+    // One of the flags; `syn` alone is the same.
+    let flags = |op: &str, right: Value| payload("tcp", "flags", op, right);
+    assert_eq!(last(flags("in", json!(["syn", "ack"]))), (true, Test::TcpFlags(0x12, 0), 2));
+    assert_eq!(last(flags("==", json!("syn"))), (false, Test::TcpFlags(0xff, 2), 2));
+    let ct_mark = json!({"match": {"op": "!=", "left": {"ct": {"key": "mark"}}, "right": 273}});
+    assert_eq!(last(ct_mark), (true, Test::Mark(Register::Connection, 273, u32::MAX), 2));
     let fib = json!({"match": {"op": "!=", "left": {"fib": {"result": "type", "flags": "daddr"}}, "right": "local"}});
     assert_eq!(last(fib), (true, Test::Local(false), 1));
     let (_, Test::Destination(named), _) = last(payload("ip", "daddr", "==", json!("@s"))) else {
@@ -77,6 +83,9 @@ fn statements() {
     );
     assert_eq!(only_action(json!({"jump": {"target": "user"}})), Action::Jump(0));
     assert_eq!(only_action(json!({"mangle": {"key": {"ct": {"key": "zone"}}, "value": 2}})), Action::Zone(2));
+    assert_eq!(only_action(json!({"mangle": {"key": {"meta": {"key": "nftrace"}}, "value": 1}})), Action::Nothing);
+    let one_way = json!({"mangle": {"key": {"ct": {"key": "zone", "dir": "original"}}, "value": 2}});
+    assert!(matches!(only_action(one_way), Action::Unknown(_)));
     let ct_mark = json!({"ct": {"key": "mark"}});
     let set = |value: Value| only_action(json!({"mangle": {"key": ct_mark, "value": value}}));
     assert_eq!(
@@ -122,4 +131,21 @@ fn opaque_rules_are_refused_with_the_command() {
     for part in ["2 rules", "iptables-save", "ip nat A handle 6"] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+#[test]
+fn chains_that_the_kernel_does_not_walk() {
+    let chain = |flags: Value, hook: &str| {
+        let text = json!({"nftables": [
+            {"table": {"family": "inet", "name": "t", "flags": flags}},
+            {"chain": {"family": "inet", "table": "t", "name": "c", "type": "filter", "hook": hook, "prio": 0}},
+            {"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 2, "expr": [{"drop": null}]}},
+        ]});
+        let ruleset = Ruleset::read("x", text.to_string().as_bytes(), None).expect("a table of the test");
+        (ruleset.tables[0].chains[0].base.is_some(), ruleset.notes.len())
+    };
+    assert_eq!(chain(json!([]), "output"), (true, 0));
+    assert_eq!(chain(json!(["dormant"]), "output"), (false, 0));
+    assert_eq!(chain(json!("dormant"), "output"), (false, 0));
+    assert_eq!(chain(json!([]), "ingress"), (false, 1));
 }
