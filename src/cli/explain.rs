@@ -34,7 +34,8 @@ pub struct ExplainArgs {
 
     /// Explain many probes: one JSON object in a line, and so the verdicts; `-` reads standard input
     ///
-    /// Fields: probe, and if known uid, gid, mark, in, out, socket.
+    /// Fields: probe, and if known uid, gid, mark, in, out, socket. The answers are those of --json without the way
+    /// through the rules.
     #[arg(long, value_name = "FILE", conflicts_with = "probe")]
     pub probes: Option<PathBuf>,
 
@@ -51,7 +52,7 @@ pub struct ExplainArgs {
     pub mark: Option<u32>,
 
     /// The interface that it comes in by; without, a socket of the pod sends it
-    #[arg(long = "in", value_name = "INTERFACE")]
+    #[arg(long = "in", value_name = "INTERFACE", value_parser = incoming, conflicts_with_all = ["uid", "gid", "output"])]
     pub input: Option<String>,
 
     /// The interface that it leaves by [default: lo to an address of the pod, else the first other one]
@@ -64,7 +65,7 @@ pub struct ExplainArgs {
     #[arg(long = "address", value_name = "INTERFACE=ADDRESS")]
     pub addresses: Vec<AddressArg>,
 
-    /// Print JSON
+    /// Print JSON, as docs/explain.md describes it
     #[arg(long)]
     pub json: bool,
 }
@@ -80,6 +81,15 @@ Examples:
 Exit status:
   0    the answer is printed
   2    a wrong argument, or rules that cannot be read";
+
+/// An interface that packets come in by from outside.
+fn incoming(typed: &str) -> Result<String, String> {
+    match typed {
+        "lo" => Err("what comes in by lo was sent by the pod: leave --in out".to_owned()),
+        "" => Err("there is no name".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
 
 /// A number, decimal or hexadecimal.
 fn number(typed: &str) -> Result<u32, String> {

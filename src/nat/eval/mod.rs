@@ -185,10 +185,10 @@ pub fn evaluate(rules: &Ruleset, host: &Host, probe: &Probe) -> Verdict {
     let mut outcomes = Vec::new();
     let mut incomplete = false;
     let mut looked_at = 0;
-    let stop_replies = replies::may_stop(rules, probe);
     loop {
         let (mut outcome, rules_seen) = Walk::new(rules, host, probe, &mut choices).run();
-        if stop_replies && outcome.views.iter().any(|view| view.replies.is_some()) {
+        let has_replies = outcome.views.iter().any(|view| view.replies.is_some());
+        if has_replies && replies::may_be_stopped(rules, probe, &outcome) {
             outcome.assumes.push(replies::ASSUMED.to_owned());
         }
         outcomes.push(outcome);

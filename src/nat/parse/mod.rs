@@ -14,7 +14,7 @@ use std::fmt;
 use super::ruleset::{Family, Ruleset};
 
 /// A larger file than this is not a pod's rules.
-pub(super) const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 8 << 20;
 
 /// More rules than this, in one file, are not a pod's.
 const MOST_RULES: usize = 100_000;
@@ -143,7 +143,7 @@ impl Ruleset {
     pub fn read(name: &str, content: &[u8], family: Option<Family>) -> Result<Ruleset, Error> {
         let not_rules = |what: &str| Error::NotRules { file: name.to_owned(), what: what.to_owned() };
         if content.len() > LARGEST {
-            return Err(not_rules("it has more than 16 MiB"));
+            return Err(not_rules("it has more than 8 MiB"));
         }
         let text = decoded(content);
         let text = text.trim_start_matches('\u{feff}');
@@ -271,18 +271,22 @@ mod tests {
             assert!(error.len() < 10_000 && error.contains(word), "{word}: {}", &error[..error.len().min(300)]);
             assert!(!error.chars().any(|c| c.is_control() && c != '\n'), "{error:?}");
         };
-        refused(&vec![b'a'; LARGEST + 1], "16 MiB");
+        refused(&vec![b'a'; LARGEST + 1], "8 MiB");
         refused(&vec![0; 1 << 20], "neither");
         refused(&[0xff; 4096], "neither");
         refused(b"\x7fELF\x02\x01\x01\0", "neither");
         let line = |rule: &str| format!("*nat\n:OUTPUT ACCEPT [0:0]\n{rule}\nCOMMIT\n").into_bytes();
         refused(&line(&format!("-A OUTPUT {}", "-p tcp ".repeat(1 << 20))), "longer than");
         refused(&line(&"x\n".repeat(1 << 20)), "1048576 bad lines");
-        refused(&line(&"-A OUTPUT\n".repeat(200_000)), "more than 100000 rules");
+        refused(&line(&"-A OUTPUT\n".repeat(200_000)), "more than 100000 rules and chains");
         refused(&line("-A OUTPUT -p \u{1b}[31m\0tcp -j ACCEPT"), "is no protocol");
         refused(format!("{{\"nftables\": {}", "[".repeat(1 << 20)).as_bytes(), "recursion limit");
         let objects = r#"{"rule":{}},"#.repeat(150_000);
-        refused(format!(r#"{{"nftables":[{objects}{{}}]}}"#).as_bytes(), "more than 100000 rules");
+        refused(format!(r#"{{"nftables":[{objects}{{}}]}}"#).as_bytes(), "more than 200000 objects");
+        refused(
+            format!(r#"{{"nftables":[{}0]}}"#, "0,".repeat(150_000)).as_bytes(),
+            "more than 100000 rules and chains",
+        );
         refused(br#"{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}"#, "commands for nft");
     }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use self::text::only;
-use super::{BadLines, Error, MOST_RULES};
+use super::{BadLines, Error, MOST_RULES, shortened};
 use crate::nat::ruleset::{
     Action, Base, Chain, Hook, Kind, Match, Note, Place, Policy, Register, Rule, Ruleset, Step, Table, Test,
 };
@@ -20,6 +20,10 @@ type Sets = HashMap<(String, String), Vec<Value>>;
 /// Reads a file.
 pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
     let not_rules = |what: String| Error::NotRules { file: name.to_owned(), what };
+    // A rule has about ten objects; each takes a hundred times its text in memory.
+    if text.bytes().filter(|octet| *octet == b'{').count() > 2 * MOST_RULES {
+        return Err(not_rules(format!("it has more than {} objects", 2 * MOST_RULES)));
+    }
     let json: Value = serde_json::from_str(text).map_err(|e| not_rules(format!("the JSON is broken: {e}")))?;
     let Some(list) = json.get("nftables").and_then(Value::as_array) else {
         return Err(not_rules("it is JSON, but not that of nft -j list ruleset".to_owned()));
@@ -37,7 +41,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Ruleset, Error> {
         return Err(not_rules("it is commands for nft -j -f: run nft -j list ruleset where they have run".to_owned()));
     }
     if list.len() > MOST_RULES {
-        return Err(not_rules(format!("it has more than {MOST_RULES} rules")));
+        return Err(not_rules(format!("it has more than {MOST_RULES} rules and chains")));
     }
     // Chains and sets first: rules refer to those that come later.
     for (kind, object) in list.iter().filter_map(only) {
@@ -173,7 +177,7 @@ impl Reader {
             match context.statement(expression, &shown, &chains, &mut steps) {
                 Some(()) => {}
                 None => {
-                    self.ruleset.notes.push(Note { place, what: format!("`{shown}` is not understood") });
+                    self.ruleset.notes.push(Note { place, what: format!("`{}` is not understood", shortened(&shown)) });
                     let is_match = expression.get("match").is_some();
                     steps.push(if is_match {
                         Step::Match(Match { negated: false, test: Test::Unknown(shown.clone()), text: shown })
