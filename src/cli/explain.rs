@@ -13,7 +13,7 @@ use crate::nat::{Interface, Probe, RulesFile};
 ///
 /// Tells where the first packet of a connection ends, which rule decided that, what each rule on the way found, and
 /// what tcpdump shows of it on each interface, replies included. What the rules ask for and the probe does not say
-/// (uid, gid, mark) splits the answer into one for each case.
+/// (uid, gid, mark) splits the answer into one for each case. Nothing is captured, and nothing is sent.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub struct ExplainArgs {
@@ -61,7 +61,7 @@ pub struct ExplainArgs {
 
     /// An address of the pod: `eth0=10.244.1.7`; the first one of an interface is its primary one
     ///
-    /// Default: the probe's source on eth0, or its destination if it comes in.
+    /// Default: eth0 with the probe's source, or with its destination if it comes in or is sent from an address of lo.
     #[arg(long = "address", value_name = "INTERFACE=ADDRESS")]
     pub addresses: Vec<AddressArg>,
 
@@ -80,7 +80,9 @@ Examples:
 
 Exit status:
   0    the answer is printed
-  2    a wrong argument, or rules that cannot be read";
+  2    a wrong argument, a wrong line of --probes, or rules that cannot be read
+
+docs/explain.md: examples with their output, each field of the JSON, and what is assumed.";
 
 /// An interface that packets come in by from outside.
 fn incoming(typed: &str) -> Result<String, String> {
