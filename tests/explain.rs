@@ -116,9 +116,9 @@ fn types(path: &str, value: &Value, found: &mut BTreeMap<String, BTreeSet<&'stat
         }
     };
     // The rule of a step is documented once; objects in lists have no row of their own.
-    let is_row =
-        !path.is_empty() && !path.starts_with("outcomes[].walk[].rule.") && !(name == "object" && path.ends_with("[]"));
-    if is_row {
+    let has_no_row =
+        path.is_empty() || path.starts_with("outcomes[].walk[].rule.") || name == "object" && path.ends_with("[]");
+    if !has_no_row {
         found.entry(path.to_owned()).or_default().insert(name);
     }
 }

@@ -282,8 +282,10 @@ def compare(probe, verdict, got, new, nat_families):
         sent_to = picked(sent_to, outcome["destination_last_port"], received["local"])
         port = lab.address(sent_to)[1]
     expected = dict(where=where, local=sent_to, peer=sent_from, port=port)
-    if probe["protocol"] == "tcp" and fate == "proxied":
-        expected["local"] = probe["destination"]
+    if fate == "proxied":
+        # A datagram bears the destination's address only; the port is that of its socket.
+        to = lab.address(probe["destination"])
+        expected["local"] = lab.end(to[0], to[1] if probe["protocol"] == "tcp" else port)
     if expected != received:
         return "disagree", f"expected {expected}, received {received}"
     if outcome["tracked"] and ("6" if "[" in probe["source"] else "4") in nat_families:

@@ -191,6 +191,9 @@ pub fn evaluate(rules: &Ruleset, host: &Host, probe: &Probe) -> Verdict {
         if has_replies && replies::may_be_stopped(rules, probe, &outcome) {
             outcome.assumes.push(replies::ASSUMED.to_owned());
         }
+        if let Some(interface) = replies::elsewhere(host, probe).filter(|_| has_replies) {
+            outcome.assumes.push(format!("the replies leave by {interface}, where the packets came in"));
+        }
         outcomes.push(outcome);
         looked_at += rules_seen;
         if !choices.advance() {

@@ -6,7 +6,7 @@
 use super::Outcome;
 use crate::nat::model::Protocol;
 use crate::nat::parse::numbers::Numbers;
-use crate::nat::probe::Probe;
+use crate::nat::probe::{Host, Probe};
 use crate::nat::ruleset::{Action, Addresses, Family, Kind, Match, Policy, Rule, Ruleset, Step, Test};
 
 /// What an outcome says then.
@@ -19,6 +19,13 @@ pub(super) fn may_be_stopped(rules: &Ruleset, probe: &Probe, outcome: &Outcome) 
         let drops = chain.base.is_some_and(|base| base.kind != Kind::Nat && base.policy == Policy::Drop);
         drops || chain.rules.iter().any(|rule| stops(rule, probe, outcome))
     })
+}
+
+/// The interface of a packet that comes in, if replies could leave by another: by the first one, if no route says
+/// otherwise.
+pub(super) fn elsewhere<'a>(host: &Host, probe: &'a Probe) -> Option<&'a str> {
+    let input = probe.input.as_deref()?;
+    host.interfaces.first().is_some_and(|first| first.name != input).then_some(input)
 }
 
 fn stops(rule: &Rule, probe: &Probe, outcome: &Outcome) -> bool {

@@ -437,6 +437,12 @@ fn what_is_taken_for_granted_is_said() {
     assert_eq!(own, "a transparent socket listens on port 15006");
     let foreign = assumes("istio-tproxy", "tcp 10.9.9.9:4000 -> 10.99.0.1:80", from_wire);
     assert!(foreign.contains("ip rule and ip route deliver packets with mark 0x539 to the pod itself"), "{foreign}");
+    let rules = Preset::named("istio").expect("a preset").ruleset();
+    let mut pod = host();
+    pod.interfaces.push(Interface { name: "br0".to_owned(), addresses: vec!["10.9.0.1".parse().expect("an address")] });
+    let probe: Probe = "tcp 10.7.7.7:4000 -> 10.9.0.1:80".parse().expect("a probe");
+    let probe = Probe { input: Some("br0".to_owned()), ..probe };
+    assert_eq!(only(&evaluate(&rules, &pod, &probe)).assumes, ["the replies leave by br0, where the packets came in"]);
     // The zones of the DNS rules are for UDP.
     assert_eq!(assumes("kuma", "tcp 10.244.1.7:4000 -> 10.96.0.1:80", outgoing), "");
     assert!(assumes("kuma", "udp 10.244.1.7:4000 -> 10.96.0.1:53", outgoing).contains("let the replies pass"));
