@@ -35,7 +35,8 @@ impl FromStr for Probe {
 
     fn from_str(typed: &str) -> Result<Probe, String> {
         let wrong = || format!("`{typed}` is not of the form 'tcp 10.0.0.1:40000 -> 10.0.0.2:80'");
-        let words: Vec<&str> = typed.split_whitespace().collect();
+        let spaced = typed.replace("->", " -> ");
+        let words: Vec<&str> = spaced.split_whitespace().collect();
         let [protocol, source, "->" | ">", destination] = words[..] else { return Err(wrong()) };
         let protocol = match protocol.to_ascii_lowercase().as_str() {
             "tcp" => Protocol::Tcp,
@@ -198,10 +199,32 @@ mod tests {
         let probe: Probe = "tcp 172.21.206.227:40000 -> 10.96.0.10:80".parse().expect("a probe");
         assert_eq!(probe.to_string(), "tcp 172.21.206.227:40000 -> 10.96.0.10:80");
         assert!("udp [fd00::1]:1 > [::1]:53".parse::<Probe>().is_ok());
+        assert!("udp 10.0.0.1:1->10.0.0.2:53".parse::<Probe>().is_ok());
         for wrong in
             ["", "tcp a -> b", "icmp 1.1.1.1:1 -> 2.2.2.2:2", "tcp 1.1.1.1:1 -> [::1]:2", "tcp 1.1.1.1:1 2.2.2.2:2"]
         {
             assert!(wrong.parse::<Probe>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn redirect_takes_an_address_of_the_scope() {
+        let addresses = ["fe80::7", "fd00::7", "10.0.0.7"].map(|a| a.parse().expect("an address"));
+        let host = Host {
+            interfaces: vec![Interface { name: "eth0".to_owned(), addresses: addresses.to_vec() }],
+            loopback: Vec::new(),
+        };
+        let redirected = |to: &str| host.redirected("eth0", to.parse().expect("an address")).map(|a| a.to_string());
+        assert_eq!(redirected("fd00::99").as_deref(), Some("fd00::7"));
+        assert_eq!(redirected("fe80::99").as_deref(), Some("fe80::7"));
+        assert_eq!(redirected("10.9.9.9").as_deref(), Some("10.0.0.7"));
+    }
+
+    #[test]
+    fn from_an_address_of_lo_only_the_pod_is_reached() {
+        for typed in ["tcp 127.0.0.6:1 -> 10.244.1.7:8080", "tcp [::6]:1 -> [fd00::7]:8080"] {
+            let probe: Probe = typed.parse().expect("a probe");
+            assert_eq!(Host::of(&probe).route(probe.destination.ip()), "lo", "{typed}");
         }
     }
 
