@@ -13,7 +13,7 @@ use crate::nat::{Interface, Probe, RulesFile};
 ///
 /// Tells where the first packet of a connection ends, which rule decided that, what each rule on the way found, and
 /// what tcpdump shows of it on each interface, replies included. What the rules ask for and the probe does not say
-/// (uid, gid, mark) splits the answer into one for each case.
+/// (uid, gid, mark) splits the answer into one for each case. Nothing is captured, and nothing is sent.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub struct ExplainArgs {
@@ -34,7 +34,8 @@ pub struct ExplainArgs {
 
     /// Explain many probes: one JSON object in a line, and so the verdicts; `-` reads standard input
     ///
-    /// Fields: probe, and if known uid, gid, mark, in, out, socket.
+    /// Fields: probe, and if known uid, gid, mark, in, out, socket. The answers are those of --json without the way
+    /// through the rules.
     #[arg(long, value_name = "FILE", conflicts_with = "probe")]
     pub probes: Option<PathBuf>,
 
@@ -51,7 +52,7 @@ pub struct ExplainArgs {
     pub mark: Option<u32>,
 
     /// The interface that it comes in by; without, a socket of the pod sends it
-    #[arg(long = "in", value_name = "INTERFACE")]
+    #[arg(long = "in", value_name = "INTERFACE", value_parser = incoming, conflicts_with_all = ["uid", "gid", "output"])]
     pub input: Option<String>,
 
     /// The interface that it leaves by [default: lo to an address of the pod, else the first other one]
@@ -60,11 +61,11 @@ pub struct ExplainArgs {
 
     /// An address of the pod: `eth0=10.244.1.7`; the first one of an interface is its primary one
     ///
-    /// Default: the probe's source on eth0, or its destination if it comes in.
+    /// Default: eth0 with the probe's source, or with its destination if it comes in or is sent from an address of lo.
     #[arg(long = "address", value_name = "INTERFACE=ADDRESS")]
     pub addresses: Vec<AddressArg>,
 
-    /// Print JSON
+    /// Print JSON, as docs/explain.md describes it
     #[arg(long)]
     pub json: bool,
 }
@@ -79,7 +80,18 @@ Examples:
 
 Exit status:
   0    the answer is printed
-  2    a wrong argument, or rules that cannot be read";
+  2    a wrong argument, a wrong line of --probes, or rules that cannot be read
+
+docs/explain.md: examples with their output, each field of the JSON, and what is assumed.";
+
+/// An interface that packets come in by from outside.
+fn incoming(typed: &str) -> Result<String, String> {
+    match typed {
+        "lo" => Err("what comes in by lo was sent by the pod: leave --in out".to_owned()),
+        "" => Err("there is no name".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
 
 /// A number, decimal or hexadecimal.
 fn number(typed: &str) -> Result<u32, String> {

@@ -9,15 +9,25 @@ use meshpcap::nat::{self, Probe};
 
 use super::{complain, fail};
 
+/// Remarks about rules that are printed.
+const NOTES: usize = 20;
+
 /// Explains one probe, or many.
 pub fn run(args: &ExplainArgs) -> ExitCode {
+    let stdin = |path: &std::path::Path| path.as_os_str() == "-";
+    if args.probes.as_deref().is_some_and(stdin) && args.rules.iter().any(|file| stdin(&file.path)) {
+        return fail("--rules and --probes cannot both come from standard input");
+    }
     let preset = args.mesh.as_deref().and_then(nat::Preset::named);
     let rules = match preset.map_or_else(|| nat::load(&args.rules), |preset| Ok(preset.ruleset())) {
         Ok(rules) => rules,
         Err(message) => return fail(&message),
     };
-    for note in &rules.notes {
+    for note in rules.notes.iter().take(NOTES) {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
+    }
+    if rules.notes.len() > NOTES {
+        complain(&format!("and {} more of this kind", rules.notes.len() - NOTES));
     }
     let (interfaces, loopback) = args.host();
     let explain = Explain { rules, interfaces, loopback, json: args.json };

@@ -35,7 +35,8 @@ impl FromStr for Probe {
 
     fn from_str(typed: &str) -> Result<Probe, String> {
         let wrong = || format!("`{typed}` is not of the form 'tcp 10.0.0.1:40000 -> 10.0.0.2:80'");
-        let words: Vec<&str> = typed.split_whitespace().collect();
+        let spaced = typed.replace("->", " -> ");
+        let words: Vec<&str> = spaced.split_whitespace().collect();
         let [protocol, source, "->" | ">", destination] = words[..] else { return Err(wrong()) };
         let protocol = match protocol.to_ascii_lowercase().as_str() {
             "tcp" => Protocol::Tcp,
@@ -96,15 +97,22 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host that a probe shows: one interface, with the address that the probe comes from or, if it comes in, goes
-    /// to.
+    /// The host that a probe shows: one interface, with the address that the probe comes from or, if it comes in or is
+    /// from an address of lo, goes to.
     pub fn of(probe: &Probe) -> Host {
-        let own = if probe.input.is_some() { probe.destination.ip() } else { probe.source.ip() };
+        let is_of_lo = |address| is_loopback(address) || is_proxy_address(address);
+        // From an address of lo only the pod's own addresses can be reached.
+        let own = match (&probe.input, probe.source.ip()) {
+            (None, source) if !is_of_lo(source) => source,
+            _ => probe.destination.ip(),
+        };
         let outside = |name: &&String| name.as_str() != "lo";
         let name = probe.input.as_ref().filter(outside).or(probe.output.as_ref().filter(outside));
         let name = name.cloned().unwrap_or_else(|| "eth0".to_owned());
-        let addresses = if is_loopback(own) || is_proxy_address(own) { Vec::new() } else { vec![own] };
-        Host { interfaces: vec![Interface { name, addresses }], loopback: Vec::new() }
+        let addresses = if is_of_lo(own) { Vec::new() } else { vec![own] };
+        let loopback =
+            [probe.source.ip(), probe.destination.ip()].into_iter().filter(|a| is_proxy_address(*a)).collect();
+        Host { interfaces: vec![Interface { name, addresses }], loopback }
     }
 
     /// Whether packets to an address stay here.
@@ -122,17 +130,54 @@ impl Host {
         }
     }
 
-    /// The address that REDIRECT and MASQUERADE take from an interface.
-    pub fn primary(&self, interface: &str, family: Family) -> Option<IpAddr> {
-        if interface == "lo" {
-            return Some(match family {
-                Family::V4 => Ipv4Addr::LOCALHOST.into(),
-                Family::V6 => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        let interface = self.interfaces.iter().find(|i| i.name == interface)?;
-        interface.addresses.iter().copied().find(|a| Family::of(*a) == family)
+    /// Whether the addresses of an interface are known.
+    pub(super) fn knows(&self, interface: &str) -> bool {
+        interface == "lo" || self.interfaces.iter().any(|i| i.name == interface && !i.addresses.is_empty())
     }
+
+    /// The address that REDIRECT writes in OUTPUT.
+    pub(super) fn loopback_of(family: Family) -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The address that REDIRECT writes in PREROUTING for packets that come in by an interface: its first one, for IPv6
+    /// of the destination's scope if there is one (`nf_nat_redirect.c`).
+    pub(super) fn redirected(&self, interface: &str, destination: IpAddr) -> Option<IpAddr> {
+        if interface == "lo" {
+            return Some(Host::loopback_of(Family::of(destination)));
+        }
+        let alike = |a: &IpAddr| is_link_local(*a) == is_link_local(destination);
+        self.of_interface(interface, destination)
+            .find(alike)
+            .or_else(|| self.of_interface(interface, destination).next())
+    }
+
+    /// The source that MASQUERADE writes for packets that leave by an interface: its first address. lo has none for
+    /// this purpose but of IPv6: there the destination itself, which is lo's (`inet_select_addr`,
+    /// `ipv6_dev_get_saddr`).
+    pub(super) fn masqueraded(&self, interface: &str, destination: IpAddr) -> Option<IpAddr> {
+        if interface != "lo" {
+            return self.redirected(interface, destination);
+        }
+        match destination {
+            IpAddr::V4(_) => self.interfaces.iter().find_map(|i| self.of_interface(&i.name, destination).next()),
+            IpAddr::V6(_) => Some(destination),
+        }
+    }
+
+    /// The addresses of an interface of one family.
+    fn of_interface(&self, interface: &str, family: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let found = self.interfaces.iter().find(|i| i.name == interface);
+        let all = found.map(|i| i.addresses.as_slice()).unwrap_or_default();
+        all.iter().copied().filter(move |a| a.is_ipv4() == family.is_ipv4())
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 /// Whether lo has the address without being told: 127.0.0.0/8 and ::1.
@@ -154,10 +199,32 @@ mod tests {
         let probe: Probe = "tcp 172.21.206.227:40000 -> 10.96.0.10:80".parse().expect("a probe");
         assert_eq!(probe.to_string(), "tcp 172.21.206.227:40000 -> 10.96.0.10:80");
         assert!("udp [fd00::1]:1 > [::1]:53".parse::<Probe>().is_ok());
+        assert!("udp 10.0.0.1:1->10.0.0.2:53".parse::<Probe>().is_ok());
         for wrong in
             ["", "tcp a -> b", "icmp 1.1.1.1:1 -> 2.2.2.2:2", "tcp 1.1.1.1:1 -> [::1]:2", "tcp 1.1.1.1:1 2.2.2.2:2"]
         {
             assert!(wrong.parse::<Probe>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn redirect_takes_an_address_of_the_scope() {
+        let addresses = ["fe80::7", "fd00::7", "10.0.0.7"].map(|a| a.parse().expect("an address"));
+        let host = Host {
+            interfaces: vec![Interface { name: "eth0".to_owned(), addresses: addresses.to_vec() }],
+            loopback: Vec::new(),
+        };
+        let redirected = |to: &str| host.redirected("eth0", to.parse().expect("an address")).map(|a| a.to_string());
+        assert_eq!(redirected("fd00::99").as_deref(), Some("fd00::7"));
+        assert_eq!(redirected("fe80::99").as_deref(), Some("fe80::7"));
+        assert_eq!(redirected("10.9.9.9").as_deref(), Some("10.0.0.7"));
+    }
+
+    #[test]
+    fn from_an_address_of_lo_only_the_pod_is_reached() {
+        for typed in ["tcp 127.0.0.6:1 -> 10.244.1.7:8080", "tcp [::6]:1 -> [fd00::7]:8080"] {
+            let probe: Probe = typed.parse().expect("a probe");
+            assert_eq!(Host::of(&probe).route(probe.destination.ip()), "lo", "{typed}");
         }
     }
 

@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--probes", type=int, default=200, help="for each set of rules (default 200)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--only", default="", help="only files whose path has this text")
-    parser.add_argument("--no-shrink", action="store_true", help="print a disagreement as it was found")
+    parser.add_argument("--no-shrink", action="store_true", help="print every disagreement as it was found")
     args = parser.parse_args()
     files = []
     for place in args.rules:
@@ -114,16 +114,17 @@ def check(meshpcap, path, text, wanted, rng, shrinking):
                 if what == "disagree":
                     if bench.disagree(probe):
                         wrong = wrong or probe
+                        if not shrinking:
+                            print(f"  {json.dumps(probe)}: {reason}", flush=True)
                     else:
                         what = "lost"
                 if what == "not sent":
                     counts[f"not sent ({reason})"] += 1
-
                 counts[what] += 1
                 counts["probes"] += what in ("agree", "disagree")
         bench.model.end()
-        if wrong:
-            shrink(bench, path, text, wrong, shrinking)
+        if wrong and shrinking:
+            shrink(bench, path, text, wrong)
         return counts
     finally:
         bench.end()
@@ -157,17 +158,21 @@ class Words:
             addresses = find(r"(?:-s|-d|to-destination|to-source) \[?([0-9a-f.:]+?)(?:\]|/|:\d+$|\s|$)")
         names = {n.rstrip("+*") + ("0" if n[-1] in "+*" else "") for n in names} - {"lo"}
         self.interfaces = ["eth0"] + sorted(names - {"eth0"})
-        near = lambda numbers: sorted({max(0, int(n, 0) + d) for n in numbers for d in (0, 1)})
+        near = lambda numbers: sorted({max(0, int(n, 0) + d) for n in numbers if n[0].isdigit() for d in (0, 1)})
         self.uids = near(uids) + [0, 1000]
         self.gids = near(gids) + [0, 1000]
         self.marks = sorted({int(m, 0) ^ x for m in marks for x in (0, 1, 0x1000)} | {0, 7})
-        self.named_ports = sorted({int(p) for p in ports if 0 < int(p) < 65535})[:60]
+        # A port for each rule that has one of its own; of a range that a translation picks from, all.
+        picked = find(r"--to-(?:ports|destination) \S*?(\d+)-(\d+)") + find(r'"port": {"range": \[(\d+), (\d+)\]}')
+        ports += [str(p) for first, last in picked for p in range(int(first), min(int(last), int(first) + 16) + 1)]
+        self.named_ports = sorted({int(p) for p in ports if 0 < int(p) < 65535})[:120]
         self.ports = sorted(set(self.named_ports) | {80, 53, 8080} | {p + 1 for p in self.named_ports[:10]})
         usable = [a for a in addresses if re.search(r"[1-9a-f]", a) and not a.endswith(":ffff")]
         # Of a network, its first address and one inside it.
         self.v4 = sorted({a for x in usable if "." in x and ":" not in x for a in (x, re.sub(r"\.0$", ".9", x))
                           if not a.endswith(".0") and not a.startswith(("0.", "10.244."))})
-        self.v6 = sorted({x + "5" if x.endswith("::") else x for x in usable if ":" in x and x.count(":") > 1})
+        self.v6 = sorted({x + "5" if x.endswith("::") else x for x in usable
+                          if ":" in x and x.count(":") > 1 and not x.startswith("fd00:244:")})
         # Of the probes, so many are IPv6: most for IPv6 rules, and a few of the other family.
         self.share_v6 = 0.5 if self.is_json else 0.95 if ".v6." in path else 0.05
 
@@ -270,22 +275,36 @@ def compare(probe, verdict, got, new, nat_families):
         return "disagree", f"{fate}, but nothing was received"
     where = "peer" if fate == "sent" else "pod"
     port = outcome["socket_port"] or lab.address(outcome["destination"])[1]
-    expected = dict(where=where, local=outcome["destination"], peer=outcome["source"], port=port)
-    if probe["protocol"] == "tcp" and fate == "proxied":
-        expected["local"] = probe["destination"]
+    sent_from, sent_to = outcome["source"], outcome["destination"]
+    if fate != "proxied":
+        # Of a range, the kernel picks any port.
+        sent_from = picked(sent_from, outcome["source_last_port"], received["peer"])
+        sent_to = picked(sent_to, outcome["destination_last_port"], received["local"])
+        port = lab.address(sent_to)[1]
+    expected = dict(where=where, local=sent_to, peer=sent_from, port=port)
+    if fate == "proxied":
+        # A datagram bears the destination's address only; the port is that of its socket.
+        to = lab.address(probe["destination"])
+        expected["local"] = lab.end(to[0], to[1] if probe["protocol"] == "tcp" else port)
     if expected != received:
         return "disagree", f"expected {expected}, received {received}"
     if outcome["tracked"] and ("6" if "[" in probe["source"] else "4") in nat_families:
         if new is None:
             return "disagree", "conntrack saw no new connection"
-        if new["reply"] != (outcome["destination"], outcome["source"]):
+        if new["reply"] != (sent_to, sent_from):
             return "disagree", f"conntrack expects replies {new['reply']}"
         if new["zone"] != outcome["zone"]:
             return "disagree", f"conntrack has zone {new['zone']}, expected {outcome['zone']}"
     return "agree", None
 
 
-def shrink(bench, path, text, probe, shrinking):
+def picked(expected, last, seen):
+    """What was seen, if it is expected but for a port that the kernel picks up to `last`; else what is expected."""
+    (address, first), (other, port) = lab.address(expected), lab.address(seen)
+    return seen if address == other and first <= port <= last else expected
+
+
+def shrink(bench, path, text, probe):
     """Takes rules and fields of the probe away as long as model and kernel still disagree; prints what is left."""
 
     def still(text, probe):
@@ -299,7 +318,7 @@ def shrink(bench, path, text, probe, shrinking):
     units = json.loads(text)["nftables"] if is_json else text.splitlines()
     removable = (lambda u: "rule" in u) if is_json else (lambda u: u.startswith("-A"))
     joined = (lambda us: json.dumps({"nftables": us})) if is_json else (lambda us: "\n".join(us) + "\n")
-    index = 0 if shrinking else len(units)
+    index = 0
     while index < len(units):
         fewer = units[:index] + units[index + 1:]
         if removable(units[index]) and still(joined(fewer), probe):
@@ -317,7 +336,7 @@ def shrink(bench, path, text, probe, shrinking):
     what, reason, verdict, got, new = found
     print(f"  DISAGREEMENT in {path}: {reason}\n  probe: {json.dumps(probe)}\n  verdict: {json.dumps(verdict['outcomes'])}\n"
           f"  received: {got}\n  conntrack: {new}\n  rules:")
-    for unit in filter(removable, units) if shrinking else []:
+    for unit in filter(removable, units):
         print(f"    {json.dumps(unit) if is_json else unit}")
 
 

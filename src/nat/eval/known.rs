@@ -1,5 +1,7 @@
 //! What is known about a packet on one path through the rules: uid, gid, marks, and facts that no packet shows.
 
+use std::fmt;
+
 use super::Condition;
 use crate::nat::parse::numbers::Numbers;
 
@@ -55,6 +57,18 @@ pub(super) struct Domain(pub(super) Numbers);
 impl Domain {
     pub(super) fn new(value: Option<u32>) -> Domain {
         Domain(value.map_or_else(Numbers::all, Numbers::one))
+    }
+
+    /// The ports from `first` to `last`.
+    pub(super) fn ports(first: u16, last: u16) -> Domain {
+        Domain(Numbers::from_ranges(vec![(first.into(), last.into())]))
+    }
+
+    /// The least and the greatest of ports.
+    pub(super) fn ends(&self) -> (u16, u16) {
+        let port = |number: Option<u32>| number.and_then(|n| u16::try_from(n).ok()).unwrap_or_default();
+        let ranges = self.0.ranges();
+        (port(ranges.first().map(|r| r.0)), port(ranges.last().map(|r| r.1)))
     }
 
     pub(super) fn is_in(&self, set: &Numbers) -> Answer {
@@ -142,6 +156,16 @@ impl Mark {
     /// The mark, if all of it is known.
     pub(super) fn exact(&self) -> Option<u32> {
         (self.mask == u32::MAX).then_some(self.value)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mask {
+            u32::MAX => write!(f, "{:#x}", self.value),
+            0 => f.write_str("that is not known"),
+            mask => write!(f, "{:#x}/{mask:#x}", self.value),
+        }
     }
 }
 

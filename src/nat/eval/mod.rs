@@ -2,10 +2,14 @@
 //!
 //! What comes in is a [`Ruleset`], a [`Host`] and a [`Probe`]; what goes out is a [`Verdict`]. Tests that the probe
 //! does not decide split it into outcomes, each with its conditions. The number of outcomes, the rules looked at and
-//! the depth of jumps are bounded ([`OUTCOMES`], [`RULES`], [`DEPTH`]): past a bound an outcome is unknown.
+//! the depth of jumps are bounded ([`OUTCOMES`], [`RULES`], [`DEPTH`]): past a
+//! bound an outcome is unknown or the verdict incomplete.
 
+mod chains;
 mod known;
+mod replies;
 mod test;
+mod translate;
 mod walk;
 
 use std::fmt;
@@ -22,6 +26,9 @@ const OUTCOMES: usize = 64;
 
 /// Rules looked at for one outcome, at most.
 const RULES: usize = 20_000;
+
+/// Rules looked at for all outcomes, at most.
+const ALL_RULES: usize = 200_000;
 
 /// Chains that jump to each other, at most; nft allows 16 (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 32;
@@ -42,6 +49,8 @@ pub struct Outcome {
     pub conditions: Vec<Condition>,
     /// Where the packet ends.
     pub fate: Fate,
+    /// Why, where neither a rule nor a policy says it.
+    pub why: Option<String>,
     /// The rule that decided; none if none did and the policies let the packet pass.
     pub rule: Option<RuleId>,
     /// The source after all translations.
@@ -58,6 +67,8 @@ pub struct Outcome {
     pub tracked: bool,
     /// The connection's mark in the end, if it is known.
     pub connection_mark: Option<u32>,
+    /// What is taken for granted, since no rule says it: routing, listeners, what becomes of replies.
+    pub assumes: Vec<String>,
     /// What the packet and its replies look like where tcpdump can stand.
     pub views: Vec<View>,
     /// The way through the rules.
@@ -112,10 +123,7 @@ pub enum Fate {
     /// It is dropped, and its sender is told.
     Rejected,
     /// Not known.
-    Unknown {
-        /// Why not.
-        why: String,
-    },
+    Unknown,
 }
 
 impl Fate {
@@ -127,7 +135,7 @@ impl Fate {
             Fate::Sent { .. } => "sent",
             Fate::Dropped => "dropped",
             Fate::Rejected => "rejected",
-            Fate::Unknown { .. } => "unknown",
+            Fate::Unknown => "unknown",
         }
     }
 }
@@ -139,8 +147,8 @@ pub struct View {
     pub interface: String,
     /// Source and destination of the packets.
     pub packets: (SocketAddr, SocketAddr),
-    /// Source and destination of the replies.
-    pub replies: (SocketAddr, SocketAddr),
+    /// Source and destination of the replies; none if there are none, or nobody knows.
+    pub replies: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// A step on the way through the rules.
@@ -176,12 +184,22 @@ pub fn evaluate(rules: &Ruleset, host: &Host, probe: &Probe) -> Verdict {
     let mut choices = Choices::default();
     let mut outcomes = Vec::new();
     let mut incomplete = false;
+    let mut looked_at = 0;
     loop {
-        outcomes.push(Walk::new(rules, host, probe, &mut choices).run());
+        let (mut outcome, rules_seen) = Walk::new(rules, host, probe, &mut choices).run();
+        let has_replies = outcome.views.iter().any(|view| view.replies.is_some());
+        if has_replies && replies::may_be_stopped(rules, probe, &outcome) {
+            outcome.assumes.push(replies::ASSUMED.to_owned());
+        }
+        if let Some(interface) = replies::elsewhere(host, probe).filter(|_| has_replies) {
+            outcome.assumes.push(format!("the replies leave by {interface}, where the packets came in"));
+        }
+        outcomes.push(outcome);
+        looked_at += rules_seen;
         if !choices.advance() {
             break;
         }
-        if outcomes.len() >= OUTCOMES {
+        if outcomes.len() >= OUTCOMES || looked_at >= ALL_RULES {
             incomplete = true;
             break;
         }
@@ -195,7 +213,10 @@ fn join(outcomes: &mut Vec<Outcome>) -> bool {
     for second in 1..outcomes.len() {
         for first in 0..second {
             let (a, b) = (&outcomes[first], &outcomes[second]);
-            let results = |o: &Outcome| (o.fate.clone(), o.rule, o.source, o.destination, o.zone, o.connection_mark);
+            let results = |o: &Outcome| {
+                let ends = (o.source, o.source_last, o.destination, o.destination_last);
+                (o.fate.clone(), o.rule, ends, o.zone, o.tracked, o.connection_mark)
+            };
             let missing = |a: &Outcome, b: &Outcome| {
                 let mut only = a.conditions.iter().filter(|c| !b.conditions.contains(c));
                 only.next().cloned().filter(|_| only.next().is_none())

@@ -4,8 +4,8 @@ use super::known::{Answer, Choices, Domain, Mark};
 use crate::nat::model::Protocol;
 use crate::nat::parse::numbers::Numbers;
 use crate::nat::probe::{Host, Probe};
-use crate::nat::ruleset::{Family, Match, Register, States, Test};
-use std::net::IpAddr;
+use crate::nat::ruleset::{Family, Match, Place, Register, States, Test};
+use std::net::{IpAddr, SocketAddr};
 
 /// A packet as the rules see it at one point of its path, and what is known of its sender.
 #[derive(Clone, Debug)]
@@ -14,9 +14,9 @@ pub(super) struct Packet {
     pub(super) protocol: Protocol,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
-    /// First and last possible port: they differ where the kernel picks one.
-    pub(super) source_ports: (u16, u16),
-    pub(super) destination_ports: (u16, u16),
+    /// The possible ports: several where the kernel picks one.
+    pub(super) source_ports: Domain,
+    pub(super) destination_ports: Domain,
     /// The interfaces; empty where the hook has none.
     pub(super) input: String,
     pub(super) output: String,
@@ -29,9 +29,36 @@ pub(super) struct Packet {
     pub(super) state: States,
     /// Whether a socket is bound to the destination.
     pub(super) socket: Option<bool>,
-    /// Answers that were assumed: the test's text and the answer.
-    pub(super) assumed: Vec<(String, bool)>,
+    /// Answers that were assumed.
+    pub(super) assumed: Vec<Assumed>,
 }
+
+/// An answer that was taken where both can be.
+#[derive(Clone, Debug)]
+pub(super) struct Assumed {
+    /// What it is about, in words.
+    pub(super) what: String,
+    pub(super) holds: bool,
+    /// The test's text and what the packet was like, where the same question gets the same answer again.
+    again: Option<(String, Header)>,
+}
+
+/// What a test that is not understood may look at.
+type Header = (IpAddr, IpAddr, Domain, Domain, String, String);
+
+/// Matches of iptables and expressions of nft that do not give equal packets equal answers.
+const CAPRICIOUS: [&str; 10] = [
+    "-m statistic",
+    "-m limit",
+    "-m hashlimit",
+    "-m recent",
+    "-m quota",
+    "-m connlimit",
+    "-m rateest",
+    "-m condition",
+    "-m bpf",
+    "numgen",
+];
 
 impl Packet {
     pub(super) fn new(probe: &Probe) -> Packet {
@@ -41,8 +68,8 @@ impl Packet {
             protocol: probe.protocol,
             source: probe.source.ip(),
             destination: probe.destination.ip(),
-            source_ports: (probe.source.port(), probe.source.port()),
-            destination_ports: (probe.destination.port(), probe.destination.port()),
+            source_ports: Domain(Numbers::one(probe.source.port().into())),
+            destination_ports: Domain(Numbers::one(probe.destination.port().into())),
             input: String::new(),
             output: String::new(),
             has_socket: outgoing,
@@ -56,14 +83,27 @@ impl Packet {
         }
     }
 
-    /// Whether a match holds. If it is open, one answer is chosen and remembered.
-    pub(super) fn matches(&mut self, rule: &Match, host: &Host, choices: &mut Choices) -> bool {
+    /// Source and destination, with the first ports they can have.
+    pub(super) fn endpoints(&self) -> (SocketAddr, SocketAddr) {
+        (
+            SocketAddr::new(self.source, self.source_ports.ends().0),
+            SocketAddr::new(self.destination, self.destination_ports.ends().0),
+        )
+    }
+
+    /// Whether conntrack has the connection.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.state.0 & (States::INVALID.0 | States::UNTRACKED.0) == 0
+    }
+
+    /// Whether a match of the rule at `place` holds. If it is open, one answer is chosen and remembered.
+    pub(super) fn matches(&mut self, rule: &Match, place: Place, host: &Host, choices: &mut Choices) -> bool {
         let answer = match self.answer(&rule.test, host) {
             Answer::Yes => true,
             Answer::No => false,
             Answer::Open => {
                 let chosen = choices.choose();
-                self.learn(&rule.test, rule, chosen);
+                self.learn(&rule.test, place, chosen);
                 chosen
             }
         };
@@ -76,15 +116,13 @@ impl Packet {
             Test::Protocol(numbers) => numbers.contains(self.protocol_number()).into(),
             Test::Source(addresses) => addresses.contains(self.source).into(),
             Test::Destination(addresses) => addresses.contains(self.destination).into(),
-            Test::SourcePort(ports) => self.port(self.source_ports, ports, test),
-            Test::DestinationPort(ports) => self.port(self.destination_ports, ports, test),
-            Test::EitherPort(ports) => {
-                match (self.port(self.source_ports, ports, test), self.port(self.destination_ports, ports, test)) {
-                    (Answer::Yes, _) | (_, Answer::Yes) => Answer::Yes,
-                    (Answer::No, Answer::No) => Answer::No,
-                    _ => Answer::Open,
-                }
-            }
+            Test::SourcePort(ports) => self.source_ports.is_in(ports),
+            Test::DestinationPort(ports) => self.destination_ports.is_in(ports),
+            Test::EitherPort(ports) => match (self.source_ports.is_in(ports), self.destination_ports.is_in(ports)) {
+                (Answer::Yes, _) | (_, Answer::Yes) => Answer::Yes,
+                (Answer::No, Answer::No) => Answer::No,
+                _ => Answer::Open,
+            },
             Test::In(name, prefix) => is_named(&self.input, name, *prefix).into(),
             Test::Out(name, prefix) => is_named(&self.output, name, *prefix).into(),
             Test::HasSocket => self.has_socket.into(),
@@ -92,6 +130,7 @@ impl Packet {
             Test::Uid(_) | Test::Gid(_) if !self.has_socket => Answer::No,
             Test::Uid(ids) => self.uid.is_in(ids),
             Test::Gid(ids) => self.gid.is_in(ids),
+            Test::Tracked => self.is_tracked().into(),
             Test::Mark(Register::Packet, value, mask) => self.mark.is(*value, *mask),
             Test::Mark(Register::Connection, value, mask) => self.connection_mark.is(*value, *mask),
             Test::State(states) => (states.0 & self.state.0 != 0).into(),
@@ -99,52 +138,69 @@ impl Packet {
             Test::Local(false) => host.is_local(self.destination).into(),
             // A SYN is all flags but FIN, RST, ACK; the rest are not known to be unset, but are in a first packet.
             Test::TcpFlags(mask, flags) => (self.protocol == Protocol::Tcp && 0x02 & mask == *flags).into(),
-            Test::Socket => match self.socket {
-                Some(known) => known.into(),
-                None => self.remembered("a socket is bound to the destination"),
-            },
+            Test::Socket => self.socket.map_or(Answer::Open, Answer::from),
             Test::Unknown(text) => self.remembered(text),
         }
     }
 
-    fn learn(&mut self, test: &Test, rule: &Match, answer: bool) {
+    fn learn(&mut self, test: &Test, place: Place, holds: bool) {
+        let mut assume = |what: String| self.assumed.push(Assumed { what, holds, again: None });
         match test {
-            Test::Uid(ids) => self.uid.learn(ids, answer),
-            Test::Gid(ids) => self.gid.learn(ids, answer),
+            Test::Uid(ids) => self.uid.learn(ids, holds),
+            Test::Gid(ids) => self.gid.learn(ids, holds),
             Test::Mark(register, value, mask) => {
                 let (name, mark) = match register {
                     Register::Packet => ("mark", &mut self.mark),
                     Register::Connection => ("connection mark", &mut self.connection_mark),
                 };
-                mark.learn(*value, *mask, answer);
+                mark.learn(*value, *mask, holds);
                 let mask = if *mask == u32::MAX { String::new() } else { format!("/{mask:#x}") };
-                self.assumed.push((format!("{name} {value:#x}{mask}"), answer));
+                assume(format!("{name} {value:#x}{mask}"));
             }
             Test::Socket => {
-                self.socket = Some(answer);
-                self.assumed.push(("a socket is bound to the destination".to_owned(), answer));
+                self.socket = Some(holds);
+                assume("a socket is bound to the destination".to_owned());
             }
-            Test::Unknown(text) => self.assumed.push((text.clone(), answer)),
-            Test::SourcePort(_) | Test::DestinationPort(_) | Test::EitherPort(_) => {
-                let text = rule.text.strip_prefix("! ").unwrap_or(&rule.text);
-                self.assumed.push((format!("{text} {:?}", self.destination_ports), answer));
+            Test::Unknown(text) => {
+                let seen_before = self.assumed.iter().any(|a| a.what == *text);
+                let again = (!is_capricious(text)).then(|| (text.clone(), self.header()));
+                // Asked again of another packet, or answered otherwise each time: then the place tells them apart.
+                let what = if seen_before { format!("{text} in {place}") } else { text.clone() };
+                self.assumed.push(Assumed { what, holds, again });
+            }
+            Test::SourcePort(ports) => {
+                self.source_ports.learn(ports, holds);
+                assume(format!("the port that the source gets is {ports}"));
+            }
+            Test::DestinationPort(ports) => {
+                self.destination_ports.learn(ports, holds);
+                assume(format!("the port that is picked is {ports}"));
+            }
+            Test::EitherPort(ports) => {
+                let open = |domain: &Domain| domain.is_in(ports) == Answer::Open;
+                // If both are open and one of them is it, nobody knows which.
+                if !holds || open(&self.source_ports) != open(&self.destination_ports) {
+                    for domain in [&mut self.source_ports, &mut self.destination_ports] {
+                        if domain.is_in(ports) == Answer::Open {
+                            domain.learn(ports, holds);
+                        }
+                    }
+                }
+                assume(format!("one of the ports is {ports}"));
             }
             _ => {}
         }
     }
 
     fn remembered(&self, text: &str) -> Answer {
-        match self.assumed.iter().find(|(t, _)| t == text) {
-            Some((_, answer)) => (*answer).into(),
-            None => Answer::Open,
-        }
+        let header = self.header();
+        let same = |a: &&Assumed| a.again.as_ref().is_some_and(|(asked, of)| asked == text && *of == header);
+        self.assumed.iter().find(same).map_or(Answer::Open, |a| a.holds.into())
     }
 
-    fn port(&self, (first, last): (u16, u16), ports: &Numbers, _test: &Test) -> Answer {
-        if first == last {
-            return ports.contains(first.into()).into();
-        }
-        Domain(Numbers::from_ranges(vec![(first.into(), last.into())])).is_in(ports)
+    fn header(&self) -> Header {
+        let ports = (self.source_ports.clone(), self.destination_ports.clone());
+        (self.source, self.destination, ports.0, ports.1, self.input.clone(), self.output.clone())
     }
 
     fn protocol_number(&self) -> u32 {
@@ -157,8 +213,7 @@ impl Packet {
     /// What the packet has where a test asked for something else, in words.
     pub(super) fn actual(&self, test: &Test) -> String {
         let none = |name: &str| if name.is_empty() { "none".to_owned() } else { name.to_owned() };
-        let ports =
-            |(first, last): (u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let ports = |ports: &Domain| ports.0.to_string();
         let mark = |mark: &Mark| mark.exact().map_or_else(|| "another".to_owned(), |m| format!("{m:#x}"));
         let owner = |owner: &Domain, name: &str| match (self.has_socket, owner.0.ranges()) {
             (false, _) => "no socket of this host sent it".to_owned(),
@@ -170,26 +225,32 @@ impl Packet {
             Test::Protocol(_) => format!("it is {}", self.protocol.name()),
             Test::Source(_) | Test::Local(true) => format!("the source is {}", self.source),
             Test::Destination(_) | Test::Local(false) => format!("the destination is {}", self.destination),
-            Test::SourcePort(_) => format!("the source port is {}", ports(self.source_ports)),
-            Test::DestinationPort(_) => format!("the destination port is {}", ports(self.destination_ports)),
+            Test::SourcePort(_) => format!("the source port is {}", ports(&self.source_ports)),
+            Test::DestinationPort(_) => format!("the destination port is {}", ports(&self.destination_ports)),
             Test::EitherPort(_) => {
-                format!("the ports are {} and {}", ports(self.source_ports), ports(self.destination_ports))
+                format!("the ports are {} and {}", ports(&self.source_ports), ports(&self.destination_ports))
             }
             Test::In(..) => format!("the incoming interface is {}", none(&self.input)),
             Test::Out(..) => format!("the outgoing interface is {}", none(&self.output)),
             Test::HasSocket => {
                 if self.has_socket { "a socket sent it" } else { "no socket of this host sent it" }.to_owned()
             }
+            Test::Tracked => "conntrack does not know the connection here".to_owned(),
             Test::Uid(_) => owner(&self.uid, "uid"),
             Test::Gid(_) => owner(&self.gid, "gid"),
             Test::Mark(Register::Packet, ..) => format!("the mark is {}", mark(&self.mark)),
             Test::Mark(Register::Connection, ..) => format!("the connection's mark is {}", mark(&self.connection_mark)),
-            Test::State(_) => "the connection is new".to_owned(),
+            Test::State(_) if self.is_tracked() => "the connection is new".to_owned(),
+            Test::State(_) => "conntrack does not know the connection here".to_owned(),
             Test::TcpFlags(..) => "the first packet has SYN only".to_owned(),
-            Test::Socket => "whether a socket is bound to the destination".to_owned(),
-            Test::Unknown(_) => "as assumed".to_owned(),
+            Test::Socket => "no socket is bound to the destination".to_owned(),
+            Test::Unknown(_) => "it is assumed otherwise".to_owned(),
         }
     }
+}
+
+fn is_capricious(text: &str) -> bool {
+    CAPRICIOUS.iter().any(|name| text.contains(name))
 }
 
 /// Whether an interface's name is the one of a test, or begins with it.

@@ -1,55 +1,51 @@
 //! One way of a packet through the hooks, with the kernel's order and the kernel's exceptions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::known::Choices;
 use super::test::Packet;
-use super::{Condition, DEPTH, Event, Fate, Outcome, RULES, Seen, View};
+use super::{Condition, Event, Fate, Outcome, View};
 use crate::nat::probe::{Host, Probe, is_loopback};
-use crate::nat::ruleset::{Action, Base, Hook, Kind, Policy, Register, RuleId, Ruleset, States, Step, Target};
+use crate::nat::ruleset::{Base, Hook, Kind, RuleId, Ruleset, States};
 
 /// Where conntrack looks at a packet (`NF_IP_PRI_CONNTRACK`).
 const CONNTRACK: i32 = -200;
 
 /// Why a packet does not get further.
-enum Stop {
-    Dropped(Option<RuleId>),
+pub(super) enum Stop {
+    /// By a rule, or by a policy; and if neither says why, the reason.
+    Dropped(Option<RuleId>, Option<String>),
     Rejected(RuleId),
     Unknown(Option<RuleId>, String),
 }
 
-/// How a chain ends.
-enum End {
-    /// At its end, or by RETURN.
-    Through,
-    Accepted,
-}
-
 pub(super) struct Walk<'a> {
-    rules: &'a Ruleset,
-    host: &'a Host,
-    probe: &'a Probe,
-    choices: &'a mut Choices,
-    packet: Packet,
-    events: Vec<Event>,
-    views: Vec<View>,
-    looked_at: usize,
+    pub(super) rules: &'a Ruleset,
+    pub(super) host: &'a Host,
+    pub(super) probe: &'a Probe,
+    pub(super) choices: &'a mut Choices,
+    pub(super) packet: Packet,
+    pub(super) events: Vec<Event>,
+    pub(super) views: Vec<View>,
+    pub(super) looked_at: usize,
     /// Whether conntrack has seen the connection, and whether it was told not to.
-    tracked: bool,
-    notrack: bool,
-    zone: u16,
+    pub(super) tracked: bool,
+    pub(super) notrack: bool,
+    pub(super) zone: u16,
     /// Whether a rule told conntrack what to do: the first one wins, and those that come after conntrack, as on lo, are
     /// too late (`xt_CT.c`, `nft_ct.c`).
-    templated: bool,
+    pub(super) templated: bool,
     /// Whether destination and source have their mapping: nat runs once per connection for each.
-    destination_done: bool,
-    source_done: bool,
-    proxied: Option<(Option<IpAddr>, u16)>,
+    pub(super) destination_done: bool,
+    pub(super) source_done: bool,
+    pub(super) proxied: Option<(Option<IpAddr>, u16)>,
+    /// What is taken for granted, since no rule says it.
+    pub(super) assumes: Vec<String>,
     /// The rules that decided.
-    proxying: Option<RuleId>,
-    translating: Option<RuleId>,
-    passing: Option<RuleId>,
-    passing_elsewhere: Option<RuleId>,
+    pub(super) proxying: Option<RuleId>,
+    pub(super) translating: Option<RuleId>,
+    pub(super) passing: Option<RuleId>,
+    pub(super) passing_elsewhere: Option<RuleId>,
 }
 
 impl<'a> Walk<'a> {
@@ -70,6 +66,7 @@ impl<'a> Walk<'a> {
             destination_done: false,
             source_done: false,
             proxied: None,
+            assumes: Vec::new(),
             proxying: None,
             translating: None,
             passing: None,
@@ -77,35 +74,40 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Outcome {
-        let (fate, stopped_by) = match self.path() {
-            Ok(fate) => (fate, None),
-            Err(Stop::Dropped(rule)) => (Fate::Dropped, rule),
-            Err(Stop::Rejected(rule)) => (Fate::Rejected, Some(rule)),
-            Err(Stop::Unknown(rule, why)) => (Fate::Unknown { why }, rule),
+    /// Goes the way; also says how many rules were looked at.
+    pub(super) fn run(mut self) -> (Outcome, usize) {
+        let (fate, stopped_by, why) = match self.path() {
+            Ok(fate) => (fate, None, None),
+            Err(Stop::Dropped(rule, why)) => (Fate::Dropped, rule, why),
+            Err(Stop::Rejected(rule)) => (Fate::Rejected, Some(rule), None),
+            Err(Stop::Unknown(rule, why)) => (Fate::Unknown, rule, Some(why)),
         };
+        let is_stopped = matches!(fate, Fate::Dropped | Fate::Rejected | Fate::Unknown);
+        if is_stopped {
+            self.views.iter_mut().for_each(|view| view.replies = None);
+        }
         let decided = self.proxying.or(self.translating).or(self.passing).or(self.passing_elsewhere);
         let packet = &self.packet;
         let owners = [packet.uid.condition("uid", self.probe.uid), packet.gid.condition("gid", self.probe.gid)];
-        let assumed = packet.assumed.iter().map(|(what, holds)| Condition { what: what.clone(), holds: *holds });
-        Outcome {
+        let assumed = packet.assumed.iter().map(|a| Condition { what: a.what.clone(), holds: a.holds });
+        let (source, destination) = packet.endpoints();
+        let outcome = Outcome {
             conditions: owners.into_iter().flatten().chain(assumed).collect(),
-            rule: if matches!(fate, Fate::Dropped | Fate::Rejected | Fate::Unknown { .. }) {
-                stopped_by
-            } else {
-                decided
-            },
+            rule: if is_stopped { stopped_by } else { decided },
             fate,
-            source: SocketAddr::new(packet.source, packet.source_ports.0),
-            source_last: packet.source_ports.1,
-            destination: SocketAddr::new(packet.destination, packet.destination_ports.0),
-            destination_last: packet.destination_ports.1,
+            why,
+            source,
+            source_last: packet.source_ports.ends().1,
+            destination,
+            destination_last: packet.destination_ports.ends().1,
             zone: self.zone,
             tracked: self.tracked,
             connection_mark: packet.connection_mark.exact(),
+            assumes: self.assumes,
             views: self.views,
             walk: self.events,
-        }
+        };
+        (outcome, self.looked_at)
     }
 
     /// The hooks in the order in which the packet meets them.
@@ -118,15 +120,19 @@ impl<'a> Walk<'a> {
             None => {
                 let route = self.probe.output.clone().unwrap_or_else(|| self.host.route(self.packet.destination));
                 self.packet.output = route;
-                let before = self.packet.destination;
+                let (before, mark) = (self.packet.destination, self.packet.mark.clone());
                 self.hook(Hook::Output)?;
+                if self.packet.mark != mark && self.packet.mark.exact() != Some(0) {
+                    self.assumes.push(format!("no ip rule sends mark {} another way", self.packet.mark));
+                }
                 if self.packet.destination != before {
                     // Rules of the hook saw the old interface to its end: `nf_hook_state` does not change.
                     self.packet.output = self.host.route(self.packet.destination);
                     self.events.push(Event::Routed(self.packet.output.clone()));
                     if is_loopback(self.packet.source) && self.packet.output != "lo" {
                         // No route from a loopback address to the wire (`__mkroute_output`).
-                        return Err(Stop::Dropped(self.translating));
+                        let why = format!("no route leads from {} to the wire", self.packet.source);
+                        return Err(Stop::Dropped(self.translating, Some(why)));
                     }
                 }
                 self.hook(Hook::Postrouting)?;
@@ -142,19 +148,29 @@ impl<'a> Walk<'a> {
         self.packet.output.clear();
         self.hook(Hook::Prerouting)?;
         if let Some((address, port)) = self.proxied {
+            let at = address.map_or_else(String::new, |address| format!("{address} "));
+            self.assumes.push(format!("a transparent socket listens on {at}port {port}"));
+            if !self.host.is_local(self.packet.destination) {
+                let mark = &self.packet.mark;
+                self.assumes.push(format!("ip rule and ip route deliver packets with mark {mark} to the pod itself"));
+            }
             self.hook(Hook::Input)?;
             return Ok(Fate::Proxied { address, port });
         }
         if self.host.is_local(self.packet.destination) {
             if is_loopback(self.packet.destination) && self.packet.input != "lo" {
-                // A packet from the wire to 127.0.0.0/8 has no route (`route_localnet` is off), nor has ::1.
-                return Err(Stop::Dropped(self.translating));
+                let why = format!("no route leads from the wire to {}", self.packet.destination);
+                if self.packet.destination.is_ipv4() {
+                    self.assumes.push("net.ipv4.conf.*.route_localnet is off".to_owned());
+                }
+                return Err(Stop::Dropped(self.translating, Some(why)));
             }
             self.hook(Hook::Input)?;
             return Ok(Fate::Delivered);
         }
         self.packet.output = self.host.route(self.packet.destination);
         self.events.push(Event::Routed(self.packet.output.clone()));
+        self.assumes.push("the pod forwards packets (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding)".to_owned());
         self.hook(Hook::Forward)?;
         self.packet.input.clear();
         self.hook(Hook::Postrouting)?;
@@ -166,17 +182,14 @@ impl<'a> Walk<'a> {
     fn view(&mut self, outbound: bool) {
         let probe = (self.probe.source, self.probe.destination);
         let packet = &self.packet;
-        let now = (
-            SocketAddr::new(packet.source, packet.source_ports.0),
-            SocketAddr::new(packet.destination, packet.destination_ports.0),
-        );
+        let now = packet.endpoints();
         let swapped = |(source, destination)| (destination, source);
         let view = if outbound {
             // Replies on lo have been translated back when tcpdump sees them; from the wire they have not.
             let replies = if packet.output == "lo" { swapped(probe) } else { swapped(now) };
-            View { interface: packet.output.clone(), packets: now, replies }
+            View { interface: packet.output.clone(), packets: now, replies: Some(replies) }
         } else {
-            View { interface: packet.input.clone(), packets: probe, replies: swapped(probe) }
+            View { interface: packet.input.clone(), packets: probe, replies: Some(swapped(probe)) }
         };
         self.views.push(view);
     }
@@ -238,187 +251,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn set_done(&mut self, hook: Hook) {
+    pub(super) fn set_done(&mut self, hook: Hook) {
         if is_destination(hook) { self.destination_done = true } else { self.source_done = true }
     }
-
-    fn base_chain(&mut self, table: usize, chain: usize, base: Base) -> Result<(), Stop> {
-        self.events.push(Event::Chain(table, chain));
-        if let End::Through = self.chain(table, chain, base, 0)? {
-            self.events.push(Event::Policy(table, chain));
-            if base.policy == Policy::Drop {
-                return Err(Stop::Dropped(None));
-            }
-        }
-        Ok(())
-    }
-
-    fn chain(&mut self, table: usize, chain: usize, base: Base, depth: usize) -> Result<End, Stop> {
-        if depth > DEPTH {
-            return Err(Stop::Unknown(None, "the chains jump in a circle".to_owned()));
-        }
-        let rules = self.rules;
-        for (index, rule) in rules.chain(table, chain).rules.iter().enumerate() {
-            self.looked_at += 1;
-            if self.looked_at > RULES {
-                return Err(Stop::Unknown(None, "the rules do not come to an end".to_owned()));
-            }
-            let id = RuleId { table, chain, rule: index };
-            let mut told = false;
-            for (number, step) in rule.steps.iter().enumerate() {
-                match step {
-                    Step::Match(test) => {
-                        if !self.packet.matches(test, self.host, self.choices) {
-                            if !told {
-                                let actual = self.packet.actual(&test.test);
-                                self.events.push(Event::Rule(id, depth, Seen::Failed(number, actual)));
-                            }
-                            told = true;
-                            break;
-                        }
-                    }
-                    Step::Do(action) => {
-                        if !std::mem::replace(&mut told, true) {
-                            self.events.push(Event::Rule(id, depth, Seen::Matched));
-                        }
-                        match self.act(action, id, base, depth)? {
-                            Flow::Next => {}
-                            Flow::Skip => break,
-                            Flow::End(end) => return Ok(end),
-                        }
-                    }
-                }
-            }
-            if !told {
-                self.events.push(Event::Rule(id, depth, Seen::Matched));
-            }
-        }
-        Ok(End::Through)
-    }
-
-    fn act(&mut self, action: &Action, id: RuleId, base: Base, depth: usize) -> Result<Flow, Stop> {
-        let nat = base.kind == Kind::Nat;
-        if matches!(action, Action::Accept | Action::Return) {
-            let passing = if nat { &mut self.passing } else { &mut self.passing_elsewhere };
-            if !nat || is_destination(base.hook) {
-                *passing = Some(id);
-            }
-        }
-        match action {
-            Action::Accept => return Ok(Flow::End(End::Accepted)),
-            Action::Return => return Ok(Flow::End(End::Through)),
-            Action::Drop => return Err(Stop::Dropped(Some(id))),
-            Action::Reject => return Err(Stop::Rejected(id)),
-            Action::Jump(chain) => {
-                if let End::Accepted = self.chain(id.table, *chain, base, depth + 1)? {
-                    return Ok(Flow::End(End::Accepted));
-                }
-            }
-            Action::Goto(chain) => return self.chain(id.table, *chain, base, depth + 1).map(Flow::End),
-            Action::Redirect(to) | Action::Dnat(to) | Action::Snat(to) | Action::Masquerade(to) => {
-                if !nat {
-                    return Err(Stop::Unknown(Some(id), "a translation outside of nat".to_owned()));
-                }
-                self.translate(action, *to, id, base.hook)?;
-                return Ok(Flow::End(End::Accepted));
-            }
-            Action::Tproxy { family, to, change, ends } => {
-                if family.is_some_and(|family| family != self.packet.family) {
-                    return Ok(Flow::Skip);
-                }
-                self.proxied = Some((to.address, to.ports.map_or(self.packet.destination_ports.0, |p| p.0)));
-                self.proxying = Some(id);
-                if let Some(change) = change {
-                    self.packet.mark = self.packet.mark.change(change.keep, None, change.flip);
-                }
-                if *ends {
-                    return Ok(Flow::End(End::Accepted));
-                }
-            }
-            Action::Mark(change) => {
-                let packet = &mut self.packet;
-                let of = |register| match register {
-                    Register::Packet => &packet.mark,
-                    Register::Connection => &packet.connection_mark,
-                };
-                let other = change.other.map(|(register, mask)| (of(register), mask));
-                let new = of(change.register).change(change.keep, other, change.flip);
-                match change.register {
-                    Register::Packet => packet.mark = new,
-                    // Without a connection there is nothing to mark.
-                    Register::Connection if self.tracked => packet.connection_mark = new,
-                    Register::Connection => {}
-                }
-            }
-            Action::Zone(_) | Action::Notrack if self.templated || self.packet.state != States::INVALID => {}
-            Action::Zone(zone) => (self.templated, self.zone) = (true, *zone),
-            Action::Notrack => (self.templated, self.notrack) = (true, true),
-            Action::Nothing => {}
-            Action::Unknown(what) => return Err(Stop::Unknown(Some(id), format!("`{what}` is not understood"))),
-        }
-        Ok(Flow::Next)
-    }
-
-    fn translate(&mut self, action: &Action, to: Target, id: RuleId, hook: Hook) -> Result<(), Stop> {
-        let destination = matches!(action, Action::Redirect(_) | Action::Dnat(_));
-        if destination != is_destination(hook) {
-            return Err(Stop::Unknown(Some(id), "a translation in the wrong hook".to_owned()));
-        }
-        let family = self.packet.family;
-        let address = match (action, hook) {
-            // nf_nat_redirect.c
-            (Action::Redirect(_), Hook::Output) => self.host.primary("lo", family),
-            (Action::Redirect(_), _) => match self.host.primary(&self.packet.input, family) {
-                Some(address) => Some(address),
-                None => return Err(Stop::Dropped(Some(id))),
-            },
-            (Action::Masquerade(_), _) => match self.host.primary(&self.packet.output, family) {
-                Some(address) => Some(address),
-                None => return Err(Stop::Dropped(Some(id))),
-            },
-            _ => to.address,
-        };
-        let packet = &mut self.packet;
-        let (now, ports) = if destination {
-            (&mut packet.destination, &mut packet.destination_ports)
-        } else {
-            (&mut packet.source, &mut packet.source_ports)
-        };
-        if address.is_some_and(|address| address.is_ipv4() != now.is_ipv4()) {
-            return Err(Stop::Unknown(Some(id), "an address of the other family".to_owned()));
-        }
-        *now = address.unwrap_or(*now);
-        if let Some((first, last)) = to.ports {
-            // A port that is in the range already stays (`nf_nat_l4proto_unique_tuple`).
-            let stays = ports.0 == ports.1 && (first..=last).contains(&ports.0) && (first, last) != (1, u16::MAX);
-            if !stays {
-                *ports = (first, last);
-            }
-        }
-        self.translating = self.translating.filter(|_| !destination).or(Some(id));
-        self.packet.state.0 |= if destination { States::DNAT.0 } else { States::SNAT.0 };
-        self.set_done(hook);
-        let packet = &self.packet;
-        self.events.push(Event::Translated(
-            SocketAddr::new(packet.source, packet.source_ports.0),
-            SocketAddr::new(packet.destination, packet.destination_ports.0),
-        ));
-        Ok(())
-    }
-}
-
-/// What follows an action.
-enum Flow {
-    /// The next step of the rule.
-    Next,
-    /// The next rule.
-    Skip,
-    /// The chain ends.
-    End(End),
 }
 
 /// Whether nat of a hook changes destinations.
-fn is_destination(hook: Hook) -> bool {
+pub(super) fn is_destination(hook: Hook) -> bool {
     matches!(hook, Hook::Prerouting | Hook::Output)
 }
 
