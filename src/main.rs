@@ -13,6 +13,6 @@ fn main() -> ExitCode {
         Command::Merge(args) => commands::merge::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Completions { shell } => commands::manual::completions(shell),
-        Command::Man => commands::manual::manual(),
+        Command::Man(args) => commands::manual::manual(&args),
     }
 }

@@ -90,7 +90,8 @@ Examples:
   One `tcpdump -i any` capture is enough:
       meshpcap merge any.pcap -o fixed.pcapng --report legs.csv
   Look while it is captured:
-      kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - | meshpcap merge - -o - | wireshark -k -i -
+      kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - |
+        meshpcap merge - -o - | wireshark -k -i -
 
 Exit status:
   0    the output is written, every input was read to its end
