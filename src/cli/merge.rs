@@ -1,5 +1,6 @@
 //! `meshpcap merge` as typed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -133,6 +134,9 @@ impl FromStr for LookAheadArg {
                 "GiB" | "G" => (&mut look_ahead.bytes, 1 << 30),
                 _ => return Err(format!("`{part}`: give a unit: ns, us, ms, s, min; B, KiB, MiB, GiB")),
             };
+            if *target != u64::MAX {
+                return Err(format!("`{part}`: give one time and one size at most"));
+            }
             *target = number.saturating_mul(scale);
         }
         Ok(LookAheadArg(look_ahead))
@@ -168,6 +172,14 @@ impl FromStr for NameArg {
     }
 }
 
+impl fmt::Display for NameArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.capture)?;
+        self.interface.map_or(Ok(()), |interface| write!(f, ":{interface}"))?;
+        write!(f, "={}", self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +191,7 @@ mod tests {
         assert_eq!(parse("64MiB"), Ok((u64::MAX, 64 << 20)));
         assert_eq!(parse("500ms,1KiB"), Ok((500_000_000, 1024)));
         assert!(parse("2").is_err() && parse("s").is_err() && parse("").is_err() && parse("2 s").is_err());
+        assert!(parse("2s,3s").is_err() && parse("1KiB,2s,1MiB").is_err());
     }
 
     #[test]

@@ -69,7 +69,8 @@ const SUBCOMMANDS: [&str; 4] = ["merge", "explain", "completions", "man"];
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   bash, which needs the package bash-completion:
-      meshpcap completions bash > ~/.local/share/bash-completion/completions/meshpcap
+      meshpcap completions bash \\
+        > ~/.local/share/bash-completion/completions/meshpcap
   zsh, into a folder that stands in $fpath before compinit runs:
       meshpcap completions zsh > ~/.zfunc/_meshpcap
   fish:

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod comment;
+mod file;
 mod interfaces;
 mod packet;
 mod queue;
@@ -21,10 +22,10 @@ use crate::flow::{Leg, Translation};
 use crate::packet::{Link, View};
 use crate::rewrite;
 
+pub(crate) use file::{NewFile, is_same_file};
 pub use interfaces::GivenName;
 pub use queue::Queue;
 pub use sink::Destination;
-pub(crate) use sink::temporary_beside;
 
 use blocks::{Blocks, Opt, code};
 use interfaces::{Description, Interfaces};
@@ -107,6 +108,17 @@ pub struct Counts {
     pub not_ethernet: u64,
     /// Custom blocks that say of themselves that they must not be copied.
     pub not_copied: u64,
+}
+
+/// What is known of an output that is in its place.
+#[derive(Debug)]
+pub struct Finished {
+    /// What was done.
+    pub counts: Counts,
+    /// The link types of its interfaces.
+    pub link_types: Vec<LinkType>,
+    /// Names that the user gave interfaces which did not occur.
+    pub unused_names: Vec<GivenName>,
 }
 
 /// The pcapng output.
@@ -240,7 +252,7 @@ impl Output {
     }
 
     /// Describes the interfaces that had no packets, and puts the output in its place.
-    pub fn finish(mut self, captures: &[Capture]) -> io::Result<(Counts, Vec<LinkType>)> {
+    pub fn finish(mut self, captures: &[Capture]) -> io::Result<Finished> {
         for (input, capture) in captures.iter().enumerate() {
             for interface in 0..capture.interfaces().len() {
                 let description = describe(capture, input as u16, interface as u32);
@@ -251,8 +263,9 @@ impl Output {
         self.flush_blocks();
         self.flush()?;
         let link_types = self.interfaces.link_types().to_vec();
+        let unused_names = self.interfaces.unused_names();
         self.sink.finish()?;
-        Ok((self.counts, link_types))
+        Ok(Finished { counts: self.counts, link_types, unused_names })
     }
 
     fn flush_blocks(&mut self) {

@@ -81,7 +81,7 @@ meshpcap: lo.pcap: is both input and output; name another file for the output
             "merge lo.pcap -o ./../no/lo.pcap",
             str![[r#"
 2
-meshpcap: ./../no/lo.pcap: cannot be written: No such file or directory (os error 2)
+meshpcap: ./../no/lo.pcap: cannot be written: No such file or directory (os error 2) (is the path right? its folder has to be there: mkdir -p)
 
 "#]],
         ),
@@ -89,15 +89,33 @@ meshpcap: ./../no/lo.pcap: cannot be written: No such file or directory (os erro
             "merge lo.pcap -o x.pcapng --report lo.pcap",
             str![[r#"
 2
-meshpcap: lo.pcap: is both input and output; name another file for the output
+meshpcap: lo.pcap: is both input and report; name another file for the report
 
 "#]],
         ),
         (
-            "merge lo.pcap -o x.csv --report x.csv",
+            "merge lo.pcap -o x.csv --report ./x.csv",
             str![[r#"
 2
 meshpcap: x.csv: is both output and report; name another file for the report
+
+"#]],
+        ),
+        (
+            "merge lo.pcap -o x.pcapng --lookahead 2s,3s",
+            str![[r#"
+2
+error: invalid value '2s,3s' for '--lookahead <TIME,SIZE>': `3s`: give one time and one size at most
+
+For more information, try '--help'.
+
+"#]],
+        ),
+        (
+            "merge lo.pcap -o x.pcapng --interface 1=lo --interface 1:0=lo --interface 1=eth0",
+            str![[r#"
+2
+meshpcap: --interface: 1=lo and 1=eth0 name one interface; give it one name
 
 "#]],
         ),
@@ -246,30 +264,18 @@ fn an_output_that_cannot_be_written() {
     for (output, expected) in [
         (
             "no/out.pcapng",
-            str![[r#"
-2
-meshpcap: no/out.pcapng: cannot be written: No such file or directory (os error 2)
-
-"#]],
+            "No such file or directory (os error 2) (is the path right? its folder has to be there: mkdir -p)",
         ),
+        ("new/", "is a directory (name a file in it)"),
+        (".", "Is a directory (os error 21) (name a file in it)"),
         (
-            ".",
-            str![[r#"
-2
-meshpcap: .: cannot be written: Is a directory (os error 21)
-
-"#]],
+            "lo.pcap/out.pcapng",
+            "Not a directory (os error 20) (is the path right? a part of it is a file, not a folder)",
         ),
-        (
-            "/dev/full",
-            str![[r#"
-2
-meshpcap: /dev/full: cannot be written: No space left on device (os error 28)
-
-"#]],
-        ),
+        ("/dev/full", "No space left on device (os error 28) (make room, or name a file elsewhere)"),
     ] {
-        assert_data_eq!(told(&run(&folder, &format!("merge lo.pcap -o {output}"))), expected);
+        let told = told(&run(&folder, &format!("merge lo.pcap -o {output}")));
+        assert_eq!(told, format!("2\nmeshpcap: {output}: cannot be written: {expected}\n"));
         assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap"]);
     }
     let full = File::options().write(true).open("/dev/full").expect("Linux has it");
@@ -278,7 +284,7 @@ meshpcap: /dev/full: cannot be written: No space left on device (os error 28)
         told(&output),
         str![[r#"
 2
-meshpcap: standard output: cannot be written: No space left on device (os error 28)
+meshpcap: standard output: cannot be written: No space left on device (os error 28) (make room, or name a file elsewhere)
 
 "#]]
     );
@@ -294,7 +300,7 @@ fn a_report_that_cannot_be_written_leaves_no_output() {
 
     std::fs::create_dir(folder.path().join("legs.csv")).expect("a folder");
     let output = run(&folder, "merge lo.pcap -o out.pcapng --report legs.csv");
-    assert_eq!(told(&output), "2\nmeshpcap: legs.csv: cannot be written: is a directory\n");
+    assert_eq!(told(&output), "2\nmeshpcap: legs.csv: cannot be written: is a directory (name a file in it)\n");
     assert_eq!(names(&folder), ["eth0.pcap", "legs.csv", "lo.pcap"]);
 }
 
@@ -338,4 +344,19 @@ meshpcap: bad.pcapng: damaged in frame 10 at byte 1004: the block has 100 bytes 
 "#]]
     );
     assert_eq!(packets(&folder, "out.pcapng"), 9);
+}
+
+#[test]
+fn a_name_for_an_interface_that_is_not_there() {
+    let folder = folder();
+    let output = run(&folder, "merge eth0.pcap lo.pcap -o out.pcapng -q --interface 2:5=x --interface 2:0=lo");
+    assert_eq!(told(&output), "0\nmeshpcap: --interface 2:5=x: nothing of such an interface is in capture 2\n");
+    // Captures are counted as they were typed, whether or not all hold something; so are the indexes of `-i any`.
+    put(&folder, "empty", b"");
+    let leg = crate::common::Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").whole();
+    let any = Link::Sll2 { index: 2, lo: false };
+    put(&folder, "any.pcap", &pcap(any, &leg.shots(any)));
+    let output = run(&folder, "merge empty any.pcap -o out.pcapng -q --interface 2:2=eth0 --interface 2:0=x");
+    let lines: Vec<String> = text(&output.stderr).lines().skip(1).map(str::to_owned).collect();
+    assert_eq!(lines, ["meshpcap: --interface 2:0=x: nothing of such an interface is in capture 2"]);
 }

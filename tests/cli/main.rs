@@ -153,6 +153,37 @@ fn outputs_that_are_no_files() {
 }
 
 #[test]
+fn a_link_is_written_through() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("new")).expect("a folder");
+    for (link, target) in [("out.pcapng", "new/out.pcapng"), ("legs.csv", "new/legs.csv"), ("loop.csv", "loop.csv")] {
+        std::os::unix::fs::symlink(target, path(link)).expect("a link");
+    }
+    // Once to nothing, once to what is there by then.
+    for _ in 0..2 {
+        assert_eq!(told(&run(&folder, "merge lo.pcap -o out.pcapng --report legs.csv -q")), "0\n");
+        for name in ["out.pcapng", "legs.csv"] {
+            assert!(path(name).is_symlink(), "{name}");
+            assert!(!path("new").join(name).is_symlink(), "{name}");
+        }
+        assert_eq!(packets(&folder, "new/out.pcapng"), 10);
+    }
+    let output = run(&folder, "merge lo.pcap -o x.pcapng --report loop.csv");
+    assert!(told(&output).starts_with("2\nmeshpcap: loop.csv: cannot be written: too many "), "{}", told(&output));
+    assert_eq!(names(&folder), ["eth0.pcap", "legs.csv", "lo.pcap", "loop.csv", "new", "out.pcapng"]);
+}
+
+#[test]
+fn the_ending_of_a_report_in_any_case() {
+    let folder = folder();
+    for (name, start) in [("LEGS.CSV", "leg,protocol"), ("legs.Json", "[")] {
+        assert_eq!(told(&run(&folder, &format!("merge lo.pcap -o x.pcapng -q --report {name}"))), "0\n");
+        assert!(std::fs::read_to_string(folder.path().join(name)).expect("the report").starts_with(start), "{name}");
+    }
+}
+
+#[test]
 fn completions() {
     let folder = folder();
     for (shell, sign) in
