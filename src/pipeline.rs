@@ -19,7 +19,7 @@ use crate::report::{Report, Summary};
 
 pub use error::Error;
 
-use error::refuse_same_file;
+use error::refuse;
 use hold::{Failed, Hold};
 
 /// What to merge, and how.
@@ -81,7 +81,7 @@ pub fn merge(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
-    refuse_same_file(merge)?;
+    refuse(merge)?;
     // A pipe that was read or written to cannot be taken back: then the order of files is looked at before.
     let may_retry = merge.output.is_file() && merge.inputs.iter().all(Source::is_file);
     if may_retry {

@@ -116,6 +116,7 @@ impl fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0.kind() {
             io::ErrorKind::NotFound => " (is the path right? \"-\" reads standard input)",
+            io::ErrorKind::IsADirectory => " (name the captures in it)",
             io::ErrorKind::PermissionDenied => {
                 " (captures taken as root stay root's: chown the file, or run with sudo)"
             }

@@ -29,8 +29,10 @@ pub struct MergeArgs {
 
     /// Write the repaired capture here; `-` writes to standard output
     ///
-    /// A file appears when it is complete, and replaces one of the same name.
-    #[arg(short, long, value_name = "FILE")]
+    /// A file appears when it is complete, and replaces one of the same name; but not a capture that meshpcap did not
+    /// write.
+    // mergecap and editcap have it as -w.
+    #[arg(short, long, short_alias = 'w', value_name = "FILE")]
     pub output: PathBuf,
 
     /// Write one row for each leg to this file, as CSV or JSON by its ending

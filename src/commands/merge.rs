@@ -57,6 +57,11 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
     if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
         return Err("standard input (-) can be read only once".to_owned());
     }
+    if inputs.contains(&Source::Stdin) && std::io::stdin().is_terminal() {
+        return Err(
+            "standard input (-) is a terminal: pipe a capture into it, such as tcpdump -U -w - writes".to_owned()
+        );
+    }
     if inputs.len() > usize::from(u16::MAX) {
         return Err("too many captures".to_owned());
     }

@@ -16,8 +16,10 @@ mod tests;
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::capture::{Capture, LinkType, PacketRecord, Timestamp};
+use crate::capture::{Capture, LinkType, PacketRecord, Source, Timestamp};
 use crate::flow::{Leg, Translation};
 use crate::packet::{Link, View};
 use crate::rewrite;
@@ -121,6 +123,20 @@ pub struct Finished {
     pub unused_names: Vec<GivenName>,
 }
 
+/// What the section of an output calls its writer, before the version.
+const WRITER: &str = "meshpcap ";
+
+/// Whether a file is there and is a capture that this program did not write.
+pub(crate) fn is_other_capture(path: &Path) -> bool {
+    let source = Source::Path(path.to_owned());
+    if !source.is_file() {
+        return false;
+    }
+    let Ok(capture) = Capture::open(&source, 0, Arc::default()) else { return false };
+    let own = |(code, value): (u16, &[u8])| code == code::SHB_USERAPPL && value.starts_with(WRITER.as_bytes());
+    !capture.sections().first().is_some_and(|section| blocks::options(&section.options).any(own))
+}
+
 /// The pcapng output.
 pub struct Output {
     sink: Sink,
@@ -146,7 +162,8 @@ impl Output {
             });
             section.extend(kept.map(|(code, value)| (code, Cow::Borrowed(value))));
         }
-        section.push((code::SHB_USERAPPL, Cow::Borrowed(concat!("meshpcap ", env!("CARGO_PKG_VERSION")).as_bytes())));
+        let writer = format!("{WRITER}{}", env!("CARGO_PKG_VERSION"));
+        section.push((code::SHB_USERAPPL, Cow::Owned(writer.into_bytes())));
         Ok(Output {
             sink: Sink::create(destination)?,
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::Merge;
 use crate::capture::{self, Source};
-use crate::output::{Destination, is_same_file};
+use crate::output::{Destination, is_other_capture, is_same_file};
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,18 @@ pub enum Error {
         /// What is to be written there: "output" or "report".
         role: &'static str,
     },
+    /// A capture is where the output is to be: an input's name was perhaps taken for the output's.
+    #[error(
+        "{}: is a capture that meshpcap did not write, and would be lost; name another file for the output, or remove it",
+        .0.display()
+    )]
+    OtherCapture(PathBuf),
+    /// The output is named as if it were compressed.
+    #[error(
+        "{}: the output is not compressed; name it .pcapng, or pipe it into the compressor with -o -",
+        .0.display()
+    )]
+    Compressed(PathBuf),
     /// The output is the report.
     #[error("{}: is both output and report; name another file for the report", .0.display())]
     SameOutputs(PathBuf),
@@ -68,8 +80,8 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
-/// Refuses to overwrite an input, and to write output and report into one file.
-pub(super) fn refuse_same_file(merge: &Merge) -> Result<(), Error> {
+/// Refuses to overwrite a capture, to write output and report into one file, and to name the output what it is not.
+pub(super) fn refuse(merge: &Merge) -> Result<(), Error> {
     let output = match &merge.output {
         Destination::Path(path) => Some(path.as_path()),
         Destination::Stdout => None,
@@ -82,10 +94,17 @@ pub(super) fn refuse_same_file(merge: &Merge) -> Result<(), Error> {
             return Err(Error::SameFile { path: path.to_owned(), role });
         }
     }
-    match (output, report) {
-        (Some(output), Some(report)) if is_same_file(output, report) => Err(Error::SameOutputs(output.to_owned())),
-        _ => Ok(()),
+    let Some(output) = output else { return Ok(()) };
+    if report.is_some_and(|report| is_same_file(output, report)) {
+        return Err(Error::SameOutputs(output.to_owned()));
     }
+    if output.extension().is_some_and(|ending| ["gz", "zst", "lz4"].iter().any(|e| ending.eq_ignore_ascii_case(e))) {
+        return Err(Error::Compressed(output.to_owned()));
+    }
+    if is_other_capture(output) {
+        return Err(Error::OtherCapture(output.to_owned()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
