@@ -5,6 +5,7 @@
 
 mod blocks;
 mod comment;
+mod datagrams;
 mod file;
 mod interfaces;
 mod packet;

@@ -145,6 +145,10 @@ pub struct Fragment {
     pub identification: u32,
     /// Whether this fragment holds the start of the datagram.
     pub first: bool,
+    /// Fragment Offset, in octets.
+    pub offset: u16,
+    /// Whether more fragments follow behind this one.
+    pub more: bool,
 }
 
 /// A transport header.
