@@ -105,7 +105,8 @@ fn the_readme_names_options_that_there_are() {
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
         .filter(|word| word.starts_with("--") && !word.starts_with("---"))
         .collect();
-    let elsewhere = ["--release", "--path", "--help", "--output-dir"];
+    // Those of cargo and kubectl.
+    let elsewhere = ["--", "--release", "--path", "--image", "--profile"];
     let unknown: Vec<_> =
         named.iter().filter(|option| !elsewhere.contains(option) && !help.contains(**option)).collect();
     assert!(unknown.is_empty() && named.len() > 4, "{unknown:?} of {named:?}");

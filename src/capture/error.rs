@@ -42,7 +42,9 @@ pub enum Error {
         what: String,
     },
     /// A length or a checksum contradicts the rest of the capture: where the next record starts is unknown.
-    #[error("{name}: damaged {place}: {what}; what came before was used (was it copied as text, or by two writers?)")]
+    #[error(
+        "{name}: damaged {place}: {what}; what came before was used (was it copied as text, as kubectl exec -t does, or written by two?)"
+    )]
     Corrupt {
         /// The input as the user named it.
         name: String,

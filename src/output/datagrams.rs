@@ -116,7 +116,7 @@ mod tests {
                 assert_eq!(add(&mut datagrams, 8, start, end, true), None, "of another datagram nothing is the last");
                 last = add(&mut datagrams, 7, start, end, more);
                 assert_eq!(last.is_some(), count == 2, "{order:?}");
-                assert_eq!(add(&mut datagrams, 7, start, end, more).is_some(), false, "twice");
+                assert!(add(&mut datagrams, 7, start, end, more).is_none(), "twice");
             }
             assert_eq!(last, Some(7));
         }

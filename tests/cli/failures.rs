@@ -253,7 +253,7 @@ fn a_record_that_makes_no_sense() {
         told(&run(&folder, "merge bad.pcap eth0.pcap -o out.pcapng -q")),
         str![[r#"
 1
-meshpcap: bad.pcap: damaged in frame 3 at byte 188: the record promises 4294967295 bytes, the largest packet of this kind has 262144; what came before was used (was it copied as text, or by two writers?)
+meshpcap: bad.pcap: damaged in frame 3 at byte 188: the record promises 4294967295 bytes, the largest packet of this kind has 262144; what came before was used (was it copied as text, as kubectl exec -t does, or written by two?)
 
 "#]]
     );
@@ -341,7 +341,7 @@ fn a_pcapng_block_that_makes_no_sense() {
         told(&output),
         str![[r#"
 1
-meshpcap: bad.pcapng: damaged in frame 10 at byte 1004: the block has 100 bytes at its start, 77 at its end; what came before was used (was it copied as text, or by two writers?)
+meshpcap: bad.pcapng: damaged in frame 10 at byte 1004: the block has 100 bytes at its start, 77 at its end; what came before was used (was it copied as text, as kubectl exec -t does, or written by two?)
 
 "#]]
     );
@@ -474,4 +474,25 @@ fn standard_input_that_is_a_terminal() {
         told(&output),
         "2\nmeshpcap: standard input (-) is a terminal: pipe a capture into it, such as tcpdump -U -w - writes\r\n"
     );
+}
+
+/// The second header was a packet without bytes.
+#[test]
+fn two_captures_in_one_file() {
+    let folder = folder();
+    let [eth0, lo] = ["eth0.pcap", "lo.pcap"].map(|name| std::fs::read(folder.path().join(name)).expect("it"));
+    let shots = crate::common::Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").whole().shots(Link::Eth);
+    for second in [eth0, crate::common::pcapng(Link::Eth, "eth0", &shots)] {
+        put(&folder, "both", &[&lo[..], &second].concat());
+        assert_eq!(
+            told(&run(&folder, "merge both -o out.pcapng -q")),
+            format!(
+                "1\nmeshpcap: both: damaged in frame 11 at byte {}: another capture begins here, as `cat` makes of two \
+                 (cut them apart here, give both as inputs); what came before was used \
+                 (was it copied as text, as kubectl exec -t does, or written by two?)\n",
+                lo.len()
+            )
+        );
+        assert_eq!(packets(&folder, "out.pcapng"), 10);
+    }
 }
