@@ -17,10 +17,12 @@ pub struct Leg {
     pub protocol: Protocol,
     /// What it carries.
     pub role: Role,
-    /// The end that opened it, with the addresses it bears in the output; if nothing tells, the one whose port is higher.
+    /// The end that opened it, with the addresses it bears in the output.
     pub client: SocketAddr,
     /// The other end.
     pub server: SocketAddr,
+    /// Whether `client` is known to have opened it; else the ends are in no promised order.
+    pub client_known: bool,
     /// Whether the server's address is one of the pod's own.
     pub server_is_local: bool,
     /// Whether it was opened while nobody asked the proxy for anything, though that would have been captured.
@@ -99,6 +101,7 @@ impl Flows {
             role,
             client: reply.ends[r],
             server: reply.ends[1 - r],
+            client_known: true,
             server_is_local: self.is_local(reply.ends[1 - r].ip()),
             unasked: false,
             outcome: Outcome::Repaired { source, destination, evidence },
@@ -121,6 +124,7 @@ impl Flows {
             role: self.role(record, client),
             client: record.ends[client],
             server: record.ends[1 - client],
+            client_known: record.client.is_some(),
             server_is_local: self.is_local(record.ends[1 - client].ip()),
             unasked: record.unasked,
             outcome,
