@@ -1,19 +1,22 @@
 //! Repairs the captures of a sidecar pod.
 //!
-//! The pipeline, in the order in which a packet walks through it; a stage imports only from
-//! stages above it.
+//! The pipeline, in the order in which a packet walks through it. Data flows downwards, and a stage imports only from
+//! stages above it. (`docs/architecture.md` has the same list; a test holds them together.)
 //!
 //! ```text
-//! capture   bytes in         -> records        pcap, pcapng; gzip, zstd, lz4; files, pipes
-//! packet    record bytes     -> view           link, IP and transport headers as offsets
-//! nat       rules            -> model, verdicts  which ports the mesh redirects to; what rules do to a connection
-//! flow      views            -> resolution     halves paired into legs, with the evidence
-//! audit     legs, rules      -> findings       which mesh it is; where rules and packets contradict each other
-//! rewrite   frame + addresses -> frame         addresses, ports, checksums; nothing else
-//! merge     inputs           -> one order      time, input, frame number; duplicates
-//! output    frames           -> pcapng         interfaces, comments, names, secrets
-//! report    resolution       -> csv, json, text
-//! explain   rules, a probe   -> text, json     what the rules do to a connection, without any capture
+//! capture    bytes in           -> records          pcap, pcapng; gzip, zstd, lz4; files, pipes
+//! packet     frame              -> view             link, IP and transport headers, as offsets
+//! nat        rules              -> model, verdicts  which ports the mesh redirects to; what rules do to a connection
+//! flow       views, one by one  -> marks and legs   halves paired into legs, with the evidence
+//! audit      legs, rules        -> findings         which mesh it is; where rules and packets contradict each other
+//! rewrite    frame + addresses  -> frame            addresses, ports, checksums; nothing else
+//! merge      captures           -> one order        time, input, frame number; duplicates
+//! output     frames             -> pcapng           interfaces, comments, carried blocks; a queue for what waits
+//! report     legs               -> CSV, JSON, text  one row a leg; the summary
+//! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
+//! pipeline   the stages of a merge, from reading to writing
+//! cli        what was typed
+//! commands   how each subcommand runs; exit status (the binary)
 //! ```
 
 pub mod audit;

@@ -4,15 +4,13 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use meshpcap::cli::{Cli, Command};
+use meshpcap::cli::Command;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match commands::typed::parse().command {
         Command::Merge(args) => commands::merge::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Completions { shell } => commands::manual::completions(shell),
-        Command::Man => commands::manual::manual(),
+        Command::Man(args) => commands::manual::manual(&args),
     }
 }

@@ -1,8 +1,9 @@
 //! The merge, from reading to writing: the stages in their order, and when a run has to start anew.
 
+mod error;
 mod hold;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +17,9 @@ use crate::output::{Destination, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
+pub use error::Error;
+
+use error::refuse;
 use hold::{Failed, Hold};
 
 /// What to merge, and how.
@@ -54,34 +58,6 @@ impl Default for LookAhead {
     }
 }
 
-/// Why nothing was written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An input cannot be read at all.
-    #[error(transparent)]
-    Input(#[from] capture::Error),
-    /// The output cannot be written.
-    #[error("{name}: cannot be written: {source}")]
-    Output {
-        /// The output as the user named it.
-        name: String,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// There is no room for what waits, or to put an input in order.
-    #[error("temporary file: cannot be written: {0} (set TMPDIR to a folder with room)")]
-    Temporary(std::io::Error),
-    /// The output is one of the inputs.
-    #[error("{}: is both input and output; name another file for the output", .0.display())]
-    SameFile(PathBuf),
-    /// The output is the report.
-    #[error("{}: is both output and report; name another file for the report", .0.display())]
-    SameOutputs(PathBuf),
-    /// The user stopped the run.
-    #[error("interrupted; nothing was written")]
-    Interrupted,
-}
-
 /// What came of a run.
 #[derive(Debug)]
 pub struct Done {
@@ -89,6 +65,8 @@ pub struct Done {
     pub summary: Summary,
     /// What was wrong with the inputs.
     pub damage: Vec<capture::Error>,
+    /// Names that were given to interfaces which do not occur in their captures.
+    pub unused_names: Vec<GivenName>,
     /// How many link types the output has; tcpdump reads one.
     pub link_types: usize,
     /// Whether the user stopped the run; the output holds what a pipe had delivered until then.
@@ -103,7 +81,7 @@ pub fn merge(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
-    refuse_same_file(merge)?;
+    refuse(merge)?;
     // A pipe that was read or written to cannot be taken back: then the order of files is looked at before.
     let may_retry = merge.output.is_file() && merge.inputs.iter().all(Source::is_file);
     if may_retry {
@@ -175,9 +153,11 @@ fn attempt(
         return Err(Error::Interrupted);
     }
     hold.summary.late = inputs.late();
-    let (summary, link_types) = hold.finish(inputs.captures()).map_err(failed)?;
+    let (summary, finished) = hold.finish(inputs.captures()).map_err(failed)?;
     damage.extend(inputs.into_damage());
-    Ok(Some(Done { summary, damage, link_types: link_types.len(), interrupted }))
+    let unused_names = finished.unused_names.into_iter().map(|name| GivenName { input: numbers[name.input], ..name });
+    let link_types = finished.link_types.len();
+    Ok(Some(Done { summary, damage, unused_names: unused_names.collect(), link_types, interrupted }))
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
@@ -258,47 +238,4 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
         hasher: RandomState::default(),
     })
-}
-
-/// An input is never overwritten.
-fn refuse_same_file(merge: &Merge) -> Result<(), Error> {
-    let outputs = [
-        match &merge.output {
-            Destination::Path(path) => Some(path.as_path()),
-            Destination::Stdout => None,
-        },
-        merge.report.as_deref(),
-    ];
-    for output in outputs.into_iter().flatten() {
-        for input in &merge.inputs {
-            if let Source::Path(input) = input
-                && is_same_file(output, input)
-            {
-                return Err(Error::SameFile(output.to_owned()));
-            }
-        }
-    }
-    if let [Some(output), Some(report)] = outputs
-        && (output == report || is_same_file(output, report))
-    {
-        return Err(Error::SameOutputs(output.to_owned()));
-    }
-    Ok(())
-}
-
-/// Whether two paths lead to one file, by whatever name.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |path: &Path| std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| (m.dev(), m.ino()));
-    identity(a).is_some_and(|a| identity(b) == Some(a))
-}
-
-impl Error {
-    fn output(destination: &Destination, source: std::io::Error) -> Error {
-        let name = match destination {
-            Destination::Stdout => "standard output".to_owned(),
-            Destination::Path(path) => path.display().to_string(),
-        };
-        Error::Output { name, source }
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! In comes the body of a block as the file has it; out goes the body little-endian, times in nanoseconds, fit
 //! to be written into a new file. Parts with lengths that cannot be right would make other readers refuse that
-//! file: they are left out. Opaque contents (custom blocks, journal entries, unknown types) stay as they are.
+//! file: they are left out, and so are options that say of themselves that they may not be copied. Opaque contents (custom blocks, journal entries, unknown types) stay as they are.
 
 use super::bytes::{Order, padded};
 use super::clock::Clock;

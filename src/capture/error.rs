@@ -42,7 +42,9 @@ pub enum Error {
         what: String,
     },
     /// A length or a checksum contradicts the rest of the capture: where the next record starts is unknown.
-    #[error("{name}: damaged {place}: {what}; what came before was used (was it copied as text, or by two writers?)")]
+    #[error(
+        "{name}: damaged {place}: {what}; what came before was used (was it copied as text, as kubectl exec -t does, or written by two?)"
+    )]
     Corrupt {
         /// The input as the user named it.
         name: String,
@@ -116,6 +118,7 @@ impl fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0.kind() {
             io::ErrorKind::NotFound => " (is the path right? \"-\" reads standard input)",
+            io::ErrorKind::IsADirectory => " (name the captures in it)",
             io::ErrorKind::PermissionDenied => {
                 " (captures taken as root stay root's: chown the file, or run with sudo)"
             }

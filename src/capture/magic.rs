@@ -10,6 +10,7 @@ pub(super) fn looks_like(head: &[u8], coding: Option<Coding>) -> String {
         None if is_text(head) => {
             "it is text (tcpdump's output on the screen? write a capture with tcpdump -w)".to_owned()
         }
+        None if head.get(257..262) == Some(b"ustar") => "it is a tar archive (unpack it first: tar xf)".to_owned(),
         None if head.iter().all(|&octet| octet == 0) => "it is all zeros (a file that was preallocated?)".to_owned(),
         None => format!("it starts with {}", hex(head)),
     };
@@ -30,6 +31,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"GMBU", "it is a Network Monitor capture (convert it first: editcap -F pcapng)"),
     (b"RTSS", "it is a Network Monitor capture (convert it first: editcap -F pcapng)"),
     (b"\x7fELF", "it is a program"),
+    (b"tcpdump: ", "it starts with tcpdump's messages (kubectl exec without -t keeps them apart from the capture)"),
     (b"\x0a\x0a", "it may be a pcapng file that was copied as text (copy it again, as binary)"),
 ];
 
@@ -57,6 +59,8 @@ mod tests {
         for (head, guess) in [
             (&b"12:00:01.5 IP 10.0.0.1 > 10.0.0.2\n"[..], "text"),
             (b"BZh91AY", "bzip2"),
+            (b"tcpdump: listening on any\r\n\xd4\xc3\xb2\xa1", "kubectl exec without -t"),
+            (&[&b"lo.pcap"[..], &[0; 250], b"ustar"].concat(), "tar archive"),
             (b"\0\0\0\0", "zeros"),
             (b"\x01\x02\xff\x04\x05", "starts with 01 02 ff 04"),
         ] {

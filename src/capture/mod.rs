@@ -42,6 +42,7 @@ use buffer::Buffer;
 use current::Current;
 use error::Fault;
 pub use error::{Error, Place};
+pub(crate) use options::CUSTOM_NO_COPY;
 use pcap::Pcap;
 use pcapng::PcapNg;
 pub use source::{Input, Source};

@@ -9,6 +9,8 @@ use super::bytes::{Order, padded};
 
 /// `opt_endofopt`.
 const END: u16 = 0;
+/// `opt_custom` that may not be copied into another file (section 3.5.1), with a text or with octets.
+pub(crate) const CUSTOM_NO_COPY: [u16; 2] = [19372, 19373];
 /// The octets of code and length before a value.
 const HEADER: usize = 4;
 
@@ -84,8 +86,12 @@ pub(super) fn append_all(out: &mut Vec<u8>, kind: Kind, raw: &[u8], order: Order
     }
 }
 
-/// Appends an option, little-endian, unless its length cannot be right.
+/// Appends an option, little-endian, unless its length cannot be right. One that may not be copied is only handed out
+/// where the output stage looks at each option.
 pub(super) fn append(out: &mut Vec<u8>, kind: Kind, option: Opt, order: Order) {
+    if matches!(kind, Kind::Statistics | Kind::Other) && CUSTOM_NO_COPY.contains(&option.code) {
+        return;
+    }
     let Some(widths) = numbers(kind, &option) else { return };
     // Values come out of 16-bit lengths; what is built here is 8 octets.
     let Ok(len) = u16::try_from(option.value.len()) else { return };

@@ -140,6 +140,10 @@ impl Pcap {
         let order = self.order;
         let (seconds, fraction) = (order.u32(header, 0), order.u32(header, 4));
         let (captured, original_len) = self.lengths.read(order.u32(header, 8), order.u32(header, 12));
+        if (captured == 0 || captured > self.largest) && another_begins(header) {
+            let what = "another capture begins here, as `cat` makes of two (cut them apart here, give both as inputs)";
+            return Err(Fault::Corrupt(what.to_owned()));
+        }
         if captured > self.largest {
             return Err(Fault::Corrupt(format!(
                 "the record promises {captured} bytes, the largest packet of this kind has {}",
@@ -236,6 +240,13 @@ pub(super) fn largest_packet(link_type: LinkType) -> u32 {
         279 => 8 << 20,
         _ => 256 << 10,
     }
+}
+
+/// Whether what should be a record is the start of a file: pcap with microseconds or nanoseconds, pcapng.
+#[cold]
+fn another_begins(header: &[u8]) -> bool {
+    let starts_with = |magic: u32| header.starts_with(&magic.to_le_bytes()) || header.starts_with(&magic.to_be_bytes());
+    [0xa1b2_c3d4, 0xa1b2_3c4d, 0x0a0d_0d0a].into_iter().any(starts_with)
 }
 
 /// AIX puts the interface type of RFC 1573 where others put the link type, and writes nanoseconds.

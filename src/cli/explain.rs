@@ -74,9 +74,11 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   Is this connection of the application redirected?
       kubectl exec POD -c istio-proxy -- iptables-save > rules.txt
-      meshpcap explain --rules rules.txt --uid 1000 --gid 1000 'tcp 10.244.1.7:40000 -> 10.96.0.10:80'
+      meshpcap explain --rules rules.txt --uid 1000 --gid 1000 \\
+        'tcp 10.244.1.7:40000 -> 10.96.0.10:80'
   And one that comes in?
-      meshpcap explain --rules rules.txt --in eth0 'tcp 10.244.2.9:40000 -> 10.244.1.7:8080'
+      meshpcap explain --rules rules.txt --in eth0 \\
+        'tcp 10.244.2.9:40000 -> 10.244.1.7:8080'
 
 Exit status:
   0    the answer is printed

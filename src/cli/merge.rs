@@ -1,5 +1,6 @@
 //! `meshpcap merge` as typed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -28,8 +29,10 @@ pub struct MergeArgs {
 
     /// Write the repaired capture here; `-` writes to standard output
     ///
-    /// A file appears when it is complete, and replaces one of the same name.
-    #[arg(short, long, value_name = "FILE")]
+    /// A file appears when it is complete, and replaces one of the same name; but not a capture that meshpcap did not
+    /// write.
+    // mergecap and editcap have it as -w.
+    #[arg(short, long, short_alias = 'w', value_name = "FILE")]
     pub output: PathBuf,
 
     /// Write one row for each leg to this file, as CSV or JSON by its ending
@@ -90,7 +93,8 @@ Examples:
   One `tcpdump -i any` capture is enough:
       meshpcap merge any.pcap -o fixed.pcapng --report legs.csv
   Look while it is captured:
-      kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - | meshpcap merge - -o - | wireshark -k -i -
+      kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - |
+        meshpcap merge - -o - | wireshark -k -i -
 
 Exit status:
   0    the output is written, every input was read to its end
@@ -132,6 +136,9 @@ impl FromStr for LookAheadArg {
                 "GiB" | "G" => (&mut look_ahead.bytes, 1 << 30),
                 _ => return Err(format!("`{part}`: give a unit: ns, us, ms, s, min; B, KiB, MiB, GiB")),
             };
+            if *target != u64::MAX {
+                return Err(format!("`{part}`: give one time and one size at most"));
+            }
             *target = number.saturating_mul(scale);
         }
         Ok(LookAheadArg(look_ahead))
@@ -167,6 +174,14 @@ impl FromStr for NameArg {
     }
 }
 
+impl fmt::Display for NameArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.capture)?;
+        self.interface.map_or(Ok(()), |interface| write!(f, ":{interface}"))?;
+        write!(f, "={}", self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +193,7 @@ mod tests {
         assert_eq!(parse("64MiB"), Ok((u64::MAX, 64 << 20)));
         assert_eq!(parse("500ms,1KiB"), Ok((500_000_000, 1024)));
         assert!(parse("2").is_err() && parse("s").is_err() && parse("").is_err() && parse("2 s").is_err());
+        assert!(parse("2s,3s").is_err() && parse("1KiB,2s,1MiB").is_err());
     }
 
     #[test]

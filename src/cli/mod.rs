@@ -3,8 +3,10 @@
 mod explain;
 mod merge;
 
+use std::path::PathBuf;
+
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::nat::PRESETS;
 
@@ -34,18 +36,52 @@ pub enum Command {
     /// Say what netfilter rules do to a connection, rule by rule
     Explain(ExplainArgs),
     /// Print a completion script for a shell
+    #[command(after_long_help = COMPLETIONS_EXAMPLES)]
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff
-    Man,
+    /// Print a manual page, or write all of them into a folder
+    #[command(after_long_help = MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// The meshes whose default rules are known.
 fn mesh() -> PossibleValuesParser {
     PossibleValuesParser::new(PRESETS.iter().map(|preset| PossibleValue::new(preset.name).help(preset.about)))
 }
+
+/// `meshpcap man` as typed.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The subcommand whose page is wanted [default: that of meshpcap itself]
+    #[arg(conflicts_with = "output_dir", value_parser = PossibleValuesParser::new(SUBCOMMANDS))]
+    pub subcommand: Option<String>,
+
+    /// Write all pages into this folder, which is made if it is not there: meshpcap.1, meshpcap-merge.1 ...
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+}
+
+/// Those that have a manual page.
+const SUBCOMMANDS: [&str; 4] = ["merge", "explain", "completions", "man"];
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  bash, which needs the package bash-completion:
+      meshpcap completions bash \\
+        > ~/.local/share/bash-completion/completions/meshpcap
+  zsh, into a folder that stands in $fpath before compinit runs:
+      meshpcap completions zsh > ~/.zfunc/_meshpcap
+  fish:
+      meshpcap completions fish > ~/.config/fish/completions/meshpcap.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  Read the page of a subcommand:
+      meshpcap man merge | man -l -
+  Install all pages, so that `man meshpcap-merge` finds them:
+      meshpcap man --output-dir ~/.local/share/man/man1";
 
 #[cfg(test)]
 mod tests {
@@ -55,5 +91,25 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_a_manual_page() {
+        let command = Cli::command();
+        let names: Vec<&str> = command.get_subcommands().map(|subcommand| subcommand.get_name()).collect();
+        assert_eq!(names, SUBCOMMANDS);
+    }
+
+    /// clap breaks a line where it is full, and what is copied from there is another command.
+    #[test]
+    fn commands_in_the_help_fit_into_a_terminal() {
+        let command = Cli::command();
+        let texts = command.get_subcommands().filter_map(|subcommand| subcommand.get_after_long_help());
+        let texts: Vec<String> = texts.map(ToString::to_string).collect();
+        assert_eq!(texts.len(), SUBCOMMANDS.len());
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let limit = if line.starts_with("      ") { 80 } else { 100 };
+            assert!(line.chars().count() <= limit, "{line}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use meshpcap::cli::ExplainArgs;
 use meshpcap::explain::Explain;
 use meshpcap::nat::{self, Probe};
 
-use super::{complain, fail};
+use super::{complain, fail, printed};
 
 /// Remarks about rules that are printed.
 const NOTES: usize = 20;
@@ -31,7 +31,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     }
     let (interfaces, loopback) = args.host();
     let explain = Explain { rules, interfaces, loopback, json: args.json };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = Out { writer: std::io::BufWriter::new(std::io::stdout().lock()), failed: false };
     let known = |probe: Probe| Probe {
         uid: args.uid,
         gid: args.gid,
@@ -49,8 +49,27 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
             .and_then(|file| explain.lines(&mut std::io::BufReader::new(file), &known(Probe::default()), &mut out)),
         (None, None) => Ok(()),
     };
-    match result.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error.to_string()),
-        _ => ExitCode::SUCCESS,
+    match (result.and_then(|()| out.flush()), &args.probes) {
+        (Err(error), Some(path)) if !out.failed => match path.to_str() {
+            Some("-") => fail(&format!("standard input: {error}")),
+            _ => fail(&format!("{}: {error}", path.display())),
+        },
+        (result, _) => printed(result),
+    }
+}
+
+/// Standard output, which remembers that it failed: other errors are those of what is read.
+struct Out<W> {
+    writer: W,
+    failed: bool,
+}
+
+impl<W: Write> Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.writer.write(bytes).inspect_err(|_| self.failed = true)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush().inspect_err(|_| self.failed = true)
     }
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use meshpcap::audit::Rules;
 use meshpcap::capture::Source;
-use meshpcap::cli::MergeArgs;
+use meshpcap::cli::{MergeArgs, NameArg};
 use meshpcap::nat::{self, Preset};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
@@ -57,8 +57,19 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
     if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
         return Err("standard input (-) can be read only once".to_owned());
     }
+    if inputs.contains(&Source::Stdin) && std::io::stdin().is_terminal() {
+        return Err(
+            "standard input (-) is a terminal: pipe a capture into it, such as tcpdump -U -w - writes".to_owned()
+        );
+    }
     if inputs.len() > usize::from(u16::MAX) {
         return Err("too many captures".to_owned());
+    }
+    for (place, typed) in args.interfaces.iter().enumerate() {
+        let is_same = |other: &&NameArg| (other.capture, other.interface) == (typed.capture, typed.interface);
+        if let Some(other) = args.interfaces[..place].iter().find(is_same) {
+            return Err(format!("--interface: {other} and {typed} name one interface; give it one name"));
+        }
     }
     let names = args.interfaces.iter().map(|typed| {
         if typed.capture > inputs.len() {
@@ -119,6 +130,10 @@ fn progress_bar(quiet: bool) -> ProgressBar {
 fn tell(done: &Done, quiet: bool) -> ExitCode {
     for damage in &done.damage {
         complain(&damage.to_string());
+    }
+    for GivenName { input, index, name } in &done.unused_names {
+        let typed = NameArg { capture: input + 1, interface: *index, name: name.clone() };
+        complain(&format!("--interface {typed}: nothing of such an interface is in capture {}", input + 1));
     }
     if !quiet {
         // Standard error may be closed; there is nobody to tell then.

@@ -3,6 +3,7 @@
 pub mod explain;
 pub mod manual;
 pub mod merge;
+pub mod typed;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,8 +25,15 @@ fn complain(message: &str) {
 }
 
 fn print(bytes: &[u8]) -> ExitCode {
-    match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error.to_string()),
+    printed(std::io::stdout().write_all(bytes))
+}
+
+/// The status after printing. That a reader has seen enough is no failure.
+fn printed(result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            fail(&format!("standard output: cannot be written: {error}"))
+        }
         _ => ExitCode::SUCCESS,
     }
 }

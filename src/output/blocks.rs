@@ -34,8 +34,7 @@ pub(super) mod code {
     pub const SHB_HARDWARE: u16 = 2;
     pub const SHB_OS: u16 = 3;
     pub const SHB_USERAPPL: u16 = 4;
-    /// Custom options that may not be copied into another file.
-    pub const CUSTOM_NO_COPY: [u16; 2] = [19372, 19373];
+    pub(crate) use crate::capture::CUSTOM_NO_COPY;
 }
 
 /// An option as it is written: code and value.

@@ -1,7 +1,7 @@
 //! The interfaces of the output: one for each interface that was captured, in each input.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
@@ -40,6 +40,8 @@ pub(super) struct Interfaces {
     first: HashMap<(u16, u32), u32, RandomState>,
     /// For each input, which interface was asked for last: inputs take turns, their interfaces do so seldom.
     last: Vec<Option<(Key, u32)>>,
+    /// Input and index of those that occurred, as a [`GivenName`] has them.
+    occurred: HashSet<(usize, u32), RandomState>,
     link_types: Vec<LinkType>,
 }
 
@@ -60,6 +62,7 @@ impl Interfaces {
             known: IndexSet::default(),
             first: HashMap::default(),
             last: Vec::new(),
+            occurred: HashSet::default(),
             link_types: Vec::new(),
         }
     }
@@ -98,6 +101,7 @@ impl Interfaces {
         if !self.link_types.contains(&link_type) {
             self.link_types.push(link_type);
         }
+        self.occurred.insert((usize::from(input), index(interface, link)));
         let options = self.describe(described, link);
         blocks.interface(link_type, &options)?;
         self.known.insert(key);
@@ -121,11 +125,17 @@ impl Interfaces {
 
     /// The name that the user gave, if any.
     pub fn given(&self, input: u16, number: u32, link: Option<&Link>) -> Option<&str> {
-        let index = link.and_then(|l| l.ifindex).unwrap_or(number);
+        let index = index(number, link);
         let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
         // A name for one interface before a name for all of the input.
         let given = self.names.iter().filter(fits).min_by_key(|name| name.index.is_none());
         given.map(|name| name.name.as_str())
+    }
+
+    /// The names for an interface that did not occur.
+    pub fn unused_names(&self) -> Vec<GivenName> {
+        let is_unused = |name: &&GivenName| name.index.is_some_and(|i| !self.occurred.contains(&(name.input, i)));
+        self.names.iter().filter(is_unused).cloned().collect()
     }
 
     fn describe<'a>(&self, described: &Description<'a>, link: Option<&Link>) -> Vec<Opt<'a>> {
@@ -182,6 +192,11 @@ impl Interfaces {
         result.push((code::IF_TSRESOL, Cow::Borrowed(&[9])));
         result
     }
+}
+
+/// By which index the user names an interface.
+fn index(number: u32, link: Option<&Link>) -> u32 {
+    link.and_then(|l| l.ifindex).unwrap_or(number)
 }
 
 /// What tells the interfaces of one `-i any` capture apart.

@@ -5,6 +5,8 @@
 
 mod blocks;
 mod comment;
+mod datagrams;
+mod file;
 mod interfaces;
 mod packet;
 mod queue;
@@ -15,16 +17,18 @@ mod tests;
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::capture::{Capture, LinkType, PacketRecord, Timestamp};
+use crate::capture::{Capture, LinkType, PacketRecord, Source, Timestamp};
 use crate::flow::{Leg, Translation};
 use crate::packet::{Link, View};
 use crate::rewrite;
 
+pub(crate) use file::{NewFile, is_same_file};
 pub use interfaces::GivenName;
 pub use queue::Queue;
 pub use sink::Destination;
-pub(crate) use sink::temporary_beside;
 
 use blocks::{Blocks, Opt, code};
 use interfaces::{Description, Interfaces};
@@ -109,6 +113,31 @@ pub struct Counts {
     pub not_copied: u64,
 }
 
+/// What is known of an output that is in its place.
+#[derive(Debug)]
+pub struct Finished {
+    /// What was done.
+    pub counts: Counts,
+    /// The link types of its interfaces.
+    pub link_types: Vec<LinkType>,
+    /// Names that the user gave interfaces which did not occur.
+    pub unused_names: Vec<GivenName>,
+}
+
+/// What the section of an output calls its writer, before the version.
+const WRITER: &str = "meshpcap ";
+
+/// Whether a file is there and is a capture that this program did not write.
+pub(crate) fn is_other_capture(path: &Path) -> bool {
+    let source = Source::Path(path.to_owned());
+    if !source.is_file() {
+        return false;
+    }
+    let Ok(capture) = Capture::open(&source, 0, Arc::default()) else { return false };
+    let own = |(code, value): (u16, &[u8])| code == code::SHB_USERAPPL && value.starts_with(WRITER.as_bytes());
+    !capture.sections().first().is_some_and(|section| blocks::options(&section.options).any(own))
+}
+
 /// The pcapng output.
 pub struct Output {
     sink: Sink,
@@ -134,7 +163,8 @@ impl Output {
             });
             section.extend(kept.map(|(code, value)| (code, Cow::Borrowed(value))));
         }
-        section.push((code::SHB_USERAPPL, Cow::Borrowed(concat!("meshpcap ", env!("CARGO_PKG_VERSION")).as_bytes())));
+        let writer = format!("{WRITER}{}", env!("CARGO_PKG_VERSION"));
+        section.push((code::SHB_USERAPPL, Cow::Owned(writer.into_bytes())));
         Ok(Output {
             sink: Sink::create(destination)?,
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
@@ -240,7 +270,7 @@ impl Output {
     }
 
     /// Describes the interfaces that had no packets, and puts the output in its place.
-    pub fn finish(mut self, captures: &[Capture]) -> io::Result<(Counts, Vec<LinkType>)> {
+    pub fn finish(mut self, captures: &[Capture]) -> io::Result<Finished> {
         for (input, capture) in captures.iter().enumerate() {
             for interface in 0..capture.interfaces().len() {
                 let description = describe(capture, input as u16, interface as u32);
@@ -251,8 +281,9 @@ impl Output {
         self.flush_blocks();
         self.flush()?;
         let link_types = self.interfaces.link_types().to_vec();
+        let unused_names = self.interfaces.unused_names();
         self.sink.finish()?;
-        Ok((self.counts, link_types))
+        Ok(Finished { counts: self.counts, link_types, unused_names })
     }
 
     fn flush_blocks(&mut self) {

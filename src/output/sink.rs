@@ -4,11 +4,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use tempfile::NamedTempFile;
+use super::file::NewFile;
 
 /// Size of a buffer in octets. Writes of 1 MiB and more were two to five times slower.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -44,7 +44,7 @@ pub(super) struct Sink {
     to_write: Option<SyncSender<Vec<u8>>>,
     written: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<io::Result<()>>>,
-    temporary: Option<(NamedTempFile, PathBuf)>,
+    file: Option<NewFile>,
 }
 
 impl Sink {
@@ -56,16 +56,13 @@ impl Sink {
                 Ok(Sink::start(Box::new(file), None))
             }
             Destination::Path(path) => {
-                // A link is followed: what it points to is replaced, not the link.
-                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                let temporary = temporary_beside(&path)?;
-                let file = temporary.as_file().try_clone()?;
-                Ok(Sink::start(Box::new(file), Some((temporary, path))))
+                let file = NewFile::create(path)?;
+                Ok(Sink::start(Box::new(file.writer()?), Some(file)))
             }
         }
     }
 
-    fn start(mut writer: Box<dyn Write + Send>, temporary: Option<(NamedTempFile, PathBuf)>) -> Sink {
+    fn start(mut writer: Box<dyn Write + Send>, file: Option<NewFile>) -> Sink {
         let (to_write, buffers) = sync_channel::<Vec<u8>>(QUEUE);
         let (give_back, written) = sync_channel(BUFFERS);
         let thread = std::thread::spawn(move || {
@@ -77,7 +74,7 @@ impl Sink {
             }
             writer.flush()
         });
-        Sink { to_write: Some(to_write), written, thread: Some(thread), temporary }
+        Sink { to_write: Some(to_write), written, thread: Some(thread), file }
     }
 
     /// Hands a buffer to the writer and returns an empty one.
@@ -92,10 +89,7 @@ impl Sink {
     /// Waits until everything is written, and puts the file in its place.
     pub fn finish(mut self) -> io::Result<()> {
         self.join()?;
-        if let Some((temporary, path)) = self.temporary.take() {
-            temporary.persist(path).map_err(|e| e.error)?;
-        }
-        Ok(())
+        self.file.take().map_or(Ok(()), NewFile::finish)
     }
 
     fn join(&mut self) -> io::Result<()> {
@@ -113,30 +107,6 @@ impl Drop for Sink {
         // Not finished: the temporary file goes with its handle. What the thread has to say is of no use now.
         let _ = self.join();
     }
-}
-
-/// A temporary file in the folder of `path`, with the permissions that a new file would have.
-///
-/// Errors: what the operating system says; the file's own name, which nobody chose, is not part of it.
-pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // Opened here: tempfile would put its own path into the error.
-    let mut said = None;
-    let open = |temporary: &Path| {
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-            options.mode(std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777));
-        }
-        options.open(temporary).inspect_err(|error| said = error.raw_os_error())
-    };
-    let temporary = tempfile::Builder::new().prefix(".meshpcap-").suffix(".tmp").make_in(folder, open);
-    temporary.map_err(|error| said.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// Standard output without the line buffer that `std::io::Stdout` puts before it.

@@ -2,16 +2,17 @@
 //!
 //! Wireshark counts conversations in the order in which they first appear in the file. Addresses and ports
 //! tell them apart, and a SYN with another initial sequence number starts a new one (`packet-tcp.c`,
-//! `dissect_tcp`; the same in 3.x and 4.x).
+//! `dissect_tcp`; the same in 3.x and 4.x). A datagram in fragments counts where the last of them makes it whole.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 
+use super::datagrams::Datagrams;
 use crate::flow::{Key, flags};
 use crate::nat::Protocol;
-use crate::packet::{Transport, View, array, protocol};
+use crate::packet::{Fragment, Ip, Transport, View, array, protocol};
 
 /// How many conversations are remembered. Wireshark never forgets one; past this bound, new ones get no
 /// number, rather than a wrong one.
@@ -21,6 +22,7 @@ const LIMIT: usize = 1 << 20;
 #[derive(Default)]
 pub(super) struct Streams {
     known: HashMap<Key, Stream, RandomState>,
+    datagrams: Datagrams<Header>,
     tcp: u32,
     udp: u32,
 }
@@ -38,48 +40,39 @@ impl Streams {
     /// has no number of its own, but the next conversation has the next one.
     pub fn of(&mut self, view: &View, bytes: &[u8]) -> Option<u32> {
         let ip = view.ip.as_ref()?;
-        let ends =
-            |source, destination| (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination));
-        match &view.transport {
-            Transport::Tcp(tcp) => {
-                let (source, destination) = ends(tcp.source, tcp.destination);
-                self.tcp(source, destination, tcp.seq, tcp.ack, tcp.flags)
-            }
-            Transport::Udp(udp) => {
-                let (source, destination) = ends(udp.source, udp.destination);
-                self.udp_header(source, destination, bytes.get(ip.payload..ip.end)?)
-            }
-            Transport::Ports(ports) if ports.protocol == protocol::TCP => {
-                let (source, destination) = ends(ports.source, ports.destination);
-                self.tcp_header(source, destination, bytes.get(ip.payload..ip.end)?)
-            }
-            Transport::IcmpError(quote) => {
-                let header = bytes.get(quote.transport..quote.end).unwrap_or_default();
-                match quote.protocol {
-                    protocol::UDP => self.udp_header(quote.source, quote.destination, header),
-                    _ => self.tcp_header(quote.source, quote.destination, header),
-                };
-                None
-            }
-            _ => None,
+        match ip.fragment {
+            Some(fragment) if ip.is_whole() => self.fragment(view, ip, fragment, bytes),
+            // One that is cut is not put together: IPv4's is read as it is, IPv6's is not read.
+            Some(_) if ip.source.is_ipv6() => None,
+            _ => self.count(&Header::of(view, ip, bytes)?),
         }
     }
 
-    /// The number for a TCP header that may be cut or contradict itself: up to the window, it counts.
-    fn tcp_header(&mut self, source: SocketAddr, destination: SocketAddr, header: &[u8]) -> Option<u32> {
-        let header = header.first_chunk::<16>()?;
-        let word = |at: usize| array(header, at).map_or(0, u32::from_be_bytes);
-        self.tcp(source, destination, word(4), word(8), header[13])
+    /// The datagram counts where it becomes whole. For the fragments before, the number that it gets if no other
+    /// conversation begins in between.
+    #[cold]
+    fn fragment(&mut self, view: &View, ip: &Ip, fragment: Fragment, bytes: &[u8]) -> Option<u32> {
+        let header = Header::of(view, ip, bytes).filter(|_| fragment.first);
+        if let Some(whole) = self.datagrams.add(ip, fragment, header) {
+            return self.count(&whole);
+        }
+        let header = header.filter(|header| !header.is_quoted)?;
+        let (key, _) = Key::new(header.protocol, false, header.source, header.destination);
+        let next = if header.protocol == Protocol::Tcp { self.tcp } else { self.udp };
+        match self.known.get(&key) {
+            Some(stream) => Some(stream.number),
+            None => (self.known.len() < LIMIT).then_some(next),
+        }
     }
 
-    /// The number for a UDP header: one whose length is below its own does not count, but for IPv6's 0, a jumbogram.
-    fn udp_header(&mut self, source: SocketAddr, destination: SocketAddr, header: &[u8]) -> Option<u32> {
-        let header = header.first_chunk::<8>()?;
-        match u16::from_be_bytes([header[4], header[5]]) {
-            0 if source.is_ipv6() => self.udp(source, destination),
-            0..8 => None,
-            _ => self.udp(source, destination),
-        }
+    #[inline(always)]
+    fn count(&mut self, header: &Header) -> Option<u32> {
+        let Header { source, destination, seq, ack, control, .. } = *header;
+        let number = match header.protocol {
+            Protocol::Tcp => self.tcp(source, destination, seq, ack, control),
+            Protocol::Udp => self.udp(source, destination),
+        };
+        number.filter(|_| !header.is_quoted)
     }
 
     /// The number of the TCP conversation of a packet that is written now.
@@ -119,6 +112,68 @@ fn find<'a>(known: &'a mut HashMap<Key, Stream, RandomState>, next: &mut u32, ke
             *next += 1;
             Some(entry.insert(Stream { number, base: [None, None] }))
         }
+    }
+}
+
+/// A transport header as far as Wireshark's numbering depends on it.
+#[derive(Clone, Copy)]
+struct Header {
+    protocol: Protocol,
+    source: SocketAddr,
+    destination: SocketAddr,
+    seq: u32,
+    ack: u32,
+    control: u8,
+    /// Whether an ICMP error quotes it.
+    is_quoted: bool,
+}
+
+impl Header {
+    #[inline(always)]
+    fn of(view: &View, ip: &Ip, bytes: &[u8]) -> Option<Header> {
+        let ends =
+            |source, destination| (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination));
+        match &view.transport {
+            Transport::Tcp(tcp) => {
+                let (source, destination) = ends(tcp.source, tcp.destination);
+                let (seq, ack, control) = (tcp.seq, tcp.ack, tcp.flags);
+                Some(Header { protocol: Protocol::Tcp, source, destination, seq, ack, control, is_quoted: false })
+            }
+            Transport::Udp(udp) => Header::udp(ends(udp.source, udp.destination), bytes.get(ip.payload..ip.end)?),
+            Transport::Ports(ports) if ports.protocol == protocol::TCP => {
+                Header::tcp(ends(ports.source, ports.destination), bytes.get(ip.payload..ip.end)?)
+            }
+            Transport::IcmpError(quote) => {
+                let header = bytes.get(quote.transport..quote.end).unwrap_or_default();
+                let ends = (quote.source, quote.destination);
+                let quoted = match quote.protocol {
+                    protocol::UDP => Header::udp(ends, header),
+                    _ => Header::tcp(ends, header),
+                };
+                quoted.map(|header| Header { is_quoted: true, ..header })
+            }
+            _ => None,
+        }
+    }
+
+    /// A TCP header that may be cut or contradict itself: up to the window, it counts.
+    fn tcp((source, destination): (SocketAddr, SocketAddr), header: &[u8]) -> Option<Header> {
+        let header = header.first_chunk::<16>()?;
+        let word = |at: usize| array(header, at).map_or(0, u32::from_be_bytes);
+        let (seq, ack, control) = (word(4), word(8), header[13]);
+        Some(Header { protocol: Protocol::Tcp, source, destination, seq, ack, control, is_quoted: false })
+    }
+
+    /// A UDP header: one whose length is below its own does not count, but for IPv6's 0, a jumbogram.
+    fn udp((source, destination): (SocketAddr, SocketAddr), header: &[u8]) -> Option<Header> {
+        let header = header.first_chunk::<8>()?;
+        let counts = match u16::from_be_bytes([header[4], header[5]]) {
+            0 => source.is_ipv6(),
+            len => len >= 8,
+        };
+        let read =
+            Header { protocol: Protocol::Udp, source, destination, seq: 0, ack: 0, control: 0, is_quoted: false };
+        counts.then_some(read)
     }
 }
 
@@ -179,6 +234,50 @@ mod tests {
         assert_eq!(of(&build::v4(17, &udp(6, 12))[..27]), None, "cut");
         assert_eq!(of(&build::v4(1, &build::icmp(3, &build::v4(17, &udp(7, 100))))), None);
         assert_eq!(of(&build::v4(17, &udp(8, 12))), Some(3), "what the ICMP error quotes counts");
+    }
+
+    /// As tshark 4.0 numbers them; the first fragment counted, whether or not the others came.
+    #[test]
+    fn fragments_count_where_they_become_whole() {
+        use crate::capture::LinkType;
+        use crate::packet::decode;
+        use crate::packet::tests::build;
+
+        let datagram = |port: u8| {
+            let mut datagram = build::udp(&[0; 24]);
+            datagram[1] = port;
+            datagram
+        };
+        let part = |port: u8, range: std::ops::Range<usize>| {
+            let data = &datagram(port)[range.clone()];
+            let mut packet = build::v4(17, data);
+            let more = if range.end < 32 { 0x20 } else { 0 };
+            (packet[4], packet[5], packet[6], packet[7]) = (0, port, more, (range.start / 8) as u8);
+            packet
+        };
+        let whole = |port: u8| build::v4(17, &datagram(port));
+        let number = |s: &mut Streams, packet: &[u8]| s.of(&decode(LinkType::RAW, packet, packet.len()), packet);
+
+        let mut s = Streams::default();
+        assert_eq!(number(&mut s, &part(1, 0..16)), Some(0), "if nothing comes in between");
+        assert_eq!(number(&mut s, &part(1, 16..32)), Some(0));
+        assert_eq!(number(&mut s, &part(2, 0..16)), Some(1), "if nothing comes in between");
+        assert_eq!(number(&mut s, &whole(3)), Some(1), "it comes in between");
+        assert_eq!(number(&mut s, &part(2, 16..32)), Some(2));
+        assert_eq!(number(&mut s, &part(2, 0..16)), Some(2), "known");
+        assert_eq!(number(&mut s, &part(4, 16..32)), None, "the end before the start");
+        assert_eq!(number(&mut s, &whole(5)), Some(3));
+        assert_eq!(number(&mut s, &part(4, 0..16)), Some(4));
+        let lost = part(6, 0..16);
+        assert_eq!(number(&mut s, &lost), Some(5), "what will be lost is not known");
+        assert_eq!(number(&mut s, &whole(7)), Some(5));
+        // One that is cut is not put together. IPv4's is read nevertheless, IPv6's is not.
+        let cut = &part(8, 0..16)[..30];
+        assert_eq!(s.of(&decode(LinkType::RAW, cut, 36), cut), Some(6));
+        let (fragment, header) = ([17, 0, 0, 1, 0, 0, 0, 8], &datagram(10)[..16]);
+        let cut = &build::v6(44, &[&fragment[..], header].concat())[..60];
+        assert_eq!(s.of(&decode(LinkType::RAW, cut, 64), cut), None);
+        assert_eq!(number(&mut s, &whole(9)), Some(7));
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn written(captures: &[Vec<u8>], ethernet: bool) -> (Vec<Block>, Vec<LinkType>) 
             }
         }
     }
-    let (_, link_types) = output.finish(&captures).expect("finished");
+    let link_types = output.finish(&captures).expect("finished").link_types;
     (blocks(&std::fs::read(path).expect("the output")), link_types)
 }
 

@@ -62,6 +62,8 @@ pub(super) fn v4(bytes: &[u8], offset: usize, original_len: usize) -> (Option<Ip
         fragment: (fragment != 0).then(|| Fragment {
             identification: u32::from(u16::from_be_bytes([header[4], header[5]])),
             first: fragment & 0x1fff == 0,
+            offset: (fragment & 0x1fff) << 3,
+            more: fragment & 0x2000 != 0,
         }),
     };
     (Some(ip), (captured.len() < header_len).then_some(Stop::Truncated))
@@ -161,11 +163,10 @@ pub(super) fn extensions(bytes: &[u8], mut ip: Ip) -> (Option<Ip>, Option<Stop>)
             return (Some(ip), None);
         }
         if is_fragment {
-            let offset = u16::from_be_bytes([a, b]);
-            let first = offset & 0xfff8 == 0;
-            if !first || offset & 1 != 0 {
+            let (offset, more) = (u16::from_be_bytes([a, b & 0xf8]), b & 1 != 0);
+            if offset > 0 || more {
                 let identification = be32(captured, 4).unwrap_or_default();
-                ip.fragment = Some(Fragment { identification, first });
+                ip.fragment = Some(Fragment { identification, first: offset == 0, offset, more });
             }
         }
         ip.protocol = next;

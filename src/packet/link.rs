@@ -17,7 +17,7 @@ const ARPHRD_LOOPBACK: u16 = 772;
 /// LINKTYPE_LINUX_SLL2 is no EtherType (<https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>).
 const ARPHRD_WITHOUT_ETHERTYPE: [u16; 3] = [770, 803, 824];
 
-/// Reads the link layer. The network offset is at most `bytes.len()`.
+/// Reads the link layer; the one list of the link types that are read. The network offset is at most `bytes.len()`.
 pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) {
     match link_type {
         LinkType::ETHERNET => ethernet(bytes),
@@ -33,7 +33,7 @@ pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) 
 }
 
 fn nothing(link_type: LinkType) -> Link {
-    Link { link_type, network: 0, ethertype: 0, origin: Origin::Unknown, ifindex: None, packet_type: None }
+    Link { link_type, network: 0, ethertype: 0, origin: Origin::Unknown, ifindex: None }
 }
 
 /// Ethernet (IEEE 802.3, clause 3): destination, source, EtherType.
@@ -51,10 +51,10 @@ pub(super) fn ethernet(bytes: &[u8]) -> (Link, Option<Stop>) {
 #[inline(always)]
 fn sll(bytes: &[u8]) -> (Link, Option<Stop>) {
     let link = nothing(LinkType::LINUX_SLL);
-    let (Some(packet_type), Some(arphrd), Some(protocol)) = (be16(bytes, 0), be16(bytes, 2), be16(bytes, 14)) else {
+    let (Some(arphrd), Some(protocol)) = (be16(bytes, 2), be16(bytes, 14)) else {
         return (link, Some(Stop::Truncated));
     };
-    cooked(Link { network: 16, packet_type: Some(packet_type), ..link }, arphrd, protocol, bytes)
+    cooked(Link { network: 16, ..link }, arphrd, protocol, bytes)
 }
 
 /// LINKTYPE_LINUX_SLL2: protocol, reserved, interface index (4 octets), ARPHRD, packet type (1 octet), address length
@@ -65,13 +65,8 @@ pub(super) fn sll2(bytes: &[u8]) -> (Link, Option<Stop>) {
     let Some(header) = array::<20>(bytes, 0) else {
         return (link, Some(Stop::Truncated));
     };
-    let [p0, p1, _, _, i0, i1, i2, i3, a0, a1, packet_type, ..] = header;
-    let link = Link {
-        network: 20,
-        ifindex: Some(u32::from_be_bytes([i0, i1, i2, i3])),
-        packet_type: Some(u16::from(packet_type)),
-        ..link
-    };
+    let [p0, p1, _, _, i0, i1, i2, i3, a0, a1, ..] = header;
+    let link = Link { network: 20, ifindex: Some(u32::from_be_bytes([i0, i1, i2, i3])), ..link };
     cooked(link, u16::from_be_bytes([a0, a1]), u16::from_be_bytes([p0, p1]), bytes)
 }
 

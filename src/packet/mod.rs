@@ -36,6 +36,11 @@ pub fn decode(link_type: LinkType, bytes: &[u8], original_len: usize) -> View {
     }
 }
 
+/// Whether headers are read of frames of this link type: the list is [`link::decode`]'s.
+pub fn is_read(link_type: LinkType) -> bool {
+    link::decode(link_type, &[]).1 != Some(Stop::LinkType)
+}
+
 #[inline(always)]
 fn behind_link((link, stop): (Link, Option<Stop>), bytes: &[u8], original_len: usize) -> View {
     if stop.is_some() {
@@ -92,8 +97,6 @@ pub struct Link {
     pub origin: Origin,
     /// SLL2: the interface index.
     pub ifindex: Option<u32>,
-    /// SLL and SLL2: the packet type (0 to us, 1 broadcast, 2 multicast, 3 to someone else, 4 sent by us).
-    pub packet_type: Option<u16>,
 }
 
 /// What the link layer tells of the interface.
@@ -142,6 +145,10 @@ pub struct Fragment {
     pub identification: u32,
     /// Whether this fragment holds the start of the datagram.
     pub first: bool,
+    /// Fragment Offset, in octets.
+    pub offset: u16,
+    /// Whether more fragments follow behind this one.
+    pub more: bool,
 }
 
 /// A transport header.

@@ -9,9 +9,9 @@ use foldhash::fast::RandomState;
 
 use super::LookAhead;
 use crate::audit::Audit;
-use crate::capture::{BlockRecord, Capture, LinkType, Timestamp};
+use crate::capture::{BlockRecord, Capture, Timestamp};
 use crate::flow::{Flows, Mark, Place, Reason, Segment, Written};
-use crate::output::{Change, Frame, Output, Queue};
+use crate::output::{Change, Finished, Frame, Output, Queue};
 use crate::packet::{Origin, View, decode};
 use crate::report::{Report, Summary};
 
@@ -81,20 +81,20 @@ impl Hold {
     }
 
     /// There are no more packets: everything is decided and written.
-    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Vec<LinkType>), Failed> {
+    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
         self.flows.finish();
         self.release(captures, Timestamp(0))?;
         self.flows.retire_all();
         self.retire()?;
         // If the report cannot be written, there is to be no output either.
         self.report.as_mut().map_or(Ok(()), Report::complete).map_err(Failed::Report)?;
-        let (counts, link_types) = self.output.finish(captures)?;
-        self.summary.count(&counts);
+        let finished = self.output.finish(captures)?;
+        self.summary.count(&finished.counts);
         if let Some(report) = self.report {
             report.finish().map_err(Failed::Report)?;
         }
         self.summary.findings = Some(self.audit.finish());
-        Ok((self.summary, link_types))
+        Ok((self.summary, finished))
     }
 
     /// The leg of a packet.

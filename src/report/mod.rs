@@ -7,15 +7,14 @@ mod summary;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::audit::Agreement;
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
-use crate::output::temporary_beside;
+use crate::output::NewFile;
 
 pub use summary::Summary;
 
@@ -159,22 +158,19 @@ enum Format {
 /// A report that is being written.
 pub struct Report {
     format: Format,
-    temporary: NamedTempFile,
-    path: PathBuf,
+    file: NewFile,
     legs: u64,
 }
 
 impl Report {
-    /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`.
+    /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`, in any case.
     ///
     /// Errors: the ending is another one, the path is a folder, a file cannot be written there.
     pub fn create(path: &Path) -> io::Result<Report> {
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let temporary = temporary_beside(path)?;
-        let mut writer = BufWriter::new(temporary.as_file().try_clone()?);
-        let format = match path.extension().and_then(|e| e.to_str()) {
+        let file = NewFile::create(path)?;
+        let mut writer = BufWriter::new(file.writer()?);
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        let format = match ending.as_ref().and_then(|ending| ending.to_str()) {
             Some("csv") => {
                 // By hand: csv's own header comes with the first row, and there may be none.
                 let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(writer);
@@ -187,7 +183,7 @@ impl Report {
             }
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "name it .csv or .json")),
         };
-        Ok(Report { format, temporary, path: path.to_owned(), legs: 0 })
+        Ok(Report { format, file, legs: 0 })
     }
 
     /// Writes the row of a leg, and how it agrees with the rules that were given.
@@ -216,7 +212,6 @@ impl Report {
 
     /// Puts the report, which has to be complete, in its place.
     pub fn finish(self) -> io::Result<()> {
-        self.temporary.persist(self.path).map_err(|e| e.error)?;
-        Ok(())
+        self.file.finish()
     }
 }

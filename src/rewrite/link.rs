@@ -4,15 +4,14 @@
 //! Ethernet II frame with the same payload. Refused is what has no EtherType.
 
 use crate::capture::LinkType;
-use crate::packet::{Origin, View, array, be16};
+use crate::packet::{self, Origin, View, array, be16};
 
 /// EtherTypes start here; below are lengths (IEEE 802.3, clause 3.2.6).
 const FIRST_ETHERTYPE: u16 = 0x0600;
 
-/// Whether frames of this link type can become Ethernet frames.
+/// Whether frames of this link type can become Ethernet frames: of all that are read, and are none yet.
 pub fn can_be_ethernet(link_type: LinkType) -> bool {
-    use LinkType as L;
-    matches!(link_type, L::LINUX_SLL | L::LINUX_SLL2 | L::RAW | L::IPV4 | L::IPV6 | L::NULL | L::LOOP)
+    link_type != LinkType::ETHERNET && packet::is_read(link_type)
 }
 
 /// The source where there is none to be had: locally administered (IEEE 802, clause 8.4).
@@ -22,7 +21,7 @@ const NO_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 0];
 /// else that of the cooked header if it has six octets, else 02:00:00:00:00:00; EtherType; VLAN tags and payload as they are.
 ///
 /// The length on the wire changes as the captured length does. False, and `out` is empty, if the frame cannot be one:
-/// it has no EtherType, or is not of SLL, SLL2, RAW, IPV4, IPV6, NULL or LOOP.
+/// it has no EtherType, or its link type is one that [`can_be_ethernet`] refuses.
 pub fn to_ethernet(view: &View, frame: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let Some(parts) = split(view, frame) else {
@@ -51,7 +50,7 @@ struct Parts<'a> {
 
 fn split<'a>(view: &View, frame: &'a [u8]) -> Option<Parts<'a>> {
     // 0 also where the cooked header's protocol is no EtherType.
-    if view.link.ethertype < FIRST_ETHERTYPE {
+    if view.link.ethertype < FIRST_ETHERTYPE || !can_be_ethernet(view.link.link_type) {
         return None;
     }
     let parts = match view.link.link_type {
@@ -63,10 +62,8 @@ fn split<'a>(view: &View, frame: &'a [u8]) -> Option<Parts<'a>> {
             ethertype: be16(frame, 0)?,
             payload: frame.get(20..)?,
         },
-        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 | LinkType::NULL | LinkType::LOOP => {
-            Parts { source: [0; 6], ethertype: view.link.ethertype, payload: frame.get(view.link.network..)? }
-        }
-        _ => return None,
+        // No addresses, no tags: the network header is the payload.
+        _ => Parts { source: [0; 6], ethertype: view.link.ethertype, payload: frame.get(view.link.network..)? },
     };
     Some(parts)
 }

@@ -19,6 +19,8 @@ error: the following required arguments were not provided:
   --output <FILE>
   <CAPTURE>...
 
+  tip: `-` reads a capture from standard input
+
 Usage: meshpcap merge --output <FILE> <CAPTURE>...
 
 For more information, try '--help'.
@@ -81,7 +83,7 @@ meshpcap: lo.pcap: is both input and output; name another file for the output
             "merge lo.pcap -o ./../no/lo.pcap",
             str![[r#"
 2
-meshpcap: ./../no/lo.pcap: cannot be written: No such file or directory (os error 2)
+meshpcap: ./../no/lo.pcap: cannot be written: No such file or directory (os error 2) (is the path right? its folder has to be there: mkdir -p)
 
 "#]],
         ),
@@ -89,15 +91,33 @@ meshpcap: ./../no/lo.pcap: cannot be written: No such file or directory (os erro
             "merge lo.pcap -o x.pcapng --report lo.pcap",
             str![[r#"
 2
-meshpcap: lo.pcap: is both input and output; name another file for the output
+meshpcap: lo.pcap: is both input and report; name another file for the report
 
 "#]],
         ),
         (
-            "merge lo.pcap -o x.csv --report x.csv",
+            "merge lo.pcap -o x.csv --report ./x.csv",
             str![[r#"
 2
 meshpcap: x.csv: is both output and report; name another file for the report
+
+"#]],
+        ),
+        (
+            "merge lo.pcap -o x.pcapng --lookahead 2s,3s",
+            str![[r#"
+2
+error: invalid value '2s,3s' for '--lookahead <TIME,SIZE>': `3s`: give one time and one size at most
+
+For more information, try '--help'.
+
+"#]],
+        ),
+        (
+            "merge lo.pcap -o x.pcapng --interface 1=lo --interface 1:0=lo --interface 1=eth0",
+            str![[r#"
+2
+meshpcap: --interface: 1=lo and 1=eth0 name one interface; give it one name
 
 "#]],
         ),
@@ -187,7 +207,7 @@ meshpcap: short: cut short before the first frame at byte 0: a pcap header has 2
             "folder",
             str![[r#"
 2
-meshpcap: folder: is a directory
+meshpcap: folder: is a directory (name the captures in it)
 
 "#]],
         ),
@@ -233,7 +253,7 @@ fn a_record_that_makes_no_sense() {
         told(&run(&folder, "merge bad.pcap eth0.pcap -o out.pcapng -q")),
         str![[r#"
 1
-meshpcap: bad.pcap: damaged in frame 3 at byte 188: the record promises 4294967295 bytes, the largest packet of this kind has 262144; what came before was used (was it copied as text, or by two writers?)
+meshpcap: bad.pcap: damaged in frame 3 at byte 188: the record promises 4294967295 bytes, the largest packet of this kind has 262144; what came before was used (was it copied as text, as kubectl exec -t does, or written by two?)
 
 "#]]
     );
@@ -246,30 +266,18 @@ fn an_output_that_cannot_be_written() {
     for (output, expected) in [
         (
             "no/out.pcapng",
-            str![[r#"
-2
-meshpcap: no/out.pcapng: cannot be written: No such file or directory (os error 2)
-
-"#]],
+            "No such file or directory (os error 2) (is the path right? its folder has to be there: mkdir -p)",
         ),
+        ("new/", "is a directory (name a file in it)"),
+        (".", "Is a directory (os error 21) (name a file in it)"),
         (
-            ".",
-            str![[r#"
-2
-meshpcap: .: cannot be written: Is a directory (os error 21)
-
-"#]],
+            "lo.pcap/out.pcapng",
+            "Not a directory (os error 20) (is the path right? a part of it is a file, not a folder)",
         ),
-        (
-            "/dev/full",
-            str![[r#"
-2
-meshpcap: /dev/full: cannot be written: No space left on device (os error 28)
-
-"#]],
-        ),
+        ("/dev/full", "No space left on device (os error 28) (make room, or name a file elsewhere)"),
     ] {
-        assert_data_eq!(told(&run(&folder, &format!("merge lo.pcap -o {output}"))), expected);
+        let told = told(&run(&folder, &format!("merge lo.pcap -o {output}")));
+        assert_eq!(told, format!("2\nmeshpcap: {output}: cannot be written: {expected}\n"));
         assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap"]);
     }
     let full = File::options().write(true).open("/dev/full").expect("Linux has it");
@@ -278,7 +286,7 @@ meshpcap: /dev/full: cannot be written: No space left on device (os error 28)
         told(&output),
         str![[r#"
 2
-meshpcap: standard output: cannot be written: No space left on device (os error 28)
+meshpcap: standard output: cannot be written: No space left on device (os error 28) (make room, or name a file elsewhere)
 
 "#]]
     );
@@ -294,7 +302,7 @@ fn a_report_that_cannot_be_written_leaves_no_output() {
 
     std::fs::create_dir(folder.path().join("legs.csv")).expect("a folder");
     let output = run(&folder, "merge lo.pcap -o out.pcapng --report legs.csv");
-    assert_eq!(told(&output), "2\nmeshpcap: legs.csv: cannot be written: is a directory\n");
+    assert_eq!(told(&output), "2\nmeshpcap: legs.csv: cannot be written: is a directory (name a file in it)\n");
     assert_eq!(names(&folder), ["eth0.pcap", "legs.csv", "lo.pcap"]);
 }
 
@@ -333,9 +341,158 @@ fn a_pcapng_block_that_makes_no_sense() {
         told(&output),
         str![[r#"
 1
-meshpcap: bad.pcapng: damaged in frame 10 at byte 1004: the block has 100 bytes at its start, 77 at its end; what came before was used (was it copied as text, or by two writers?)
+meshpcap: bad.pcapng: damaged in frame 10 at byte 1004: the block has 100 bytes at its start, 77 at its end; what came before was used (was it copied as text, as kubectl exec -t does, or written by two?)
 
 "#]]
     );
     assert_eq!(packets(&folder, "out.pcapng"), 9);
+}
+
+#[test]
+fn a_name_for_an_interface_that_is_not_there() {
+    let folder = folder();
+    let output = run(&folder, "merge eth0.pcap lo.pcap -o out.pcapng -q --interface 2:5=x --interface 2:0=lo");
+    assert_eq!(told(&output), "0\nmeshpcap: --interface 2:5=x: nothing of such an interface is in capture 2\n");
+    // Captures are counted as they were typed, whether or not all hold something; so are the indexes of `-i any`.
+    put(&folder, "empty", b"");
+    let leg = crate::common::Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").whole();
+    let any = Link::Sll2 { index: 2, lo: false };
+    put(&folder, "any.pcap", &pcap(any, &leg.shots(any)));
+    let output = run(&folder, "merge empty any.pcap -o out.pcapng -q --interface 2:2=eth0 --interface 2:0=x");
+    let lines: Vec<String> = text(&output.stderr).lines().skip(1).map(str::to_owned).collect();
+    assert_eq!(lines, ["meshpcap: --interface 2:0=x: nothing of such an interface is in capture 2"]);
+}
+
+/// They were replaced by the output of the others.
+#[test]
+fn a_capture_that_others_wrote_is_not_replaced() {
+    let folder = folder();
+    let gz = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let file = std::fs::read(folder.path().join("lo.pcap")).expect("it");
+        std::io::Write::write_all(&mut encoder, &file).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    let shots = crate::common::Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").whole().shots(Link::Eth);
+    put(&folder, "other.pcapng", &crate::common::pcapng(Link::Eth, "eth0", &shots));
+    put(&folder, "packed", &gz);
+    for name in ["eth0.pcap", "other.pcapng", "packed"] {
+        let before = std::fs::read(folder.path().join(name)).expect("it");
+        // The order of arguments that was meant: merge -o OUTPUT eth0.pcap lo.pcap.
+        let output = run(&folder, &format!("merge -o {name} lo.pcap"));
+        assert_eq!(
+            told(&output),
+            format!(
+                "2\nmeshpcap: {name}: is a capture that meshpcap did not write, and would be lost; \
+                 name another file for the output, or remove it\n"
+            )
+        );
+        assert_eq!(std::fs::read(folder.path().join(name)).expect("it"), before);
+    }
+    // What meshpcap wrote, and what is no capture, is.
+    put(&folder, "text", b"words");
+    for output in ["out.pcapng", "out.pcapng", "text"] {
+        assert_eq!(told(&run(&folder, &format!("merge lo.pcap -o {output} -q"))), "0\n");
+        assert_eq!(packets(&folder, output), 10);
+    }
+}
+
+#[test]
+fn an_output_that_is_named_as_if_it_were_compressed() {
+    let folder = folder();
+    for name in ["out.pcapng.gz", "out.ZST", "out.lz4"] {
+        let expected = "the output is not compressed; name it .pcapng, or pipe it into the compressor with -o -";
+        assert_eq!(
+            told(&run(&folder, &format!("merge lo.pcap -o {name}"))),
+            format!("2\nmeshpcap: {name}: {expected}\n")
+        );
+    }
+    assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap"]);
+}
+
+/// What users of tcpdump, mergecap and editcap type first.
+#[test]
+fn habits_from_other_tools() {
+    let folder = folder();
+    let merge = "meshpcap merge eth0.pcap lo.pcap -o fixed.pcapng";
+    for (args, tip) in [
+        ("eth0.pcap lo.pcap -o x.pcapng", format!("to repair captures: {merge}")),
+        ("-w x.pcapng eth0.pcap lo.pcap", format!("to repair captures: {merge}")),
+        ("-r lo.pcap", format!("captures need no option: {merge}")),
+        ("merge -r lo.pcap -w x.pcapng", format!("captures need no option: {merge}")),
+        ("merge -o x.pcapng", "`-` reads a capture from standard input".to_owned()),
+        ("merg lo.pcap", "a similar subcommand exists: 'merge'".to_owned()),
+    ] {
+        let told = told(&run(&folder, args));
+        assert!(told.starts_with("2\nerror: ") && told.contains(&format!("\n  tip: {tip}\n")), "{args}: {told}");
+        assert_eq!(told.matches("tip:").count(), 1, "{told}");
+    }
+    assert_eq!(told(&run(&folder, "merge -w x.pcapng eth0.pcap lo.pcap -q")), "0\n");
+    assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap", "x.pcapng"]);
+}
+
+#[test]
+fn what_is_printed_cannot_be_written() {
+    let folder = folder();
+    put(&folder, "probes", b"{\"probe\": \"tcp 10.1.0.5:4000 -> 10.96.0.10:80\"}\n");
+    for args in ["man", "man merge", "completions zsh", "explain --mesh istio --probes probes"] {
+        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let output = meshpcap(&folder, args).stdout(full).output().expect("meshpcap runs");
+        assert_eq!(
+            told(&output),
+            "2\nmeshpcap: standard output: cannot be written: No space left on device (os error 28)\n",
+            "{args}"
+        );
+    }
+}
+
+#[test]
+fn probes_that_cannot_be_read() {
+    let folder = folder();
+    put(&folder, "probes", b"\nno json\n");
+    for (probes, expected) in [
+        ("missing", "missing: No such file or directory (os error 2)"),
+        (".", ".: Is a directory (os error 21)"),
+        ("probes", "probes: line 2: expected ident at line 1 column 2"),
+    ] {
+        let output = run(&folder, &format!("explain --mesh istio --probes {probes}"));
+        assert_eq!(told(&output), format!("2\nmeshpcap: {expected}\n"));
+    }
+}
+
+#[test]
+fn standard_input_that_is_a_terminal() {
+    let folder = folder();
+    if !crate::common::require("script", "standard_input_that_is_a_terminal") {
+        return;
+    }
+    let command = format!("{} merge - -o x.pcapng", env!("CARGO_BIN_EXE_meshpcap"));
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(folder.path()).stdin(std::process::Stdio::null());
+    let output = script.output().expect("script runs");
+    assert_eq!(
+        told(&output),
+        "2\nmeshpcap: standard input (-) is a terminal: pipe a capture into it, such as tcpdump -U -w - writes\r\n"
+    );
+}
+
+/// The second header was a packet without bytes.
+#[test]
+fn two_captures_in_one_file() {
+    let folder = folder();
+    let [eth0, lo] = ["eth0.pcap", "lo.pcap"].map(|name| std::fs::read(folder.path().join(name)).expect("it"));
+    let shots = crate::common::Leg::direct("10.1.0.5:57168", "10.1.0.6:8080").whole().shots(Link::Eth);
+    for second in [eth0, crate::common::pcapng(Link::Eth, "eth0", &shots)] {
+        put(&folder, "both", &[&lo[..], &second].concat());
+        assert_eq!(
+            told(&run(&folder, "merge both -o out.pcapng -q")),
+            format!(
+                "1\nmeshpcap: both: damaged in frame 11 at byte {}: another capture begins here, as `cat` makes of two \
+                 (cut them apart here, give both as inputs); what came before was used \
+                 (was it copied as text, as kubectl exec -t does, or written by two?)\n",
+                lo.len()
+            )
+        );
+        assert_eq!(packets(&folder, "out.pcapng"), 10);
+    }
 }

@@ -9,7 +9,6 @@ mod failures;
 mod signals;
 
 use std::fs::File;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::{Leg, Link, pcap};
@@ -154,6 +153,37 @@ fn outputs_that_are_no_files() {
 }
 
 #[test]
+fn a_link_is_written_through() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("new")).expect("a folder");
+    for (link, target) in [("out.pcapng", "new/out.pcapng"), ("legs.csv", "new/legs.csv"), ("loop.csv", "loop.csv")] {
+        std::os::unix::fs::symlink(target, path(link)).expect("a link");
+    }
+    // Once to nothing, once to what is there by then.
+    for _ in 0..2 {
+        assert_eq!(told(&run(&folder, "merge lo.pcap -o out.pcapng --report legs.csv -q")), "0\n");
+        for name in ["out.pcapng", "legs.csv"] {
+            assert!(path(name).is_symlink(), "{name}");
+            assert!(!path("new").join(name).is_symlink(), "{name}");
+        }
+        assert_eq!(packets(&folder, "new/out.pcapng"), 10);
+    }
+    let output = run(&folder, "merge lo.pcap -o x.pcapng --report loop.csv");
+    assert!(told(&output).starts_with("2\nmeshpcap: loop.csv: cannot be written: too many "), "{}", told(&output));
+    assert_eq!(names(&folder), ["eth0.pcap", "legs.csv", "lo.pcap", "loop.csv", "new", "out.pcapng"]);
+}
+
+#[test]
+fn the_ending_of_a_report_in_any_case() {
+    let folder = folder();
+    for (name, start) in [("LEGS.CSV", "leg,protocol"), ("legs.Json", "[")] {
+        assert_eq!(told(&run(&folder, &format!("merge lo.pcap -o x.pcapng -q --report {name}"))), "0\n");
+        assert!(std::fs::read_to_string(folder.path().join(name)).expect("the report").starts_with(start), "{name}");
+    }
+}
+
+#[test]
 fn completions() {
     let folder = folder();
     for (shell, sign) in
@@ -175,19 +205,43 @@ fn completions() {
     }
 }
 
+const SUBCOMMANDS: [&str; 4] = ["merge", "explain", "completions", "man"];
+
 #[test]
-fn the_manual_page() {
+fn manual_pages() {
     let folder = folder();
-    let output = run(&folder, "man");
-    assert!(output.status.success());
-    let page = text(&output.stdout);
-    for part in [".TH meshpcap", ".SH NAME", "EXAMPLES", "Exit status", "keep\\-duplicates", "CAPTURE"] {
-        assert!(page.to_lowercase().contains(&part.to_lowercase()), "{part} in the page");
+    assert_data_eq!(told(&run(&folder, "man --output-dir new/man1")), "0\n");
+    let pages = folder.path().join("new/man1");
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).expect("a page");
+    assert_eq!(text(&run(&folder, "man").stdout), page("meshpcap.1"));
+    for subcommand in SUBCOMMANDS {
+        let one = page(&format!("meshpcap-{subcommand}.1"));
+        assert_eq!(text(&run(&folder, &format!("man {subcommand}")).stdout), one);
+        for heading in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "\"SEE ALSO\""] {
+            assert_eq!(one.matches(&format!("\n.SH {heading}\n")).count(), 1, "{subcommand}: {heading}");
+        }
+        assert!(page("meshpcap.1").contains(&format!("meshpcap\\-{subcommand}(1)")), "{subcommand}");
     }
-    if common::require("man", "the_manual_page") {
-        let path = folder.path().join("meshpcap.1");
-        std::fs::write(&path, &page).expect("written");
-        let shown = Command::new("man").args(["--warnings", "-l"]).arg(Path::new(&path)).output().expect("man runs");
-        assert_eq!(text(&shown.stderr), "", "groff has nothing to complain about");
+    assert_eq!(std::fs::read_dir(&pages).expect("the folder").count(), 1 + SUBCOMMANDS.len());
+    // Commands keep their lines, each status has one.
+    let merge = page("meshpcap-merge.1");
+    for part in [
+        ".nf\nkubectl exec POD \\-c istio\\-proxy \\-\\- tcpdump \\-i any \\-U \\-w \\- |\n  meshpcap merge \\- \\-o \\- | wireshark",
+        "\n.SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\nthe output is written, every input was read to its end\n.TP\n",
+        "\\-\\-keep\\-duplicates",
+    ] {
+        assert!(merge.contains(part), "{part}\nin\n{merge}");
     }
+    if common::require("man", "manual_pages") {
+        for entry in std::fs::read_dir(&pages).expect("the folder") {
+            let path = entry.expect("an entry").path();
+            let shown = Command::new("man").args(["--warnings", "-l"]).arg(&path).output().expect("man runs");
+            assert_eq!(text(&shown.stderr), "", "groff has nothing to complain about");
+            assert!(text(&shown.stdout).contains("meshpcap"), "{}", path.display());
+        }
+    }
+    assert_data_eq!(
+        told(&run(&folder, "man --output-dir lo.pcap")),
+        "2\nmeshpcap: lo.pcap: the pages cannot be written: File exists (os error 17)\n"
+    );
 }

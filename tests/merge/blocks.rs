@@ -156,6 +156,27 @@ fn names_custom_blocks_and_what_is_unknown() {
     }
 }
 
+/// They stayed in names, secrets and statistics.
+#[test]
+fn options_that_may_not_be_copied() {
+    for order in ORDERS {
+        let section = on_lo(Section::new(order));
+        let secret = [&section.u32(32473)[..], b"gone"].concat();
+        let kept = [&section.u32(32473)[..], b"kept"].concat();
+        let options = section.options(&[(19372, &secret), (2988, &kept), (19373, &secret)]);
+        let statistics = [&section.u32(0)[..], &[0; 8], &options].concat();
+        let names = [&[0; 4][..], &options].concat();
+        let keys = [&section.u32(0x544c_534b)[..], &section.u32(4), b"keys", &options].concat();
+        let section = section.packet(0, &shots()[0], &[]).block(4, &names).block(5, &statistics).block(10, &keys);
+        let blocks = run(&section.bytes).output.blocks;
+        assert_eq!(blocks.iter().map(|(block_type, _)| *block_type).collect::<Vec<_>>(), [10, 4, 5]);
+        for (block_type, body) in blocks {
+            let has = |word: &[u8]| body.windows(4).any(|window| window == word);
+            assert!(has(b"kept") && !has(b"gone"), "block {block_type}: {body:?}");
+        }
+    }
+}
+
 #[test]
 fn statistics_keep_their_interface() {
     let shots = shots();

@@ -90,13 +90,10 @@ fn link_layers() {
 }
 
 #[test]
-fn cooked_headers_tell_the_interface_and_the_direction() {
+fn only_the_second_cooked_header_tells_the_interface() {
     let packet = v4(17, &udp(b"x"));
     let link = |link_type, frame: &[u8]| decode(link_type, frame, frame.len()).link;
-    let v1 = link(LinkType::LINUX_SLL, &sll(4, 1, 0x0800, &packet));
-    assert_eq!((v1.ifindex, v1.packet_type), (None, Some(4)));
-    let v2 = link(LinkType::LINUX_SLL2, &sll2(0x0102_0304, 4, 1, 0x0800, &packet));
-    assert_eq!((v2.ifindex, v2.packet_type), (Some(0x0102_0304), Some(4)));
-    let ethernet = link(LinkType::ETHERNET, &ethernet(0x0800, &packet));
-    assert_eq!((ethernet.ifindex, ethernet.packet_type), (None, None));
+    assert_eq!(link(LinkType::LINUX_SLL, &sll(4, 1, 0x0800, &packet)).ifindex, None);
+    assert_eq!(link(LinkType::LINUX_SLL2, &sll2(0x0102_0304, 4, 1, 0x0800, &packet)).ifindex, Some(0x0102_0304));
+    assert_eq!(link(LinkType::ETHERNET, &ethernet(0x0800, &packet)).ifindex, None);
 }
