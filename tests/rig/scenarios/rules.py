@@ -23,6 +23,14 @@ def expected(kind: str, client: tuple[str, int], server: tuple[str, int], rules:
             "server": server, "rules": rules, "packets": packets}
 
 
+def flush_nat(pod):
+    """The nat rules are gone. A filter rule keeps conntrack at work: without any rule that needs it, the kernel would
+    no longer translate what is established either."""
+    for program in ("iptables", "ip6tables"):
+        pod.inside(program, "-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+        pod.inside(program, "-t", "nat", "-F")
+
+
 def wait_for_connection(pod, port: int):
     """Until conntrack knows a TCP connection from the local port that was answered."""
     while "ASSURED" not in pod.inside("conntrack", "-L", "-p", "tcp", "--orig-port-src", str(port)):
@@ -87,8 +95,7 @@ def bypass_flushed(mesh):
                                               bind=(mesh.a.ip, PORT + 9)), tag="before")
         wait_for_connection(mesh.a, PORT + 9)
         mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))
-        for program in ("iptables", "ip6tables"):
-            mesh.a.inside(program, "-t", "nat", "-F")
+        flush_nat(mesh.a)
         mesh.a.client(*(echo(to, 3, size=500, bind=local) for local, to in out), tag="flushed")
         mesh.outside.client(*(http(to, 2, size=500, bind=local) for local, to in into), tag="flushed")
         over.touch()
@@ -105,8 +112,7 @@ def bypass_flushed_lo(mesh):
     ends = [((mesh.a.ip, PORT), (mesh.a.ip, 9000)), ((mesh.a.ip6, PORT + 1), (mesh.a.ip6, 9000))]
     with record(mesh, pods=(mesh.a,)) as recording:
         mesh.a.client(http(SERVICE_HTTP, 2), http((mesh.a.ip, 8080), 2), http((mesh.a.ip6, 8080), 2))
-        for program in ("iptables", "ip6tables"):
-            mesh.a.inside(program, "-t", "nat", "-F")
+        flush_nat(mesh.a)
         mesh.a.client(*(echo(to, 3, size=500, bind=local) for local, to in ends), tag="flushed")
     told = tuple(expected("bypass", local, to, "redirect to 15001", "no redirect") for local, to in ends)
     return [recording.case(mesh.a, expects=told, direct=frozenset({9000}))]
@@ -117,8 +123,7 @@ def joined_late(mesh):
     """A connection that began before the rules were there, as of a pod that joins the mesh: nat rules look at the first
     packet alone, so it goes by the proxy to its end."""
     local, to, over = (mesh.a.ip, PORT), (mesh.b.ip, 9000), mesh.a.folder / "over"
-    for program in ("iptables", "ip6tables"):
-        mesh.a.inside(program, "-t", "nat", "-F")
+    flush_nat(mesh.a)
     with record(mesh, pods=(mesh.a,)) as recording:
         early = mesh.a.client_meanwhile(echo(to, 200, size=300, gap=0.05, until=str(over), bind=local), tag="early")
         wait_for_connection(mesh.a, PORT)
