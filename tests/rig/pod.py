@@ -307,8 +307,11 @@ class Mesh:
         pod.inside("iptables-restore", stdin=self.flavour.text(4, pod))
         pod.inside("ip6tables-restore", stdin=self.flavour.text(6, pod))
 
-    def add_machine(self):
-        """A virtual machine in pod a, behind the bridge k6t-eth0, as kubevirt has it."""
+    def add_machine(self, bridge_rules: bool):
+        """A virtual machine in pod a, behind the bridge k6t-eth0, as kubevirt has it; the rules may apply on the bridge
+        already (br_netfilter)."""
+        if bridge_rules and not pathlib.Path("/proc/sys/net/bridge").exists():
+            run("modprobe", "br_netfilter")
         inner = self.machine = Pod("vm", f"{self.a.namespace}vm", "10.0.2.2", "fd00:77::2", self.a.folder, "vm")
         run("ip", "netns", "add", inner.namespace)
         run("ip", "link", "add", "tap0", "netns", self.a.namespace, "type", "veth", "peer", "name", "eth0", "netns",
@@ -321,6 +324,9 @@ class Mesh:
                       "route add default via fd00:77::1"):
             run("ip", "-n", inner.namespace, *words.split())
         self.a.inside("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        if pathlib.Path("/proc/sys/net/bridge").exists():
+            self.a.inside("sysctl", "-qw", *(f"net.bridge.bridge-nf-call-{program}={bridge_rules:d}"
+                                             for program in ("iptables", "ip6tables")))
 
     def remove(self):
         everybody = [*self.pods, self.outside, *([self.machine] if self.machine else [])]

@@ -48,6 +48,7 @@ class Case:
     mesh: str | None = None             # the preset that fits: judged with `--mesh` too
     found: bool = True                  # … and with neither: that is found from the packets
     proxy_ports: frozenset[str] = frozenset({"15001", "15006", "15053"})
+    proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})       # addresses to which netfilter redirects
     mirrored: frozenset[str] = frozenset()      # the pod's addresses, if calls to 127.0.0.1 are sent there
     direct: frozenset[int] = frozenset()        # ports that are not redirected
     expects: tuple[dict, ...] = ()      # what report and summary must say, see scenarios/rules.py
