@@ -38,6 +38,7 @@ class Flavour:
     tunnel: int | None = None       # between two proxies (HBONE)
     dns: int | None = None          # where the mesh's DNS server listens
     routes: tuple[str, ...] = ()    # for `ip` and `ip -6`; {any} is 0.0.0.0/0 or ::/0
+    inbound_ports: bool = False     # only the ports that are listed are redirected inbound
     direct: frozenset[int] = frozenset()        # ports that are not redirected
     own_redirected: bool = False    # a call to the pod's own address goes to the proxy, too
     mirrored: bool = False          # a call of the proxy to 127.0.0.1 is sent to the pod's address
@@ -89,7 +90,7 @@ FLAVOURS = {
     "osm-mirrored": Flavour("Open Service Mesh, calls to 127.0.0.1 sent to the pod's address", preset="osm",
                             rules="osm-pod-ip.rules", inbound=15003, source="loopback", uid=1500, gid=1500,
                             mirrored=True),
-    "app-mesh": Flavour("AWS App Mesh", preset="app-mesh", inbound=15000, source="loopback"),
+    "app-mesh": Flavour("AWS App Mesh", preset="app-mesh", inbound=15000, source="loopback", inbound_ports=True),
     "tproxy": Flavour("Istio with inbound TPROXY", **TPROXY),
     "tproxy-clash": Flavour("Istio with inbound TPROXY; the proxy takes ports that clients have just left", **TPROXY,
                             clash=True),

@@ -29,10 +29,12 @@ def selfcalls(mesh) -> list[dict]:
 
 
 def inbound(mesh) -> list[dict]:
-    """From outside the mesh to pod a, several at once."""
+    """From outside the mesh to pod a, several at once; nobody listens on port 7."""
+    nobody = {"refused" if mesh.flavour.inbound_ports else "dropped": True}
     return [at_once(http((mesh.a.ip, 8080), 3, size=3000), http((mesh.a.ip6, 8080), 3), echo((mesh.a.ip, 6379), 3),
                     echo((mesh.a.ip, 9000), 3, size=50000)),
-            echo((mesh.a.ip6, 9000), 2, close="rst")]
+            echo((mesh.a.ip6, 9000), 2, close="rst"),
+            *(http((host, 7), **nobody) for host in (mesh.a.ip, mesh.a.ip6))]
 
 
 def queries(mesh) -> list[dict]:
@@ -40,6 +42,10 @@ def queries(mesh) -> list[dict]:
     to = ([("127.0.0.1", 53), ("::1", 53)] if mesh.options.flavour == "consul" else
           [("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53)])
     steps = [dns("svc.default.svc.cluster.local", "other.default.svc.cluster.local", to=server) for server in to]
+    if len(to) == 3:                            # one local port asks two servers at once
+        local = {"bind": (mesh.a.ip, PORT)}
+        steps.append(at_once(*(dns(*(f"{letter}{i}.default.svc.cluster.local" for i in range(4)), to=server, **local)
+                               for letter, server in zip("ab", to))))
     steps.append(at_once(*(dns(f"n{i}.default.svc.cluster.local", to=to[i % len(to)]) for i in range(8))))
     if mesh.options.flavour != "kuma":          # which captures UDP alone
         steps += [dns("svc.default.svc.cluster.local", to=server, stream=True) for server in to]
@@ -52,10 +58,10 @@ def everything(mesh):
     mesh.outside.client(*inbound(mesh), tag="outside")
 
 
-def pairs(recording, mesh) -> list:
+def pairs(recording, mesh, **more) -> list:
     """Both pods by eth0 and lo, and pod a by `any` alone."""
     eth0, lo, everything_ = recording.files["a"]
-    return [recording.case(mesh.a, inputs=(eth0, lo)), recording.case(mesh.a, "any", inputs=(everything_,)),
+    return [recording.case(mesh.a, inputs=(eth0, lo), **more), recording.case(mesh.a, "any", inputs=(everything_,), **more),
             recording.case(mesh.b, inputs=tuple(recording.files["b"][:2]))]
 
 
@@ -63,7 +69,7 @@ def enter(name: str):
     def traffic(mesh):
         with record(mesh, ETH0, LO, ANY) as recording:
             everything(mesh)
-        return pairs(recording, mesh)
+        return pairs(recording, mesh, moved_at_least=4 - (9000 in mesh.flavour.direct) * 2)
     traffic.__name__ = name
     traffic.__doc__ = f"""{FLAVOURS[name].about}: services, addresses and itself called, calls from outside, one local
     port for four destinations at once, nobody listening, and DNS where the mesh captures it."""
@@ -128,7 +134,9 @@ def machine(mesh, bridge_rules: bool) -> list:
                             at_once(*(http(SERVICE_HTTP, 2, gap=0.02) for _ in range(4))), tag="vm")
         mesh.a.client(http(SERVICE_HTTP, 3, size=1000), echo((mesh.b.ip, 9000), 2), http(SERVICE6_HTTP, 2))
     eth0, lo, bridge, tap = recording.files["a"]
-    return [recording.case(mesh.a, inputs=(eth0, lo, bridge), proxies=Case.proxies | {"10.0.2.1", "fd00:77::1"}),
+    proxies = Case.proxies | {"10.0.2.1", "fd00:77::1"} if bridge_rules else Case.proxies
+    gap = "a redirection to another address than 127.0.0.1 and ::1" if bridge_rules else ""
+    return [recording.case(mesh.a, inputs=(eth0, lo, bridge), proxies=proxies, gap=gap),
             recording.case(mesh.a, "tap0", inputs=(eth0, lo, tap))]
 
 

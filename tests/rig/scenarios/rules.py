@@ -71,6 +71,16 @@ def stale_exclusion(mesh):
     return [recording.case(mesh.a, rules=given(mesh, "istio", excluding), mesh=None, found=False, expects=told)]
 
 
+@scenario(flavour="linkerd", ipv6=True)
+def stale_mesh(mesh):
+    """The mesh named is Istio; the pod has Linkerd's rules."""
+    ends = [((mesh.a.ip, PORT), SERVICE_HTTP), ((mesh.a.ip6, PORT + 1), SERVICE6_HTTP)]
+    with record(mesh, pods=(mesh.a,)) as recording:
+        mesh.a.client(*(http(to, 3, size=900, bind=local) for local, to in ends))
+    told = tuple(expected("stale", local, to, "redirect to 15001", "redirect to 4140") for local, to in ends)
+    return [recording.case(mesh.a, mesh="istio", found=False, expects=told, rules=())]
+
+
 @scenario(flavour="istio", ipv6=True)
 def bypass_user(mesh):
     """An application that runs as the proxy's user, 1337: its calls are not redirected, as the rules say for this user."""
