@@ -153,8 +153,8 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     judgements = judge_rows(meshpcap, case, folder)
     if not case.gap:
         return judgements
-    red = [judgement.what for judgement in judgements if not judgement.good]
-    return [Judgement("known gap", bool(red), f"{case.gap}: {', '.join(red) or 'nothing is red any more'}")]
+    red = {judgement.what for judgement in judgements if not judgement.good}
+    return [Judgement("known gap", red == case.gap_rows, f"{case.gap}; red: {', '.join(sorted(red)) or 'nothing any more'}")]
 
 
 def judge_rows(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:

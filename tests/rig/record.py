@@ -52,7 +52,8 @@ class Case:
     mirrored: frozenset[str] = frozenset()      # the pod's addresses, if calls to 127.0.0.1 are sent there
     direct: frozenset[int] = frozenset()        # ports that are not redirected
     expects: tuple[dict, ...] = ()      # what report and summary must say, see scenarios/rules.py
-    gap: str = ""                       # what meshpcap does not do yet: a row must be red, until it does
+    gap: str = ""                       # what meshpcap does not do yet …
+    gap_rows: frozenset[str] = frozenset()      # … and the rows that are red for it, until it does
 
 
 @dataclass

@@ -33,7 +33,8 @@ KEPT = {
     "any": ("any-interface", "a"), "any-cooked-v1": ("any-cooked-v1", "a"), "any-beside-lo": ("any-beside-lo", "a"),
     "snaplen96": ("snaplen96", "a"), "four-tcpdumps": ("four-tcpdumps", "a"), "one-direction": ("one-direction", "a"),
     "dumpcap": ("dumpcap", "a"), "fragments": ("fragments", "a"), "icmp": ("icmp", "a"),
-    "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a")}
+    "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a"),
+    "ambient-same-addresses": ("ambient-clash", "a")}
 BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log", "proxy.jsonl")
 DEFAULTS = {field: Case.__dataclass_fields__[field].default for field in Case.__dataclass_fields__}
 README = """\
@@ -55,7 +56,8 @@ Beside the captures:
   and for `sent` and `got` the number of bytes and their SHA-256; where the capture began mid-stream, also the bytes
   (base64).
 - `case.json`: the inputs in order, more arguments, and what is expected (see `Case` in `tests/rig/record.py`).
-- `iptables`, `ip6tables`: the rules (`iptables-save`); `conntrack`: `conntrack -L -o extended` at the end;
+- `proxy.jsonl`: the same of the proxy's own connections (role `proxy`), where a stand-in is the proxy.
+- `iptables`, `ip6tables`, `nftables.json`: the rules (`iptables-save`, `nft -j list ruleset`); `conntrack`: `conntrack -L -o extended` at the end;
   `keys.log`: the proxy's TLS secrets; `access.log`: the proxy's access log, in Istio's default format.
 
 """
@@ -93,7 +95,7 @@ def stored_case(folder: Path) -> Case:
     """The case that keep() wrote."""
     row = json.loads((folder / "case.json").read_text())
     row.pop("scenario"), row.pop("pod")
-    for field in ("own", "ports", "may_leave", "proxy_ports", "proxies", "mirrored", "direct"):
+    for field in ("own", "ports", "may_leave", "proxy_ports", "proxies", "mirrored", "direct", "gap_rows"):
         if field in row:
             row[field] = frozenset(row[field])
     row["inputs"] = tuple(folder / name for name in row["inputs"])

@@ -4,7 +4,7 @@ from dataclasses import replace
 from flavours import FLAVOURS, PROBE
 from record import ANY, ETH0, LO, Case, Tap, record
 from scenarios import scenario
-from steps import (SERVICE6_HTTP, SERVICE6_NOBODY, SERVICE6_SELF, SERVICE_HTTP, SERVICE_NOBODY, SERVICE_SELF,
+from steps import (NAMESERVERS, SERVICE6_HTTP, SERVICE6_NOBODY, SERVICE6_SELF, SERVICE_HTTP, SERVICE_NOBODY, SERVICE_SELF,
                    SERVICE_TCP, at_once, dns, echo, http, in_turn)
 
 PORT = 25463
@@ -18,7 +18,7 @@ def outbound(mesh) -> list[dict]:
                      http((mesh.b.ip, 8080), 4, **four), http(SERVICE6_HTTP, 4, **six),
                      echo((mesh.b.ip6, 9000), 4, **six)),
              echo(SERVICE_TCP, 3, size=100000), http(SERVICE_NOBODY, dropped=True)]
-    if not mesh.flavour.mirrored:       # the kernel refuses nothing that came from ::1 to another address
+    if not mesh.flavour.mirrored:       # no reset comes from fd00:21::228 to ::1
         steps.append(http(SERVICE6_NOBODY, dropped=True))
     return steps
 
@@ -34,22 +34,26 @@ def inbound(mesh) -> list[dict]:
     return [at_once(http((mesh.a.ip, 8080), 3, size=3000), http((mesh.a.ip6, 8080), 3), echo((mesh.a.ip, 6379), 3),
                     echo((mesh.a.ip, 9000), 3, size=50000)),
             echo((mesh.a.ip6, 9000), 2, close="rst"),
-            *(http((host, 7), **nobody) for host in (mesh.a.ip, mesh.a.ip6))]
+            *(http((host, 7), **nobody) for host in (mesh.a.ip, mesh.a.ip6)[:2 - mesh.flavour.mirrored])]
 
 
 def queries(mesh) -> list[dict]:
     """DNS over UDP and TCP, to where the mesh captures it."""
     to = ([("127.0.0.1", 53), ("::1", 53)] if mesh.options.flavour == "consul" else
-          [("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53)])
+          NAMESERVERS)
     steps = [dns("svc.default.svc.cluster.local", "other.default.svc.cluster.local", to=server) for server in to]
-    if len(to) == 3:                            # one local port asks two servers at once
-        local = {"bind": (mesh.a.ip, PORT)}
-        steps.append(at_once(*(dns(*(f"{letter}{i}.default.svc.cluster.local" for i in range(4)), to=server, **local)
-                               for letter, server in zip("ab", to))))
+    if mesh.options.flavour not in ("consul", "istio-dns-1.6"):
+        steps.append(one_port(mesh))
     steps.append(at_once(*(dns(f"n{i}.default.svc.cluster.local", to=to[i % len(to)]) for i in range(8))))
     if mesh.options.flavour != "kuma":          # which captures UDP alone
         steps += [dns("svc.default.svc.cluster.local", to=server, stream=True) for server in to]
     return steps
+
+
+def one_port(mesh) -> dict:
+    """One local port asks two nameservers at once, with the same IDs: conntrack gives one another port."""
+    return at_once(*(dns(*(f"{letter}{i}.default.svc.cluster.local" for i in range(4)), to=server,
+                         bind=(mesh.a.ip, PORT)) for letter, server in zip("ab", NAMESERVERS)))
 
 
 def everything(mesh):
@@ -67,7 +71,7 @@ def pairs(recording, mesh, **more) -> list:
 
 def enter(name: str):
     def traffic(mesh):
-        with record(mesh, ETH0, LO, ANY) as recording:
+        with record(mesh, ETH0, LO, ANY, heavy=True) as recording:
             everything(mesh)
         return pairs(recording, mesh, moved_at_least=4 - (9000 in mesh.flavour.direct) * 2)
     traffic.__name__ = name
@@ -87,7 +91,7 @@ def same_addresses(mesh):
     to, to6 = mesh.a.ip, mesh.a.ip6
     rounds = [in_turn(http((to, 8080), 2, size=700), http((to6, 8080), 2), http((to, 8080), 1, close="rst"),
                       http((to, 8080), 2, body=900), http((to6, 8080), 1, size=300)) for _ in range(4)]
-    with record(mesh, ETH0, LO, ANY) as recording:
+    with record(mesh, ETH0, LO, ANY, heavy=True) as recording:
         mesh.outside.client(*rounds, tag="outside")
         mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))
     return pairs(recording, mesh)[:2]
@@ -105,6 +109,16 @@ def tproxy_clash(mesh):
     return same_addresses(mesh)
 
 
+@scenario(flavour="istio-dns-1.6", ipv6=True)
+def dns_source_changed_one_port(mesh):
+    """DNS capture that changes the source, too, and one local port that asks two nameservers at once: conntrack gives
+    one query another port, so that address and port of its client both differ between the halves."""
+    with record(mesh, pods=(mesh.a,)) as recording:
+        mesh.a.client(one_port(mesh))
+    return recording.cases(gap="a query of which both the source address and the port were changed",
+                           gap_rows=frozenset({"clients", "follow", "proxy's ports", "report"}))
+
+
 @scenario(flavour="ambient", ipv6=True)
 def ambient_probes(mesh):
     """Istio ambient: the host's probes, which are not redirected, beside a client's calls, which are."""
@@ -119,7 +133,7 @@ def ambient_probes(mesh):
 def foreign(mesh):
     """Istio's rules between those of a CNI's host ports and of a service proxy, which also have the say on some calls:
     18080 from outside goes to the application without the proxy."""
-    with record(mesh, ETH0, LO, ANY) as recording:
+    with record(mesh, ETH0, LO, ANY, heavy=True) as recording:
         everything(mesh)
         # its server's socket says 8080, the packets 18080
         mesh.outside.client(http((mesh.a.ip, 18080), 2), http((mesh.a.ip6, 18080), 1), tag="hostport")
@@ -135,8 +149,9 @@ def machine(mesh, bridge_rules: bool) -> list:
         mesh.a.client(http(SERVICE_HTTP, 3, size=1000), echo((mesh.b.ip, 9000), 2), http(SERVICE6_HTTP, 2))
     eth0, lo, bridge, tap = recording.files["a"]
     proxies = Case.proxies | {"10.0.2.1", "fd00:77::1"} if bridge_rules else Case.proxies
-    gap = "a redirection to another address than 127.0.0.1 and ::1" if bridge_rules else ""
-    return [recording.case(mesh.a, inputs=(eth0, lo, bridge), proxies=proxies, gap=gap),
+    gap = {"gap": "a redirection to another address than 127.0.0.1 and ::1",
+           "gap_rows": frozenset({"vms", "follow", "proxy's ports"})} if bridge_rules else {}
+    return [recording.case(mesh.a, inputs=(eth0, lo, bridge), proxies=proxies, **gap),
             recording.case(mesh.a, "tap0", inputs=(eth0, lo, tap))]
 
 
