@@ -35,7 +35,7 @@ KEPT = {
     "dumpcap": ("dumpcap", "a"), "fragments": ("fragments", "a"), "icmp": ("icmp", "a"),
     "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a"),
     "ambient-same-addresses": ("ambient-clash", "a")}
-BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log", "proxy.jsonl")
+BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log")
 DEFAULTS = {field: Case.__dataclass_fields__[field].default for field in Case.__dataclass_fields__}
 README = """\
 # Captures of sidecar pods
@@ -70,13 +70,16 @@ def keep(target: Path, pod: str, scenario: str, case: Case):
     target.mkdir(parents=True)
     for path in case.inputs:
         shutil.copy(path, target / path.name)
-    with open(target / "truth.jsonl", "w") as truth:
-        for line in case.truth.read_text().splitlines():
-            row = json.loads(line)
-            if case.compare != "suffix":
-                row["sent"].pop("base64", None)
-                row["got"].pop("base64", None)
-            truth.write(json.dumps(row) + "\n")
+    for name in ("truth.jsonl", "proxy.jsonl"):
+        if not (folder / name).exists():
+            continue
+        with open(target / name, "w") as truth:
+            for line in (folder / name).read_text().splitlines():
+                row = json.loads(line)
+                if case.compare != "suffix":
+                    row["sent"].pop("base64", None)
+                    row["got"].pop("base64", None)
+                truth.write(json.dumps(row) + "\n")
     for file in {*BESIDE, *(path.name for path in case.rules)}:
         if (folder / file).exists() and (folder / file).stat().st_size:
             shutil.copy(folder / file, target / file)
