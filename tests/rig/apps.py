@@ -2,8 +2,8 @@
 """The applications and clients of the rig; each writes down what its own sockets saw.
 
     apps.py serve TRUTH     HTTP on 8080, a line echo on 6379 and 9000, IPv4 and IPv6, until SIGTERM
-    apps.py dns             the mesh's DNS server on port 15053 of 127.0.0.1 and ::1, UDP and TCP
-    apps.py client TRUTH    runs the steps on standard input (JSON, made by steps.py)
+    apps.py dns [PORT]      the mesh's DNS server on port 15053, or PORT, of 127.0.0.1 and ::1, UDP and TCP
+    apps.py client TRUTH TAG [ROLE]     runs the steps on standard input (JSON, made by steps.py)
 
 TRUTH gets one JSON line for each connection when it ends: role, protocol, local and peer address as the socket
 has them, and length and SHA-256 of the bytes sent and got; short streams stand there in full (base64).
@@ -175,16 +175,19 @@ def answer_stream(connection: Connection):
         connection.send(struct.pack(">H", len(answer)) + answer)
 
 
-def dns():
+def dns(port: int):
     for host in ("127.0.0.1", "::1"):
         udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind((host, 15053))
+        udp.bind((host, port))
         threading.Thread(target=answer_datagrams, args=(udp,), daemon=True).start()
-        listen(host, 15053, answer_stream, "/dev/null")
+        listen(host, port, answer_stream, "/dev/null")
     until_terminated()
 
 
 # Clients
+
+ROLE = "client"         # of the connections of this process
+
 
 def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
     host, port = step["to"]
@@ -199,8 +202,8 @@ def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
     except ConnectionRefusedError:
         if not step.get("refused"):
             raise
-        return Connection(sock, truth, "client", peer=(host, port))
-    return Connection(sock, truth, "client")
+        return Connection(sock, truth, ROLE, peer=(host, port))
+    return Connection(sock, truth, ROLE)
 
 
 def dns_query(name: str, identity: int, padding: int) -> bytes:
@@ -236,6 +239,13 @@ def run_stream(truth: str, step: dict, tag: str):
     """`n` exchanges on one connection: HTTP requests or lines to echo."""
     connection = connect(truth, step)
     if step.get("refused"):
+        return connection.close()
+    if step.get("dropped"):
+        try:
+            if connection.receive():
+                raise ConnectionError("nobody should have answered")
+        except ConnectionResetError:
+            pass
         return connection.close()
     for number in range(step.get("n", 1)):
         if step["do"] == "http":
@@ -286,7 +296,8 @@ def run(truth: str, step: dict, tag: str):
 
 if __name__ == "__main__":
     if sys.argv[1] == "client":
+        ROLE = sys.argv[4] if sys.argv[4:] else ROLE
         run(sys.argv[2], json.load(sys.stdin), sys.argv[3])
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        serve(sys.argv[2]) if sys.argv[1] == "serve" else dns()
+        serve(sys.argv[2]) if sys.argv[1] == "serve" else dns(int(sys.argv[2]) if sys.argv[2:] else 15053)

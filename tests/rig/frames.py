@@ -4,6 +4,7 @@ An opinion independent of meshpcap and Wireshark; reads what tcpdump, dumpcap an
 (little endian).
 """
 import gzip
+import ipaddress
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from pathlib import Path
 ETHERNET, SLL, SLL2 = 1, 113, 276
 ETHERTYPE_AT = {ETHERNET: 12, SLL: 14, SLL2: 0}
 HEADER = {ETHERNET: 14, SLL: 16, SLL2: 20}         # bytes of the link header
-PROXY_PORTS = {15001, 15006, 15053}
-LOOPBACKS = {bytes([127, 0, 0, 1]), bytes(15) + b"\1"}
+LOOPBACKS = frozenset({bytes([127, 0, 0, 1]), bytes(15) + b"\1"})
 
 
 @dataclass
@@ -28,6 +28,11 @@ class Frame:
     def is_ip(self) -> bool:
         at = ETHERTYPE_AT[self.linktype]
         return self.data[at:at + 2] in (b"\x08\x00", b"\x86\xdd")
+
+    @property
+    def interface(self) -> int:
+        """Its index in a capture of `any` (LINUX_SLL2); else 0."""
+        return int.from_bytes(self.data[4:8]) if self.linktype == SLL2 else 0
 
     @property
     def link(self) -> bytes:
@@ -110,6 +115,18 @@ def merged(inputs: list[list[Frame]], keep_duplicates: bool = False) -> tuple[li
     return kept, len(frames) - len(kept)
 
 
+@dataclass(frozen=True)
+class Redirects:
+    """Where netfilter sends what it redirects, with addresses as they are in packets."""
+    proxies: frozenset[bytes]
+    ports: frozenset[int]
+    mirrored: frozenset[bytes]      # the pod's addresses, to which calls to 127.0.0.1 are sent
+
+
+def packed(addresses) -> frozenset[bytes]:
+    return frozenset(ipaddress.ip_address(address).packed for address in addresses)
+
+
 @dataclass
 class Header:
     """What is in an IP packet, as far as a repair is concerned; offsets into the packet."""
@@ -133,11 +150,16 @@ class Header:
         at = {6: 16, 17: 6}.get(self.protocol)
         return range(self.transport + at, self.transport + at + 2) if at and self.first else range(0)
 
-    def to_proxy(self, packet: bytes) -> bool:
-        """A redirected packet on lo: to a loopback address and a port of the proxy (or a later fragment)."""
-        if self.destination not in LOOPBACKS or self.protocol not in (6, 17):
+    def to_proxy(self, packet: bytes, redirects: "Redirects") -> bool:
+        """A redirected packet: to an address and a port of the proxy (or a later fragment); or one of a mirrored call."""
+        if self.protocol not in (6, 17):
             return False
-        return not self.first or struct.unpack_from(">H", packet, self.transport + 2)[0] in PROXY_PORTS
+        source = packet[self.addresses.start:self.addresses.stop - len(self.destination)]
+        if redirects.mirrored and {source, self.destination} & LOOPBACKS:
+            return {source, self.destination} <= LOOPBACKS | redirects.mirrored
+        if self.destination not in redirects.proxies:
+            return False
+        return not self.first or struct.unpack_from(">H", packet, self.transport + 2)[0] in redirects.ports
 
     def repairable(self) -> set[int]:
         """Where a repair may change bytes: addresses, ports, checksums."""
@@ -155,7 +177,7 @@ def partial_checksum(packet: bytes, header: Header) -> int:
     return total
 
 
-def change(before: Frame, after: Frame) -> str:
+def change(before: Frame, after: Frame, redirects: Redirects) -> str:
     """What became of a frame: same, completed (a partial checksum), repaired; anything else is a sentence."""
     if before.linktype == after.linktype and before.link != after.link:
         return "the link header was changed"
@@ -172,12 +194,12 @@ def change(before: Frame, after: Frame) -> str:
     if changed <= set(where):
         was = int.from_bytes(old[where.start:where.stop])
         return "completed" if was == partial_checksum(old, header) else "a checksum that was not partial was changed"
-    if header.to_proxy(old) and changed <= header.repairable():
+    if header.to_proxy(old, redirects) and changed <= header.repairable():
         return "repaired"
     if header.protocol in (1, 58) and len(old) > header.transport + 8:      # ICMP: the quoted packet
         start = header.transport + 8
         quoted = Header.of(old[start:])
-        allowed = {start + i for i in quoted.repairable()} if quoted and quoted.to_proxy(old[start:]) else set()
+        allowed = {start + i for i in quoted.repairable()} if quoted and quoted.to_proxy(old[start:], redirects) else set()
         if changed <= allowed | {*header.addresses, *header.checksum, header.transport + 2, header.transport + 3}:
             return "repaired"
     return f"an untouchable packet was changed at {sorted(changed)[:8]} after the IP header"

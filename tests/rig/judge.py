@@ -4,6 +4,7 @@ judge() gives a Judgement for every thing looked at. What an application's socke
 output of the same inputs must fail it, or the case shows nothing.
 """
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -45,13 +46,13 @@ class Seen:
 
 def read_truth(case: Case) -> list[Seen]:
     """The connections that must be in the capture."""
-    seen = []
-    for line in case.truth.read_text().splitlines():
+    seen, beside = [], case.truth.with_name("proxy.jsonl")
+    for line in case.truth.read_text().splitlines() + (beside.read_text().splitlines() if beside.exists() else []):
         row = json.loads(line)
         one = Seen(row["role"], row["protocol"], tuple(row["local"]), tuple(row["peer"]), row["last"],
                    row["sent"], row["got"])
         service = one.peer if one.role == "client" else one.local
-        if (not case.ports or service[1] in case.ports) and (case.servers or one.role == "client"):
+        if (not case.ports or service[1] in case.ports) and (case.servers or one.role != "server"):
             seen.append(one)
     return seen
 
@@ -76,12 +77,23 @@ def fits(stream: Stream, one: Seen, compare: str) -> bool:
     return True
 
 
-def match(seen: list[Seen], view: View, compare: str) -> tuple[list[tuple[Seen, Stream]], list[Seen]]:
+def sides(one: Seen, case: Case) -> list[Seen]:
+    """The connection as its ends saw it: under mirrored rules, the proxy called 127.0.0.1, and the application was
+    called at the pod's address."""
+    if not case.mirrored or not {one.local[0], one.peer[0]} <= case.mirrored | wireshark.LOOPBACKS:
+        return [one]
+    six = ":" in one.local[0]
+    own = [host for host in (*sorted(case.mirrored), *wireshark.LOOPBACKS) if (":" in host) == six]
+    field, end = ("local", one.local) if one.role == "server" else ("peer", one.peer)
+    return [one, *(replace(one, **{field: (host, end[1])}) for host in own if host != end[0])]
+
+
+def match(seen: list[Seen], view: View, case: Case) -> tuple[list[tuple[Seen, Stream]], list[Seen]]:
     """Each connection with a stream of its own, and the connections without one."""
     pairs, missing, used = [], [], set()
     for one in seen:
-        candidates = (stream for stream in view.between(one.protocol, one.local, one.peer)
-                      if (one.role, one.protocol, stream.number) not in used and fits(stream, one, compare))
+        candidates = (stream for side in sides(one, case) for stream in view.between(one.protocol, side.local, side.peer)
+                      if (one.role, one.protocol, stream.number) not in used and fits(stream, side, case.compare))
         if stream := next(candidates, None):
             used.add((one.role, one.protocol, stream.number))
             pairs.append((one, stream))
@@ -120,8 +132,32 @@ def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.
     return done
 
 
+@functools.cache
+def has_option(meshpcap: Path, option: str) -> bool:
+    return option in run(str(meshpcap), "merge", "--help")
+
+
+def ways(meshpcap: Path, case: Case) -> list[Case]:
+    """The case with the pod's rules, with the mesh named, and as it is; by what this meshpcap has."""
+    every = []
+    if case.rules and has_option(meshpcap, "--rules"):
+        arguments = (word for path in case.rules for word in ("--rules", str(path)))
+        every.append(replace(case, name=f"{case.name} rules", arguments=(*case.arguments, *arguments)))
+    if case.mesh and has_option(meshpcap, "--mesh"):
+        every.append(replace(case, name=f"{case.name} mesh", arguments=(*case.arguments, "--mesh", case.mesh)))
+    return [*every, replace(case, expects=case.expects if case.found else ())]
+
+
 def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     """Everything there is to say about one case; output, report and summary stay in the folder."""
+    judgements = judge_rows(meshpcap, case, folder)
+    if not case.gap:
+        return judgements
+    red = {judgement.what for judgement in judgements if not judgement.good}
+    return [Judgement("known gap", red == case.gap_rows, f"{case.gap}; red: {', '.join(sorted(red)) or 'nothing any more'}")]
+
+
+def judge_rows(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     folder.mkdir(parents=True, exist_ok=True)
     output, report = folder / "fixed.pcapng", folder / "report.csv"
     merged, plain = folder / "mergecap.pcapng", folder / "reordercap.pcapng"
@@ -132,7 +168,7 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     run("mergecap", "-w", str(merged), *map(str, case.inputs))
     run("reordercap", str(merged), str(plain))
     try:
-        fixed, unrepaired = wireshark.view(output), wireshark.view(plain)
+        fixed, unrepaired = (wireshark.view(path, case.proxies, case.proxy_ports) for path in (output, plain))
     except RigError as error:
         return [Judgement("opens", False, str(error)[-200:])]
     seen = read_truth(case)
@@ -143,41 +179,43 @@ def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     streams = [Judgement("streams", done.streamed, "packets come out before all are in")] if case.streams else []
     rows = wireshark.read_report(report)
     return [*streams, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
-            *packets(case, seen, output, done.stderr), *by_wireshark(case, rows, fixed, unrepaired),
+            *packets(case, seen, output, done.stderr), *apart(case, fixed, output), *by_wireshark(case, rows, fixed, unrepaired),
             told(case, rows, fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
 
 
 def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[Judgement]:
     """Every connection of the applications, whole; of a case that must be left, none that was redirected."""
     if case.left:
-        pairs, _ = match([one for one in seen if redirected(case, one)], view, case.compare)
+        pairs, _ = match([one for one in seen if redirected(case, one)], view, case)
         return [Judgement("left alone", not pairs, f"{len(pairs)} redirected connections repaired")]
-    pairs, missing = match(seen, view, case.compare)
+    pairs, missing = match(seen, view, case)
     judgements = [] if seen else [Judgement("connections", False, "the applications saw none")]
     for role in sorted({one.role for one in seen}):
         all_, whole = sum(one.role == role for one in seen), sum(one.role == role for one, _ in pairs)
         lost = "; ".join(str(one) for one in missing if one.role == role)[:300]
         judgements.append(Judgement(f"{role}s", whole == all_, f"{whole}/{all_} whole {lost}".strip()))
     if case.compare == "bytes":
-        judgements.append(followed(seen, view, output))
+        judgements.append(followed(case, seen, view, output))
     return judgements
 
 
-def followed(seen: list[Seen], view: View, output: Path) -> Judgement:
+def followed(case: Case, seen: list[Seen], view: View, output: Path) -> Judgement:
     """Follow Stream on the streams between a connection's ends: one of them has its exact bytes."""
     sample = seen[::-(-len(seen) // FOLLOWED) or 1]
-    between = [view.between(one.protocol, one.local, one.peer) for one in sample]
-    wanted = {(stream.protocol, stream.number): stream for streams in between for stream in streams}
+    between = [[(side, stream) for side in sides(one, case)
+                for stream in view.between(one.protocol, side.local, side.peer)] for one in sample]
+    wanted = {(stream.protocol, stream.number): stream for pairs in between for _, stream in pairs}
     sent = wireshark.follow(output, list(wanted.values())) if wanted else {}
     good = 0
-    for one, streams in zip(sample, between):
-        shown = (sent.get((stream.protocol, stream.number), {}) for stream in streams)
-        good += any((by.get(one.local), by.get(one.peer)) == (one.sent["sha256"], one.got["sha256"]) for by in shown)
+    for one, pairs in zip(sample, between):
+        shown = ((side, sent.get((stream.protocol, stream.number), {})) for side, stream in pairs)
+        good += any((by.get(side.local), by.get(side.peer)) == (one.sent["sha256"], one.got["sha256"])
+                    for side, by in shown)
     return Judgement("follow", good == len(sample) > 0, f"{good}/{len(sample)} exact bytes")
 
 
 def redirected(case: Case, one: Seen) -> bool:
-    return one.role == "client" and one.peer[0] not in case.own
+    return one.role == "client" and one.peer[0] not in case.own and one.peer[1] not in case.direct
 
 
 def baseline(case: Case, seen: list[Seen], view: View) -> list[Judgement]:
@@ -185,7 +223,7 @@ def baseline(case: Case, seen: list[Seen], view: View) -> list[Judgement]:
     clients = [one for one in seen if redirected(case, one)]
     if not clients:
         return []
-    pairs, _ = match(clients, view, case.compare)
+    pairs, _ = match(clients, view, case)
     # begun mid-stream, little of a connection may be left: a last packet that came after conntrack had forgotten it
     most = len(clients) // 50 if case.compare == "suffix" else 0
     told_ = f"{len(pairs)}/{len(clients)} redirected clients whole without repair"
@@ -207,8 +245,10 @@ def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Ju
         counts += f" (counted here: {duplicates})"
     judgements = [Judgement("time", not back, f"goes back {back} times"), Judgement("packets", same, counts)]
     changes, wrong = Counter(), []
+    redirects = frames.Redirects(frames.packed(case.proxies), frozenset(map(int, case.proxy_ports)),
+                                 frames.packed(case.mirrored))
     for number, (before, after) in enumerate(zip(expected, written), 1):
-        what = change = "the time was changed" if before.time != after.time else frames.change(before, after)
+        what = change = "the time was changed" if before.time != after.time else frames.change(before, after, redirects)
         if change not in ("same", "completed", "repaired"):
             wrong.append(f"frame {number}: {what}")
         changes[what] += 1
@@ -218,13 +258,27 @@ def packets(case: Case, seen: list[Seen], output: Path, summary: str) -> list[Ju
     return [*judgements, Judgement("bytes", good, f"{detail}; {translated} reported as repaired")]
 
 
+def apart(case: Case, view: View, output: Path) -> list[Judgement]:
+    """No stream has packets of lo and of another interface: two legs may bear the same addresses, one after the other."""
+    if not (case.rules or case.mesh):
+        return []
+    expected, _ = frames.merged([frames.read(path, source) for source, path in enumerate(case.inputs)])
+    where = {}
+    for number, frame in enumerate(expected, 1):
+        if stream := view.of_frame.get(number):
+            where.setdefault(stream, set()).add((frame.source, frame.interface))
+    mixed = sorted(stream for stream, places in where.items() if len(places) > 1)
+    return [Judgement("legs apart", bool(where) and not mixed, f"{len(where)} streams" +
+                      (f", of two interfaces: {mixed[:5]}" if mixed else ""))]
+
+
 def by_wireshark(case: Case, rows: list[dict], view: View, unrepaired: View) -> list[Judgement]:
     # NAT updates a partial checksum in a quoted packet as if it were a whole one: some are beyond repair
     bad = view.bad_checksums + max(0, view.bad_quoted - unrepaired.bad_quoted)
     allowed = sum(int(row["client_packets"]) for row in rows if row["reason"] in {case.left, *case.may_leave}
-                  and row["server"].rpartition(":")[2] in wireshark.PROXY_PORTS) if case.left or case.may_leave else 0
+                  and row["server"].rpartition(":")[2] in case.proxy_ports) if case.left or case.may_leave else 0
     good = view.to_proxy == allowed and bool(allowed) >= bool(case.left)
-    judgements = [Judgement("proxy's ports", good, f"{view.to_proxy} packets with 127.0.0.1 or ::1, {allowed} allowed"),
+    judgements = [Judgement("proxy's ports", good, f"{view.to_proxy} packets with an address of the proxy, {allowed} allowed"),
                   Judgement("checksums", not bad, f"{bad} bad")]
     if case.lossless and not case.left:
         # two CPUs stamp neighbours in either order: in the order of time, a segment then comes before the one before it

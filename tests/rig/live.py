@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from judge import Judgement, judge                              # noqa: E402
+from judge import Judgement, judge, ways                           # noqa: E402
 from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale    # noqa: E402
 from scenarios import SCENARIOS                                 # noqa: E402
 import sidecar                                                  # noqa: E402
@@ -62,7 +62,7 @@ class Live:
         if self.cancelled.is_set():
             return 0, []
         started, rows = time.monotonic(), []
-        for case in self.record(name):
+        for case in [way for case in self.record(name) for way in ways(self.meshpcap, case)]:
             folder = self.folder / name / "judged" / case.name.replace(" ", "-")
             rows += [(case.name, judgement) for judgement in judge(self.meshpcap, case, folder)]
         return time.monotonic() - started, rows

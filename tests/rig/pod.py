@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 
 import sidecar
 import steps
+from flavours import FLAVOURS, PROBE, Flavour
 
+STANDIN = pathlib.Path(__file__).with_name("standin.py")
 APPS = pathlib.Path(__file__).with_name("apps.py")
 NUMBERS = itertools.count(1)
 
@@ -95,6 +97,7 @@ class Options:
     dns: bool = False               # DNS capture: rules, zones and the DNS server on 15053
     zones: bool = True              # … with conntrack zones, as Istio has them
     app_on_loopback: bool = False   # Sidecar `defaultEndpoint: 127.0.0.1:8080`, as before Istio 1.10
+    flavour: str | None = None      # another mesh, with a stand-in for its proxy: a name in FLAVOURS
     lo_mtu: int = 65536
     ports: str = "20000 60999"      # local ports of clients
 
@@ -107,6 +110,7 @@ class Pod:
     ip: str
     ip6: str
     folder: pathlib.Path
+    role: str = "client"            # as which its clients write down what they see
     processes: list = field(default_factory=list)
     proxy: subprocess.Popen | None = None
 
@@ -122,11 +126,13 @@ class Pod:
     def inside(self, *command: str, stdin: str | None = None) -> str:
         return run("ip", "netns", "exec", self.namespace, *command, stdin=stdin)
 
-    def start(self, log: str, *command: str, ready: str, uid: int = 0) -> subprocess.Popen:
+    def start(self, log: str, *command: str, ready: str, uid: int = 0,
+              gid: int | None = None) -> subprocess.Popen:
         """Starts a process and returns when `ready` stands in its log."""
         prefix = ["ip", "netns", "exec", self.namespace]
-        if uid:
-            prefix += ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+        if uid or gid:
+            gid = uid if gid is None else gid
+            prefix += ["setpriv", "--reuid", str(uid), "--regid", str(gid), "--clear-groups"]
         path = self.folder / log
         with open(path, "w") as file:
             process = subprocess.Popen([*prefix, *command], stdout=file, stderr=file, stdin=subprocess.DEVNULL,
@@ -140,9 +146,11 @@ class Pod:
             time.sleep(0.02)
         raise RigError(f"{command[0]} did not start: {path.read_text(errors='replace').strip()[-500:]}")
 
-    def client(self, *todo: dict, tag: str = "m"):
+    def client(self, *todo: dict, tag: str = "m", uid: int = 0):
         """Runs the steps one after the other as an application of this pod."""
-        self.inside(sys.executable, str(APPS), "client", str(self.truth), tag, stdin=json.dumps(steps.in_turn(*todo)))
+        prefix = ("setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups") if uid else ()
+        self.inside(*prefix, sys.executable, str(APPS), "client", str(self.truth), tag, self.role,
+                    stdin=json.dumps(steps.in_turn(*todo)))
 
     def client_meanwhile(self, *todo: dict, tag: str = "m") -> threading.Thread:
         """The same in the background; join() raises what went wrong."""
@@ -191,6 +199,22 @@ class Mesh:
             Pod(name, f"meshrig-{number}-{name}", f"172.21.206.{last}", f"fd00:21::{last}", folder / name)
             for name, last in (("a", 227), ("b", 228)))
         self.pods = (self.a, self.b)
+        # a client without a proxy; what it calls is pod a, and its truth stands there
+        self.outside = Pod("outside", self.network, "172.21.206.1", "fd00:21::1", self.a.folder, "outside")
+        self.machine: Pod | None = None         # a virtual machine in pod a
+
+    @property
+    def flavour(self) -> Flavour | None:
+        return FLAVOURS[self.options.flavour] if self.options.flavour else None
+
+    def own(self, pod: Pod) -> frozenset[str]:
+        """The addresses to which the pod's calls are not redirected."""
+        return frozenset({"127.0.0.1", "::1"} if self.flavour and self.flavour.own_redirected else pod.own)
+
+    def saved_rules(self, pod: Pod) -> tuple[pathlib.Path, ...]:
+        """The files that `--rules` takes."""
+        names = ("nftables.json",) if self.flavour.file().suffix == ".nft" else ("iptables", "ip6tables")
+        return tuple(pod.folder / name for name in names)
 
     def __enter__(self) -> "Mesh":
         try:
@@ -215,23 +239,37 @@ class Mesh:
         run(*bridge, "link", "set", "br0", "up")
         run(*bridge, "addr", "add", "172.21.206.1/23", "dev", "br0")
         run(*bridge, "addr", "add", "fd00:21::1/64", "dev", "br0", "nodad")
+        for address in (f"{PROBE[0]}/32", f"{PROBE[1]}/128"):
+            run(*bridge, "addr", "add", address, "dev", "br0", *(("nodad",) if ":" in address else ()))
         for pod in self.pods:
             self.add(pod)
         for pod, peer in (self.pods, self.pods[::-1]):
-            config = sidecar.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
-                                         self.options.app_on_loopback)
-            (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
-            pod.proxy = pod.start("envoy.log", str(self.envoy), "-c", str(pod.folder / "envoy.json"),
-                                  "--disable-hot-restart", "--concurrency", "1", ready="starting workers",
-                                  uid=sidecar.UID)
-            if self.options.dns:
-                pod.start("dns.log", sys.executable, str(APPS), "dns", ready="ready", uid=sidecar.UID)
+            (self.start_standin if self.flavour else self.start_envoy)(pod, peer)
             pod.start("apps.log", sys.executable, str(APPS), "serve", str(pod.truth), ready="ready")
+
+    def start_envoy(self, pod: Pod, peer: Pod):
+        config = sidecar.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
+                                       self.options.app_on_loopback)
+        (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
+        pod.proxy = pod.start("envoy.log", str(self.envoy), "-c", str(pod.folder / "envoy.json"),
+                              "--disable-hot-restart", "--concurrency", "1", ready="starting workers",
+                              uid=sidecar.UID)
+        if self.options.dns:
+            pod.start("dns.log", sys.executable, str(APPS), "dns", ready="ready", uid=sidecar.UID)
+
+    def start_standin(self, pod: Pod, peer: Pod):
+        path, owner = pod.folder / "standin.json", {"uid": self.flavour.uid, "gid": self.flavour.gid}
+        path.write_text(json.dumps(self.flavour.config(pod, peer), indent=1))
+        pod.proxy = pod.start("standin.log", sys.executable, str(STANDIN), str(path), ready="ready", **owner)
+        if self.flavour.dns:
+            pod.start("dns.log", sys.executable, str(APPS), "dns", str(self.flavour.dns), ready="ready", **owner)
 
     def add(self, pod: Pod):
         """The namespace of a pod, with its addresses and rules."""
         pod.folder.mkdir(parents=True)
         pod.folder.chmod(0o777)                 # Envoy, user 1337, writes here
+        pod.truth.touch()
+        pod.truth.chmod(0o666)                  # as do clients that run as another user
         run("ip", "netns", "add", pod.namespace)
         ip, port = ("ip", "-n", pod.namespace), f"v{pod.name}"
         run("ip", "link", "add", port, "netns", self.network, "type", "veth", "peer", "name", "eth0",
@@ -242,6 +280,8 @@ class Mesh:
                       "route add default via 172.21.206.1", "route add default via fd00:21::1"):
             run(*ip, *words.split())
         pod.inside("sysctl", "-qw", f"net.ipv4.ip_local_port_range={self.options.ports}")
+        if self.flavour:
+            return self.load(pod)
         pod.inside("iptables-restore", stdin=rules(4, self.options.dns, self.options.zones))
         (pod.folder / "iptables").write_text(pod.inside("iptables-save"))
         if self.options.ipv6:
@@ -249,11 +289,51 @@ class Mesh:
             pod.inside("ip6tables-restore", stdin=rules(6, self.options.dns, self.options.zones))
             (pod.folder / "ip6tables").write_text(pod.inside("ip6tables-save"))
 
+    def load(self, pod: Pod):
+        """The rules and routes of the flavour, for both families; what the kernel prints of them is kept."""
+        run("ip", "-n", pod.namespace, "addr", "add", "::6/128", "dev", "lo", "nodad")
+        for family, everything in ((4, "0.0.0.0/0"), (6, "::/0")):
+            for words in self.flavour.routes:
+                run("ip", f"-{family}", "-n", pod.namespace, *words.format(any=everything).split())
+        self.load_rules(pod)
+        if self.flavour.file().suffix != ".nft":
+            (pod.folder / "iptables").write_text(pod.inside("iptables-save"))
+            (pod.folder / "ip6tables").write_text(pod.inside("ip6tables-save"))
+        (pod.folder / "nftables.json").write_text(pod.inside("nft", "-j", "list", "ruleset"))
+
+    def load_rules(self, pod: Pod):
+        if self.flavour.file().suffix == ".nft":
+            return pod.inside("nft", "-f", "-", stdin=self.flavour.text(4, pod))
+        pod.inside("iptables-restore", stdin=self.flavour.text(4, pod))
+        pod.inside("ip6tables-restore", stdin=self.flavour.text(6, pod))
+
+    def add_machine(self, bridge_rules: bool):
+        """A virtual machine in pod a, behind the bridge k6t-eth0, as kubevirt has it; the rules may apply on the bridge
+        already (br_netfilter)."""
+        if bridge_rules and not pathlib.Path("/proc/sys/net/bridge").exists():
+            run("modprobe", "br_netfilter")
+        inner = self.machine = Pod("vm", f"{self.a.namespace}vm", "10.0.2.2", "fd00:77::2", self.a.folder, "vm")
+        run("ip", "netns", "add", inner.namespace)
+        run("ip", "link", "add", "tap0", "netns", self.a.namespace, "type", "veth", "peer", "name", "eth0", "netns",
+            inner.namespace)
+        for words in ("link add k6t-eth0 type bridge", "link set tap0 master k6t-eth0 up", "link set k6t-eth0 up",
+                      "addr add 10.0.2.1/24 dev k6t-eth0", "addr add fd00:77::1/64 dev k6t-eth0 nodad"):
+            run("ip", "-n", self.a.namespace, *words.split())
+        for words in ("link set lo up", "link set eth0 up", "addr add 10.0.2.2/24 dev eth0",
+                      "addr add fd00:77::2/64 dev eth0 nodad", "route add default via 10.0.2.1",
+                      "route add default via fd00:77::1"):
+            run("ip", "-n", inner.namespace, *words.split())
+        self.a.inside("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        if pathlib.Path("/proc/sys/net/bridge").exists():
+            self.a.inside("sysctl", "-qw", *(f"net.bridge.bridge-nf-call-{program}={bridge_rules:d}"
+                                             for program in ("iptables", "ip6tables")))
+
     def remove(self):
-        for pod in self.pods:
+        everybody = [*self.pods, self.outside, *([self.machine] if self.machine else [])]
+        for pod in everybody:
             for process in reversed(list(pod.processes)):
                 pod.stop(process)
-        for namespace in (self.network, *(pod.namespace for pod in self.pods)):
+        for namespace in (pod.namespace for pod in everybody):
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True)
 
 

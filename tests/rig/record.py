@@ -44,6 +44,16 @@ class Case:
     duplicates_at_least: int = 0
     moved_at_least: int = 0             # repaired legs whose source port conntrack had changed
     lossless: bool = True               # tshark may not miss a segment
+    rules: tuple[Path, ...] = ()        # the pod's rules as saved: judged with `--rules` too
+    mesh: str | None = None             # the preset that fits: judged with `--mesh` too
+    found: bool = True                  # … and with neither: that is found from the packets
+    proxy_ports: frozenset[str] = frozenset({"15001", "15006", "15053"})
+    proxies: frozenset[str] = frozenset({"127.0.0.1", "::1"})       # addresses to which netfilter redirects
+    mirrored: frozenset[str] = frozenset()      # the pod's addresses, if calls to 127.0.0.1 are sent there
+    direct: frozenset[int] = frozenset()        # ports that are not redirected
+    expects: tuple[dict, ...] = ()      # what report and summary must say, see scenarios/rules.py
+    gap: str = ""                       # what meshpcap does not do yet …
+    gap_rows: frozenset[str] = frozenset()      # … and the rows that are red for it, until it does
 
 
 @dataclass
@@ -58,7 +68,15 @@ class Recording:
 
     def case(self, pod: Pod, label: str = "", **expected) -> Case:
         return Case(**{"name": f"{pod.name} {label}".strip(), "inputs": tuple(self.files[pod.name]),
-                       "truth": pod.truth, "own": frozenset(pod.own), **expected})
+                       "truth": pod.truth, "own": self.mesh.own(pod), **self.of_flavour(pod), **expected})
+
+    def of_flavour(self, pod: Pod) -> dict:
+        """What is known of a case under another mesh's rules."""
+        if not (flavour := self.mesh.flavour):
+            return {}
+        return {"rules": self.mesh.saved_rules(pod), "mesh": flavour.preset, "found": flavour.preset is not None,
+                "proxy_ports": flavour.ports, "direct": flavour.direct,
+                "mirrored": frozenset((pod.ip, pod.ip6)) if flavour.mirrored else frozenset()}
 
 
 class record:

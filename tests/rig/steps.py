@@ -4,13 +4,16 @@ SERVICE_HTTP = ("10.96.0.10", 80)       # the peer pod's HTTP application, throu
 SERVICE_TCP = ("10.96.0.20", 6379)      # the peer pod's echo, through mTLS
 SERVICE_SELF = ("10.96.0.40", 80)       # the pod's own HTTP application
 SERVICE6_HTTP = ("fd00:96::10", 80)     # the peer pod's HTTP application over IPv6
+SERVICE6_SELF = ("fd00:96::40", 80)     # the pod's own HTTP application over IPv6
+SERVICE_NOBODY = ("10.96.0.7", 80)      # the peer pod, where nobody listens
+SERVICE6_NOBODY = ("fd00:96::7", 80)    # the same over IPv6
 NAMESERVERS = (("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53))
 
 
 def http(to: tuple[str, int], n: int = 1, **more) -> dict:
     """n requests on one connection. More: size (of an answer), body (of a request), gap (seconds between),
     until (no more once this file exists), skip (not at all then), bind (local address),
-    close (fin, rst, vanish), refused (nobody takes the connection)."""
+    close (fin, rst, vanish), refused (nobody takes the connection), dropped (the proxy takes it, and resets it)."""
     return {"do": "http", "to": to, "n": n, **more}
 
 

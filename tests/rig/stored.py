@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from judge import judge                             # noqa: E402
+from judge import judge, ways                       # noqa: E402
 from testdata import TESTDATA, stored_case          # noqa: E402
 
 
@@ -19,10 +19,11 @@ def main() -> int:
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="meshrig-") as folder:
         for name in names:
-            for judgement in judge(meshpcap, stored_case(TESTDATA / name), Path(folder) / name):
-                mark = "pass" if judgement.good else "FAIL"
-                print(f"{mark}  {name:20} {judgement.what:15} {judgement.told}".rstrip())
-                passed, failed = passed + judgement.good, failed + (not judgement.good)
+            for case in ways(meshpcap, stored_case(TESTDATA / name)):
+                for judgement in judge(meshpcap, case, Path(folder) / case.name.replace(" ", "-")):
+                    mark = "pass" if judgement.good else "FAIL"
+                    print(f"{mark}  {case.name:22} {judgement.what:15} {judgement.told}".rstrip())
+                    passed, failed = passed + judgement.good, failed + (not judgement.good)
     print(f"{passed} passed, {failed} failed ({len(names)} captures)")
     return 1 if failed or not names else 0
 

@@ -2,6 +2,7 @@
 """Writes testdata/ anew: records scenarios and keeps what one pod captured, with the truth beside it.
 
     testdata.py [DIRECTORY…]    all, or those of testdata/; needs what live.py needs, but no meshpcap
+    testdata.py --to DIR SCENARIO…      every case of the scenarios, below another directory
 
 Each directory gets the captures, truth.jsonl, case.json (what stored.py expects), and the pod's iptables rules,
 conntrack entries, TLS secrets and access log. testdata/README.md is written from the scenarios' docstrings.
@@ -32,8 +33,9 @@ KEPT = {
     "any": ("any-interface", "a"), "any-cooked-v1": ("any-cooked-v1", "a"), "any-beside-lo": ("any-beside-lo", "a"),
     "snaplen96": ("snaplen96", "a"), "four-tcpdumps": ("four-tcpdumps", "a"), "one-direction": ("one-direction", "a"),
     "dumpcap": ("dumpcap", "a"), "fragments": ("fragments", "a"), "icmp": ("icmp", "a"),
-    "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a")}
-BESIDE = ("iptables", "ip6tables", "conntrack", "keys.log", "access.log")
+    "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a"),
+    "ambient-same-addresses": ("ambient-clash", "a")}
+BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log")
 DEFAULTS = {field: Case.__dataclass_fields__[field].default for field in Case.__dataclass_fields__}
 README = """\
 # Captures of sidecar pods
@@ -54,33 +56,39 @@ Beside the captures:
   and for `sent` and `got` the number of bytes and their SHA-256; where the capture began mid-stream, also the bytes
   (base64).
 - `case.json`: the inputs in order, more arguments, and what is expected (see `Case` in `tests/rig/record.py`).
-- `iptables`, `ip6tables`: the rules (`iptables-save`); `conntrack`: `conntrack -L -o extended` at the end;
+- `proxy.jsonl`: the same of the proxy's own connections (role `proxy`), where a stand-in is the proxy.
+- `iptables`, `ip6tables`, `nftables.json`: the rules (`iptables-save`, `nft -j list ruleset`); `conntrack`: `conntrack -L -o extended` at the end;
   `keys.log`: the proxy's TLS secrets; `access.log`: the proxy's access log, in Istio's default format.
 
 """
 
 
-def keep(name: str, pod: str, scenario: str, case: Case):
-    """Writes one directory of testdata/."""
-    target, folder = TESTDATA / name, case.truth.parent
+def keep(target: Path, pod: str, scenario: str, case: Case):
+    """Writes one directory."""
+    folder = case.truth.parent
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for path in case.inputs:
         shutil.copy(path, target / path.name)
-    with open(target / "truth.jsonl", "w") as truth:
-        for line in case.truth.read_text().splitlines():
-            row = json.loads(line)
-            if case.compare != "suffix":
-                row["sent"].pop("base64", None)
-                row["got"].pop("base64", None)
-            truth.write(json.dumps(row) + "\n")
-    for file in BESIDE:
+    for name in ("truth.jsonl", "proxy.jsonl"):
+        if not (folder / name).exists():
+            continue
+        with open(target / name, "w") as truth:
+            for line in (folder / name).read_text().splitlines():
+                row = json.loads(line)
+                if case.compare != "suffix":
+                    row["sent"].pop("base64", None)
+                    row["got"].pop("base64", None)
+                truth.write(json.dumps(row) + "\n")
+    for file in {*BESIDE, *(path.name for path in case.rules)}:
         if (folder / file).exists() and (folder / file).stat().st_size:
             shutil.copy(folder / file, target / file)
     expected = {"scenario": scenario, "pod": pod, "inputs": [path.name for path in case.inputs],
                 "own": sorted(case.own)}
     for field in DEFAULTS:
         value = getattr(case, field)
+        if field == "rules":
+            value = tuple(path.name for path in value)
         if field not in ("name", "truth", "inputs", "own") and value != DEFAULTS[field]:
             expected[field] = sorted(value) if isinstance(value, frozenset) else value
     (target / "case.json").write_text(json.dumps(expected, indent=1) + "\n")
@@ -90,10 +98,12 @@ def stored_case(folder: Path) -> Case:
     """The case that keep() wrote."""
     row = json.loads((folder / "case.json").read_text())
     row.pop("scenario"), row.pop("pod")
-    for field in ("own", "ports", "may_leave"):
+    for field in ("own", "ports", "may_leave", "proxy_ports", "proxies", "mirrored", "direct", "gap_rows"):
         if field in row:
             row[field] = frozenset(row[field])
     row["inputs"] = tuple(folder / name for name in row["inputs"])
+    row["rules"] = tuple(folder / name for name in row.get("rules", ()))
+    row["expects"] = tuple(row.get("expects", ()))
     row["arguments"] = tuple(row.get("arguments", ()))
     return Case(name=folder.name, truth=folder / "truth.jsonl", **row)
 
@@ -113,7 +123,20 @@ def write_readme():
     (TESTDATA / "README.md").write_text("".join(sections).rstrip() + "\n")
 
 
+def keep_elsewhere(target: Path, names: list[str]):
+    """Every case of the scenarios, below the target."""
+    with tempfile.TemporaryDirectory(prefix="meshrig-") as folder:
+        Path(folder).chmod(0o755)
+        live = Live(Path("unused"), Path(folder))
+        for name in names:
+            for case in live.record(name):
+                keep(target / name / case.name.replace(" ", "-"), case.name.split()[0], name, case)
+            print(name, flush=True)
+
+
 def main():
+    if sys.argv[1:2] == ["--to"]:
+        return keep_elsewhere(Path(sys.argv[2]), sys.argv[3:])
     wanted = sys.argv[1:] or list(KEPT)
     if unknown := set(wanted) - set(KEPT):
         sys.exit(f"no directory {', '.join(sorted(unknown))}; there are: {' '.join(KEPT)}")
@@ -125,7 +148,7 @@ def main():
             if scenario not in recorded:
                 recorded[scenario] = live.record(scenario)
             case = next(case for case in recorded[scenario] if case.name.split()[0] == pod)
-            keep(name, pod, scenario, case)
+            keep(TESTDATA / name, pod, scenario, case)
             size = sum(file.stat().st_size for file in (TESTDATA / name).iterdir())
             print(f"{name}: {size} bytes", flush=True)
     write_readme()

@@ -10,7 +10,7 @@ from pod import RigError
 
 End = tuple[str, int]       # address, port
 VERIFY = [word for name in ("ip", "tcp", "udp") for word in ("-o", f"{name}.check_checksum:TRUE")]
-LOOPBACKS, PROXY_PORTS = {"127.0.0.1", "::1"}, {"15001", "15006", "15053"}
+LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 FIELDS = ["frame.number", "frame.len", "frame.cap_len", "ip.src", "ipv6.src", "ip.dst", "ipv6.dst", "icmp.type",
           "icmpv6.type", "tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.seq", "tcp.len", "tcp.payload",
           "udp.stream", "udp.srcport", "udp.dstport", "udp.length", "udp.payload", "ip.checksum.status",
@@ -53,7 +53,7 @@ class View:
     """A whole capture: its conversations, and what is striking about its frames."""
     streams: dict[tuple[str, int], Stream] = field(default_factory=dict)
     of_frame: dict[int, tuple[str, int]] = field(default_factory=dict)      # frame number -> stream
-    to_proxy: int = 0       # frames with a loopback address and a port of the proxy, quoted ones included
+    to_proxy: int = 0       # frames with an address and a port of the proxy, quoted ones included
     bad_checksums: int = 0  # in whole frames
     bad_quoted: int = 0     # in packets quoted by ICMP errors
     gaps: int = 0           # segments that Wireshark misses
@@ -68,15 +68,16 @@ class View:
         return self
 
 
-def view(path: Path) -> View:
+def view(path: Path, proxies: frozenset[str], ports: frozenset[str]) -> View:
+    """The capture; netfilter redirects to these addresses and ports."""
     text = tshark(path, *VERIFY, "-o", "tcp.desegment_tcp_streams:FALSE", "-T", "fields", "-E", "separator=|",
                   *(word for name in FIELDS for word in ("-e", name)))
     seen = View()
     for line in text.splitlines():
         row = {name: value.split(",") for name, value in zip(FIELDS, line.split("|"))}
         addresses = {value for name in ("ip.src", "ip.dst", "ipv6.src", "ipv6.dst") for value in row[name]}
-        ports = {value for name in ("tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport") for value in row[name]}
-        seen.to_proxy += bool(addresses & LOOPBACKS and ports & PROXY_PORTS)
+        used = {value for name in ("tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport") for value in row[name]}
+        seen.to_proxy += bool(addresses & proxies and used & ports)
         seen.gaps += row["tcp.analysis.lost_segment"] != [""] or row["tcp.analysis.ack_lost_segment"] != [""]
         if row["frame.len"] == row["frame.cap_len"]:
             bad = any("0" in row[f"{name}.checksum.status"] for name in ("ip", "tcp", "udp"))
