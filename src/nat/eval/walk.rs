@@ -226,8 +226,8 @@ impl<'a> Walk<'a> {
         if starts {
             self.track();
         }
-        // What has no mapping now gets an empty one, if there is nat at all (`nf_nat_alloc_null_binding`).
-        if any_nat && self.tracked {
+        // What has no mapping now gets an empty one, if there is nat at all (`nf_nat_alloc_null_binding`). FORWARD has none.
+        if any_nat && self.tracked && hook != Hook::Forward {
             self.set_done(hook);
         }
         Ok(())
