@@ -134,7 +134,10 @@ fn outcome(rules: &Ruleset, outcome: &Outcome, brief: bool) -> OutcomeRow {
     OutcomeRow {
         conditions: outcome.conditions.iter().map(ToString::to_string).collect(),
         fate: outcome.fate.name().to_owned(),
-        why: outcome.why.clone(),
+        why: match &outcome.fate {
+            Fate::Unknown { why } => Some(why.clone()),
+            _ => outcome.why.clone(),
+        },
         assumes: outcome.assumes.clone(),
         rule: outcome.rule.map(|id| rule(rules, id)),
         source: outcome.source.to_string(),

@@ -95,7 +95,6 @@ fn headline(probe: &Probe, outcome: &Outcome) -> String {
     if outcome.source != probe.source {
         parts.push(format!("with the source {}", ports(outcome.source, outcome.source_last)));
     }
-    let why = outcome.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     match &outcome.fate {
         Fate::Delivered if outcome.destination == probe.destination => parts.push("stays in the pod".to_owned()),
         Fate::Delivered => {}
@@ -104,14 +103,16 @@ fn headline(probe: &Probe, outcome: &Outcome) -> String {
             let socket = address.map_or_else(|| format!("port {port}"), |a| SocketAddr::new(a, *port).to_string());
             parts.insert(0, format!("given to the transparent socket on {socket}, addresses unchanged"));
         }
-        Fate::Dropped => parts = vec![format!("dropped{why}")],
+        Fate::Dropped => {
+            parts = vec![outcome.why.as_deref().map_or_else(|| "dropped".to_owned(), |why| format!("dropped: {why}"))];
+        }
         Fate::Rejected => parts = vec!["rejected, and its sender is told".to_owned()],
-        Fate::Unknown => parts = vec![format!("not known{why}")],
+        Fate::Unknown { why } => parts = vec![format!("not known: {why}")],
     }
     if outcome.zone != 0 {
         parts.push(format!("conntrack zone {}", outcome.zone));
     }
-    if !outcome.tracked && !matches!(outcome.fate, Fate::Dropped | Fate::Rejected | Fate::Unknown) {
+    if !outcome.tracked && !matches!(outcome.fate, Fate::Dropped | Fate::Rejected | Fate::Unknown { .. }) {
         parts.push("not tracked".to_owned());
     }
     clean(&parts.join(", ")).into_owned()
@@ -131,7 +132,7 @@ fn details(rules: &Ruleset, outcome: &Outcome, out: &mut dyn Write) -> io::Resul
         (None, Fate::Dropped) if outcome.why.is_none() => {
             writeln!(out, "  by the {}", policy.unwrap_or_default())?;
         }
-        (None, Fate::Dropped | Fate::Unknown) => {}
+        (None, Fate::Dropped | Fate::Unknown { .. }) => {}
         (None, _) => writeln!(out, "  no rule decides")?,
     }
     for view in &outcome.views {
@@ -142,7 +143,7 @@ fn details(rules: &Ruleset, outcome: &Outcome, out: &mut dyn Write) -> io::Resul
             Some((from, to)) => writeln!(out, "  {:width$}  {from} > {to}", "replies")?,
             None => {
                 let what = match outcome.fate {
-                    Fate::Unknown => "not known",
+                    Fate::Unknown { .. } => "not known",
                     Fate::Rejected => "none but the rejection",
                     _ => "none",
                 };

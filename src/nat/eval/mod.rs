@@ -49,7 +49,7 @@ pub struct Outcome {
     pub conditions: Vec<Condition>,
     /// Where the packet ends.
     pub fate: Fate,
-    /// Why, where neither a rule nor a policy says it.
+    /// Why it is dropped, where neither a rule nor a policy says it.
     pub why: Option<String>,
     /// The rule that decided; none if none did and the policies let the packet pass.
     pub rule: Option<RuleId>,
@@ -123,7 +123,10 @@ pub enum Fate {
     /// It is dropped, and its sender is told.
     Rejected,
     /// Not known.
-    Unknown,
+    Unknown {
+        /// Why not.
+        why: String,
+    },
 }
 
 impl Fate {
@@ -135,7 +138,7 @@ impl Fate {
             Fate::Sent { .. } => "sent",
             Fate::Dropped => "dropped",
             Fate::Rejected => "rejected",
-            Fate::Unknown => "unknown",
+            Fate::Unknown { .. } => "unknown",
         }
     }
 }

@@ -80,9 +80,9 @@ impl<'a> Walk<'a> {
             Ok(fate) => (fate, None, None),
             Err(Stop::Dropped(rule, why)) => (Fate::Dropped, rule, why),
             Err(Stop::Rejected(rule)) => (Fate::Rejected, Some(rule), None),
-            Err(Stop::Unknown(rule, why)) => (Fate::Unknown, rule, Some(why)),
+            Err(Stop::Unknown(rule, why)) => (Fate::Unknown { why }, rule, None),
         };
-        let is_stopped = matches!(fate, Fate::Dropped | Fate::Rejected | Fate::Unknown);
+        let is_stopped = matches!(fate, Fate::Dropped | Fate::Rejected | Fate::Unknown { .. });
         if is_stopped {
             self.views.iter_mut().for_each(|view| view.replies = None);
         }
@@ -226,8 +226,8 @@ impl<'a> Walk<'a> {
         if starts {
             self.track();
         }
-        // What has no mapping now gets an empty one, if there is nat at all (`nf_nat_alloc_null_binding`).
-        if any_nat && self.tracked {
+        // What has no mapping now gets an empty one, if there is nat at all (`nf_nat_alloc_null_binding`). FORWARD has none.
+        if any_nat && self.tracked && hook != Hook::Forward {
             self.set_done(hook);
         }
         Ok(())

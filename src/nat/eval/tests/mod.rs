@@ -111,7 +111,7 @@ fn chains_end_as_in_the_kernel() {
 fn circles_of_jumps_end() {
     let verdict =
         judge(&nat_output(&["OUTPUT -j A", "A -j B", "B -j A"]), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
-    assert!(matches!(verdict.outcomes[0].fate, Fate::Unknown));
+    assert!(matches!(verdict.outcomes[0].fate, Fate::Unknown { .. }));
     let many: Vec<String> = (0..40).map(|n| format!("OUTPUT -m unknown --n {n} -j A")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let verdict = judge(&nat_output(&many), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
@@ -125,7 +125,7 @@ fn what_is_not_understood_makes_the_verdict_unknown() {
         let probe = format!("tcp 10.244.1.7:4000 -> 1.2.3.4:{port}");
         judge(&rules(text), &probe, from_user(1)).outcomes[0].fate.clone()
     };
-    assert!(matches!(fate(9000), Fate::Unknown));
+    assert!(matches!(fate(9000), Fate::Unknown { .. }));
     assert_eq!(fate(80), Fate::Sent { interface: "eth0".to_owned() });
     let matched = nat_output(&["OUTPUT -p tcp -m statistic --mode random --probability 0.5 -j REDIRECT --to-ports 9"]);
     assert_eq!(judge(&matched, "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1)).outcomes.len(), 2);
@@ -270,10 +270,11 @@ fn translations_of_which_too_little_is_known() {
         let probe = "tcp 10.9.9.9:4000 -> 10.244.1.7:80";
         only(&judge(&rules, probe, |probe| probe.input = Some(interface.to_owned()))).fate.clone()
     };
-    assert_eq!((fate("eth0"), fate("eth1")), (Fate::Delivered, Fate::Unknown));
+    assert_eq!(fate("eth0"), Fate::Delivered);
+    assert!(matches!(fate("eth1"), Fate::Unknown { .. }));
     let text = "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j TPROXY --on-port 9\nCOMMIT\n";
     let verdict = judge(&super::tests::rules(text), "tcp 10.244.1.7:4000 -> 1.2.3.4:80", from_user(1));
-    assert_eq!(only(&verdict).fate, Fate::Unknown);
+    assert!(matches!(only(&verdict).fate, Fate::Unknown { .. }));
 }
 
 #[test]
