@@ -206,7 +206,7 @@ impl Holder {
                 self.rules.rule(id).steps.iter().any(|step| matches!(step, Step::Do(Action::Dnat(_))))
             });
             match outcome.fate {
-                Fate::Unknown => ruling.unknown = true,
+                Fate::Unknown { .. } => ruling.unknown = true,
                 _ if incoming && is_dnat => ruling.untouched = true,
                 Fate::Proxied { port, address } => {
                     ruling.redirected.push(SocketAddr::new(address.unwrap_or(leg.server.ip()), port));
@@ -231,7 +231,7 @@ impl Holder {
                 all => all.join(", ") + ": ",
             };
             let what = match &outcome.fate {
-                Fate::Unknown => format!("not known, {}", outcome.why.as_deref().unwrap_or("no rule says it")),
+                Fate::Unknown { why } => format!("not known, {why}"),
                 Fate::Dropped | Fate::Rejected => outcome.fate.name().to_owned(),
                 Fate::Proxied { port, .. } => format!("to the transparent socket on port {port}"),
                 _ if outcome.destination != probe.destination => format!("redirected to {}", outcome.destination),
