@@ -36,7 +36,7 @@ pub fn decode(link_type: LinkType, bytes: &[u8], original_len: usize) -> View {
     }
 }
 
-/// Whether headers are read of frames of this link type: the list is [`link::decode`]'s.
+/// Whether headers are read of frames of this link type: the list is that of `link::decode`.
 pub fn is_read(link_type: LinkType) -> bool {
     link::decode(link_type, &[]).1 != Some(Stop::LinkType)
 }
