@@ -1,0 +1,1 @@
+def judge_all(meshpcap, folders): raise NotImplementedError
