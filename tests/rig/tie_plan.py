@@ -90,7 +90,7 @@ class Planner:
             session |= {"exchanges": [], "idle": round(self.chance.uniform(0.0, 0.3), 3)}
         elif kind == "half-close" and not tls:
             # a FIN that comes while the proxy still looks for TLS ends the connection: the last exchange only
-            session |= {"flags": "e", "exchanges": [self.exchange(), *session["exchanges"]]}
+            session |= {"flags": "e", "exchanges": [{**self.exchange(), "down": 1}, *session["exchanges"]]}
         elif kind == "server-closes":
             session["flags"] = "c"
         elif kind == "reset":

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import tie_plan
 import wireshark
 
 TOKEN = re.compile(rb"tok-[0-9a-f]{12}")
@@ -59,7 +60,8 @@ def many_clients(served: Path, clients: list[dict]) -> dict:
 
 def wire_tokens(capture: Path, keys: Path | None) -> dict[str, str]:
     """The connection (`CLIENT > SERVER`) on which each token is in a capture; TLS is decrypted with the key log."""
-    secrets = ("-o", f"tls.keylog_file:{keys}") if keys else ()
+    secrets = ("-o", f"tls.keylog_file:{keys}", *(word for port in (tie_plan.HTTP, tie_plan.TCP, tie_plan.SPEAKS_FIRST)
+                                                  for word in ("-d", f"tcp.port=={port},tls"))) if keys else ()
     ends, kinds = {}, {}
     for line in wireshark.tshark(capture, *secrets, "-Y", "tcp", "-T", "fields", "-E", "separator=|", *(
             word for name in ("tcp.stream", "ip.src", "ipv6.src", "tcp.srcport", "ip.dst", "ipv6.dst", "tcp.dstport",
@@ -82,13 +84,13 @@ def wire_tokens(capture: Path, keys: Path | None) -> dict[str, str]:
     return found
 
 
-def two_pods(folder: Path, clients: list[dict]) -> dict:
+def two_pods(folder: Path, clients: list[dict], encrypted: bool) -> dict:
     """`exchanges`: for each token its connections and times; `chains`: sets of connections that carried the same."""
     served, told = by_token(rows(folder / "b" / "truth.jsonl", "server")), by_token(clients)
     keys = [path for path in (folder / "a" / "keys.log", folder / "b" / "keys.log") if path.exists()]
     both = folder / "keys.log"
     both.write_text("".join(path.read_text() for path in keys))
-    wires = [wire_tokens(folder / pod / "eth0.pcap", both) for pod in "ab"]
+    wires = [wire_tokens(folder / pod / "eth0.pcap", both if encrypted else None) for pod in "ab"]
     exchanges, chains = [], []
     for token, (app, got) in served.items():
         client, sent = told.get(token, (None, {}))

@@ -148,7 +148,7 @@ class Recorder:
         clients = tie_truth.rows(mesh.a.truth, "client")
         for pod in mesh.pods:
             keep(pod, target / pod.name)
-        truth = tie_truth.two_pods(target, clients)
+        truth = tie_truth.two_pods(target, clients, proxy.wire is not None)
         pods = {pod.name: {"ip": pod.ip, "ip6": pod.ip6} for pod in mesh.pods}
         self.write(target, {"scenario": "two-pods", "parameters": wanted.as_row(), "wire": proxy.wire,
                             "wire_h2": proxy.wire_h2, "pods": pods, **truth})
