@@ -39,6 +39,7 @@ class Proxy:
     pool_per_client: bool = False
     wire: str | None = "1.3"        # TLS between sidecars; None: plain text
     wire_h2: bool = False           # HTTP/2 between sidecars
+    certificate_header: bool = True  # x-forwarded-client-cert towards the application, as Istio has it
 
 
 def tls(certificates: pathlib.Path, downstream: bool, secrets: str, version: str | None) -> dict:
@@ -59,11 +60,11 @@ def configuration(folder: pathlib.Path, peer: str, certificates: pathlib.Path, p
         for name, written in (("access.log", {"text_format_source": {"inline_string": sidecar.ACCESS_LOG}}),
                               ("access.json", {"json_format": JSON_LOG}))]
 
-    def http(name: str, cluster: str) -> dict:
+    def http(name: str, cluster: str, **more) -> dict:
         route = {"match": {"prefix": "/"}, "name": "default", "route": {"cluster": cluster, "timeout": "0s"}}
         return {"name": "envoy.filters.network.http_connection_manager", "typed_config": extension(
             "filters.network.http_connection_manager.v3.HttpConnectionManager", stat_prefix=name, access_log=logs,
-            server_name="istio-envoy", route_config={"virtual_hosts": [
+            server_name="istio-envoy", **more, route_config={"virtual_hosts": [
                 {"name": "all", "domains": ["*"], "routes": [route]}]},
             http_filters=[{"name": "router", "typed_config": extension("filters.http.router.v3.Router")}])}
 
@@ -84,6 +85,8 @@ def configuration(folder: pathlib.Path, peer: str, certificates: pathlib.Path, p
                  "transport_socket": tls(certificates, True, secrets, None)},
                 {"filter_chain_match": {**match, "transport_protocol": "raw_buffer"}, "filters": [filter_]}]
 
+    forwarded = {"forward_client_cert_details": "APPEND_FORWARD", "set_current_client_cert_details": {
+        "subject": True, "dns": True, "uri": True}} if proxy.certificate_header else {}
     bound = {"upstream_bind_config": {
         "source_address": {"address": "127.0.0.6", "port_value": 0},
         "extra_source_addresses": [{"address": {"address": "::6", "port_value": 0}}]}}
@@ -96,7 +99,7 @@ def configuration(folder: pathlib.Path, peer: str, certificates: pathlib.Path, p
              {"name": "original_dst", "typed_config": extension("filters.listener.original_dst.v3.OriginalDst")},
              {"name": "tls", "typed_config": extension("filters.listener.tls_inspector.v3.TlsInspector")}],
          "listener_filters_timeout": "0.5s", "continue_on_listener_filters_timeout": True,
-         "filter_chains": inbound(tie_plan.HTTP, http("inbound_8080", "inbound|8080||"))
+         "filter_chains": inbound(tie_plan.HTTP, http("inbound_8080", "inbound|8080||", **forwarded))
          + inbound(tie_plan.TCP, tcp("inbound_6379", "inbound|6379||"))
          + inbound(tie_plan.SPEAKS_FIRST, tcp("inbound_3306", "inbound|3306||")),
          "default_filter_chain": {"filters": [tcp("inbound_passthrough", "InboundPassthroughCluster")]}}]

@@ -24,6 +24,7 @@ class Parameters:
     keepalive: int              # requests after which the application closes; 0: never
     pool_per_client: bool       # connection_pool_per_downstream_connection
     midstream: bool             # the capture begins while connections stand
+    certificate_header: bool    # the proxy adds x-forwarded-client-cert to mTLS requests, as Istio has it
 
     def as_row(self) -> dict:
         return asdict(self)
@@ -36,7 +37,8 @@ def parameters(seed: int, **given) -> Parameters:
              "http_share": chance.choice((0.3, 0.5, 0.7)), "mtls_share": chance.choice((0.4, 0.6, 0.8)),
              "ipv6_share": chance.choice((0.0, 0.25, 0.5)), "ids_share": chance.choice((0.0, 0.3, 1.0)),
              "concurrency": chance.choice((1, 2)), "keepalive": chance.choice((0, 0, 1, 5)),
-             "pool_per_client": chance.random() < 0.2, "midstream": chance.random() < 0.2}
+             "pool_per_client": chance.random() < 0.2, "midstream": chance.random() < 0.2,
+             "certificate_header": chance.random() < 0.6}
     return Parameters(**{**drawn, **{name: value for name, value in given.items() if value is not None}})
 
 

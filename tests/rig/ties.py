@@ -116,7 +116,8 @@ class Recorder:
     def many_clients(self, seed: int, target: Path) -> str:
         wanted = tie_plan.parameters(seed, **self.given)
         ipv6 = round(wanted.clients * wanted.ipv6_share)
-        mesh = self.mesh(tie_mesh.Proxy(wanted.concurrency, wanted.pool_per_client), wanted.keepalive,
+        mesh = self.mesh(tie_mesh.Proxy(wanted.concurrency, wanted.pool_per_client,
+                                        certificate_header=wanted.certificate_header), wanted.keepalive,
                          wanted.clients - ipv6, ipv6)
         planner, certificates = tie_plan.Planner(wanted), self.work / "certificates"
         plan = {"linger": True,
