@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Proves that the judge of ties passes a right report and sees each kind of mistake: python3 tests/rig/tie_judge_test.py
+"""Proves that the judge of ties passes a right report and sees each kind of mistake: run it.
 
 The reports are made by hand. No Envoy, no tshark, no root.
 """
@@ -24,14 +24,16 @@ def leg(proxy: str, *clients: str) -> dict:
 
 
 def row(stream: int, client: str, captured: str | None = None, server: str = POD, **more) -> dict:
-    return {"protocol": "tcp", "role": "inbound-app" if captured else "inbound-peer", "client": client, "server": server,
-            "captured_client": captured, "tcp_stream": stream, "first_time": "10.1", "last_time": "12.0", "tie": None,
-            "tie_evidence": None, "tie_grade": None, "tie_filter": None, "real_client": None, **more}
+    return {"protocol": "tcp", "role": "inbound-app" if captured else "inbound-peer", "client": client,
+            "server": server, "captured_client": captured, "tcp_stream": stream, "first_time": "10.1",
+            "last_time": "12.0", "tie": None, "tie_evidence": None, "tie_grade": None, "tie_filter": None,
+            "real_client": None, **more}
 
 
 def tied(number: int, *rows: dict) -> list[dict]:
     wanted = f"tcp.stream in {{{', '.join(str(one['tcp_stream']) for one in rows)}}}"
-    return [{**one, "tie": number, "tie_evidence": "bytes", "tie_grade": "proven", "tie_filter": wanted} for one in rows]
+    tie = {"tie": number, "tie_evidence": "bytes", "tie_grade": "proven", "tie_filter": wanted}
+    return [{**one, **tie} for one in rows]
 
 
 class ManyClients(unittest.TestCase):
@@ -117,7 +119,8 @@ class Chains(unittest.TestCase):
     def setUp(self):
         def chain(number):
             app, wire, back = f"10.0.0.1:5{number}", f"10.0.0.1:6{number}", f"127.0.0.6:7{number}"
-            rows = tied(number, row(0, app, server="10.96.0.20:6379"), row(1, wire), row(2, f"10.0.0.1:7{number}", back))
+            rows = tied(number, row(0, app, server="10.96.0.20:6379"), row(1, wire),
+                        row(2, f"10.0.0.1:7{number}", back))
             return rows, [f"a {app} > 10.96.0.20:6379", f"wire {wire} > {POD}", f"b {back} > {POD}"], wire
         (one, first, wire), (other, second, _) = chain(1), chain(2)
         self.rows = copy.deepcopy([*one, *other])

@@ -14,6 +14,7 @@ from pod import Mesh, Pod, run
 from sidecar import address, extension
 
 APPS = pathlib.Path(__file__).with_name("tie_apps.py")
+CLIENTS = pathlib.Path(__file__).with_name("tie_clients.py")
 SERVICES = {tie_plan.HTTP: ("10.96.0.10", 80), tie_plan.TCP: ("10.96.0.20", 6379),
             tie_plan.SPEAKS_FIRST: ("10.96.0.30", 3306)}
 
@@ -73,8 +74,8 @@ def configuration(folder: pathlib.Path, peer: str, certificates: pathlib.Path, p
             "filters.network.tcp_proxy.v3.TcpProxy", stat_prefix=name, cluster=cluster, access_log=logs)}
 
     def speaks(**protocol) -> dict:
-        return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": extension(
-            "upstreams.http.v3.HttpProtocolOptions", **protocol)}}
+        kind = "upstreams.http.v3.HttpProtocolOptions"
+        return {"typed_extension_protocol_options": {f"envoy.extensions.{kind}": extension(kind, **protocol)}}
 
     def original(name: str, **more) -> dict:
         return {"name": name, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "5s", **more}
@@ -112,7 +113,9 @@ def configuration(folder: pathlib.Path, peer: str, certificates: pathlib.Path, p
         filter_ = (http if port == tie_plan.HTTP else tcp)(f"outbound_{port}", name)
         listeners.append({"name": f"service{port}", "address": address(*at), "bind_to_port": False,
                           "filter_chains": [{"filters": [filter_]}]})
-        more = speaks(explicit_http_config={"http2_protocol_options": {}}) if port == tie_plan.HTTP and proxy.wire_h2 else {}
+        more = {}
+        if port == tie_plan.HTTP and proxy.wire_h2:
+            more = speaks(explicit_http_config={"http2_protocol_options": {}})
         if proxy.wire:
             more["transport_socket"] = tls(certificates, False, secrets, proxy.wire)
             more["transport_socket"]["typed_config"]["common_tls_context"]["alpn_protocols"] = [
@@ -146,7 +149,7 @@ class TieMesh(Mesh):
             self.sidecar(self.a, self.b)
         self.add(self.b)
         self.sidecar(self.b, self.a)
-        self.b.start("apps.log", sys.executable, str(APPS), "serve", str(self.b.truth), str(self.keepalive),
+        self.b.start("apps.log", sys.executable, str(APPS), str(self.b.truth), str(self.keepalive),
                      ready="ready")
 
     def sidecar(self, pod: Pod, peer: Pod):

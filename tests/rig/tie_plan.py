@@ -1,4 +1,4 @@
-"""What the clients of a recording do, from a seed: Parameters, and the plan for tie_apps.py.
+"""What the clients of a recording do, from a seed: Parameters, and the plan for tie_clients.py.
 
 Loads: gentle (few, with pauses), bursty (all clients begin at the same moments), heavy (no pauses, many at once).
 """

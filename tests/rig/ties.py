@@ -10,6 +10,7 @@
 status 1 if a tie is wrong or missing where it must be. Needs what live.py needs, and `pip install h2`.
 """
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -39,7 +40,7 @@ class Running:
 
     def __init__(self, pod: Pod, plan: dict):
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", pod.namespace, sys.executable, str(tie_mesh.APPS), "clients", str(pod.truth)],
+            ["ip", "netns", "exec", pod.namespace, sys.executable, str(tie_mesh.CLIENTS), str(pod.truth)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.process.stdin.write(json.dumps(plan) + "\n")
         self.process.stdin.flush()
@@ -200,6 +201,8 @@ def main() -> int:
         return tie_judge.judge_all(options.meshpcap.resolve(), options.folders)
     if os.geteuid():
         parser.error("namespaces need root")
+    if not importlib.util.find_spec("h2"):
+        parser.error("the clients speak HTTP/2: `pip install h2`")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     remove_stale()
