@@ -232,7 +232,8 @@ class Mesh:
             pass
         self.remove()
 
-    def set_up(self):
+    def bridge(self):
+        """The network that the pods are on."""
         run("ip", "netns", "add", self.network)
         bridge = ("ip", "-n", self.network)
         run(*bridge, "link", "add", "br0", "type", "bridge")
@@ -241,6 +242,9 @@ class Mesh:
         run(*bridge, "addr", "add", "fd00:21::1/64", "dev", "br0", "nodad")
         for address in (f"{PROBE[0]}/32", f"{PROBE[1]}/128"):
             run(*bridge, "addr", "add", address, "dev", "br0", *(("nodad",) if ":" in address else ()))
+
+    def set_up(self):
+        self.bridge()
         for pod in self.pods:
             self.add(pod)
         for pod, peer in (self.pods, self.pods[::-1]):
@@ -264,8 +268,8 @@ class Mesh:
         if self.flavour.dns:
             pod.start("dns.log", sys.executable, str(APPS), "dns", str(self.flavour.dns), ready="ready", **owner)
 
-    def add(self, pod: Pod):
-        """The namespace of a pod, with its addresses and rules."""
+    def add(self, pod: Pod, intercepted: bool = True):
+        """The namespace of a pod, with its addresses and, if its traffic is to be intercepted, rules."""
         pod.folder.mkdir(parents=True)
         pod.folder.chmod(0o777)                 # Envoy, user 1337, writes here
         pod.truth.touch()
@@ -280,6 +284,8 @@ class Mesh:
                       "route add default via 172.21.206.1", "route add default via fd00:21::1"):
             run(*ip, *words.split())
         pod.inside("sysctl", "-qw", f"net.ipv4.ip_local_port_range={self.options.ports}")
+        if not intercepted:
+            return
         if self.flavour:
             return self.load(pod)
         pod.inside("iptables-restore", stdin=rules(4, self.options.dns, self.options.zones))
