@@ -167,11 +167,12 @@ class Proxy:
             up.shutdown(socket.SHUT_WR)
         except OSError:
             failed.set()
-            above.close("rst")
+            with contextlib.suppress(OSError):
+                up.shutdown(socket.SHUT_RD)                 # ends the other wait
         thread.join()
         if failed.is_set():
             down.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, SO_LINGER_RESET)
-        above.close()
+        above.close("rst" if failed.is_set() else "fin")
         down.close()
         time.sleep(0.05)                    # the last acknowledgement is through
         self.freed.append(client)

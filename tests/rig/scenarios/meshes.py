@@ -1,11 +1,13 @@
 """Other meshes than Istio's sidecar, with a stand-in for their proxy: the same traffic under the rules of each."""
+import json
 from dataclasses import replace
 
 from flavours import FLAVOURS, PROBE
+from pod import RigError
 from record import ANY, ETH0, LO, Case, Tap, record
 from scenarios import scenario
 from steps import (NAMESERVERS, SERVICE6_HTTP, SERVICE6_NOBODY, SERVICE6_SELF, SERVICE_HTTP, SERVICE_NOBODY, SERVICE_SELF,
-                   SERVICE_TCP, at_once, dns, echo, http, in_turn)
+                   SERVICE_TCP, at_once, dns, echo, http, in_turn, sleep)
 
 PORT = 25463
 
@@ -86,15 +88,28 @@ for flavour in FLAVOURS:
 
 
 def same_addresses(mesh):
-    """On lo, the proxy calls the application from the very address and port that a client had on eth0 just before:
-    the same four numbers on both interfaces, one after the other."""
+    """The same four numbers on eth0 and on lo, one connection after the other: the proxy calls the application from the
+    address and port that a client has just had, and a client takes one that the proxy has just had."""
     to, to6 = mesh.a.ip, mesh.a.ip6
     rounds = [in_turn(http((to, 8080), 2, size=700), http((to6, 8080), 2), http((to, 8080), 1, close="rst"),
-                      http((to, 8080), 2, body=900), http((to6, 8080), 1, size=300)) for _ in range(4)]
-    with record(mesh, ETH0, LO, ANY, heavy=True) as recording:
+                      http((to, 8080), 2, body=900), http((to6, 8080), 1, size=300), sleep(0.1)) for _ in range(4)]
+    with record(mesh, ETH0, LO, ANY) as recording:
         mesh.outside.client(*rounds, tag="outside")
+        lent = sorted(ends(mesh, "proxy") - ends(mesh, "outside"))[:4]
+        mesh.outside.client(*(http(peer, 2, size=400, bind=local) for local, peer in lent), tag="lent")
         mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))
+    same = len(ends(mesh, "outside") & ends(mesh, "proxy"))
+    if same < 8 + len(lent):
+        raise RigError(f"only {same} connections on lo have the addresses of one on eth0")
     return pairs(recording, mesh)[:2]
+
+
+def ends(mesh, role: str) -> set:
+    """Local and peer address of every connection of a role to pod a."""
+    path = mesh.a.folder / "proxy.jsonl" if role == "proxy" else mesh.a.truth
+    rows = map(json.loads, path.read_text().splitlines())
+    return {(tuple(row["local"]), tuple(row["peer"])) for row in rows
+            if row["role"] == role and row["peer"][0] in mesh.a.own}
 
 
 @scenario(flavour="ambient-clash", ipv6=True)
