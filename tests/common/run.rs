@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use meshpcap::audit::Rules;
+use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::nat::{Preset, Ruleset};
 use meshpcap::output::{Destination, GivenName};
@@ -41,6 +42,7 @@ impl Job {
             rules: Rules::Unknown,
             keep_duplicates: false,
             look_ahead: None,
+            beside: Files::default(),
         };
         Job { folder, merge }
     }

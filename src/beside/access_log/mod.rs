@@ -149,7 +149,7 @@ fn without_pod(line: &[u8]) -> &[u8] {
 }
 
 /// Whether a line belongs to the log of Envoy or of Istio's agent themselves, which share the container's output:
-/// `[2026-11-25 10:29:43.105][12][info]…`, `2026-11-25T10:29:43.105123Z	info	…`.
+/// `[2026-11-25 10:29:43.105][12][info]…`, and with tabs between, `2026-11-25T10:29:43.105123Z info …`.
 fn is_other_log(line: &[u8]) -> bool {
     let level = |word: &[u8]| {
         [&b"trace"[..], b"debug", b"info", b"warn", b"warning", b"error", b"critical", b"fatal"].contains(&word)
