@@ -87,6 +87,26 @@ impl Job {
         self
     }
 
+    /// A file of names beside the inputs.
+    pub fn names(mut self, text: &str) -> Job {
+        let path = self.beside(text);
+        self.merge.beside.names.push(path);
+        self
+    }
+
+    /// A key log beside the inputs.
+    pub fn keys(mut self, text: &str) -> Job {
+        let path = self.beside(text);
+        self.merge.beside.keys.push(path);
+        self
+    }
+
+    fn beside(&self, text: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("beside{}", self.merge.beside.paths().count()));
+        std::fs::write(&path, text).expect("a file beside the inputs");
+        path
+    }
+
     pub fn without_report(mut self) -> Job {
         self.merge.report = None;
         self
