@@ -113,7 +113,7 @@ impl<R: BufRead> AccessLog<R> {
             let wrong = match step {
                 Step::End => return Ok(None),
                 Step::TooLong => "longer than 64 KiB",
-                Step::Line if line.is_empty() => continue,
+                Step::Line if line.trim_ascii().is_empty() => continue,
                 Step::Line => match self.format.read(line, &mut self.values) {
                     Ok(values) => break values,
                     Err(Mismatch::Other) => {
@@ -145,7 +145,7 @@ impl<R: BufRead> AccessLog<R> {
 /// Without what `kubectl logs --prefix` puts before each line: `[pod/web-1/istio-proxy] `.
 fn without_pod(line: &[u8]) -> &[u8] {
     let prefixed = line.starts_with(b"[pod/").then(|| line.windows(2).position(|pair| pair == b"] ")).flatten();
-    line.trim_ascii_end().get(prefixed.map_or(0, |at| at + 2)..).unwrap_or_default()
+    line.get(prefixed.map_or(0, |at| at + 2)..).unwrap_or_default()
 }
 
 /// Whether a line belongs to the log of Envoy or of Istio's agent themselves, which share the container's output:

@@ -72,7 +72,7 @@ impl Spans {
                 *mine = Some((start + offset, end + offset));
             }
         }
-        self.start = other.start.or(self.start);
+        self.start = self.start.into_iter().chain(other.start).min_by_key(|time| time.resolution);
     }
 }
 
@@ -146,7 +146,9 @@ impl Search<'_> {
                 // Lines have at most 64 KiB.
                 self.current.fields[field as usize] = Some((at as u32, (at + end) as u32));
             }
-            self.current.start = time.or(start_before);
+            // Of several, the most exact one.
+            let exactness = |time: &Time| time.resolution;
+            self.current.start = start_before.into_iter().chain(time).min_by_key(exactness);
             self.go(number + 1, at + end + part.then.len())?;
         }
         self.current.start = start_before;

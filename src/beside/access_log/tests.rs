@@ -108,6 +108,9 @@ fn formats_of_one_s_own() {
         let expected = (Some(SECOND + fraction), address("10.1.0.5:57582"), address("[fd00::5]:7"));
         assert_eq!(one(format(&format_string), &line, tie), expected, "{time}");
     }
+    let several = format("%START_TIME(%s)% %START_TIME(%s.%6f)% %START_TIME%");
+    let line = "1795602583 1795602583.105001 2026-11-25T10:29:43.105Z";
+    assert_eq!(one(several, line, |record| record.start), Some(SECOND + 105_001_000), "the most exact one");
     // Nobody knows which zone it is.
     let local = format("%START_TIME_LOCAL% %BYTES_SENT%");
     assert_eq!(one(local, "2026-11-25T10:29:43.105Z 5", |record| (record.start, record.bytes_sent)), (None, Some(5)));
@@ -134,6 +137,11 @@ fn operators_in_any_place() {
     let sparse = format("[%UPSTREAM_HOST%] \"%RESPONSE_FLAGS%\" %BYTES_SENT%");
     assert_eq!(one(sparse.clone(), "[] \"\" 5", of), (None, Some(5), false));
     assert_eq!(one(sparse.clone(), "[/var/run/app.sock] \"UF,URX\" 5", of), (None, Some(5), true));
+    let line = HTTP.replace(" - via", "  via").replace("\"10.1.0.9\"", "\"\"").replace(" - default", "  ");
+    one(istio(), &line, |record| {
+        assert_eq!(record.downstream_remote, address("10.1.0.5:57582"));
+        assert_eq!((record.route, record.server_name, record.forwarded_for), (None, None, None));
+    });
     assert_eq!(one(sparse, "[envoy://internal/] \"-\" -", of), (None, None, false));
 }
 
