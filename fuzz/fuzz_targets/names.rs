@@ -14,10 +14,10 @@ fuzz_target!(|data: &[u8]| {
             Ok(unused) => assert!(unused.first.len() as u64 <= unused.bad),
         }
     }
-    // Addresses that the fuzzer finds: 0.0.0.0 to 9.9.9.9.
-    for number in 0..10_000_u32 {
+    // Addresses that the fuzzer finds: 1.0.0.0 to 1.9.9.9.
+    for number in 0..1_000_u32 {
         let digit = |place: u32| (number / 10_u32.pow(place) % 10) as u8;
-        let address = IpAddr::V4(Ipv4Addr::new(digit(3), digit(2), digit(1), digit(0)));
+        let address = IpAddr::V4(Ipv4Addr::new(1, digit(2), digit(1), digit(0)));
         let of = names.of(address);
         assert!(of.iter().all(|name| is_name(name)));
         assert!((1..of.len()).all(|at| !of[..at].contains(&of[at])), "each pair once");
