@@ -7,6 +7,7 @@
 //! capture    bytes in           -> records          pcap, pcapng; gzip, zstd, lz4; files, pipes
 //! packet     frame              -> view             link, IP and transport headers, as offsets
 //! nat        rules              -> model, verdicts  which ports the mesh redirects to; what rules do to a connection
+//! beside     text files         -> records          access logs, conntrack's listings, names, secrets
 //! flow       views, one by one  -> marks and legs   halves paired into legs, with the evidence
 //! audit      legs, rules        -> findings         which mesh it is; where rules and packets contradict each other
 //! rewrite    frame + addresses  -> frame            addresses, ports, checksums; nothing else
@@ -20,6 +21,7 @@
 //! ```
 
 pub mod audit;
+pub mod beside;
 pub mod capture;
 pub mod flow;
 pub mod merge;

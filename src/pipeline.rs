@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use foldhash::fast::RandomState;
 
 use crate::audit::{Audit, Rules};
+use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
@@ -41,6 +42,8 @@ pub struct Merge {
     pub rules: Rules,
     /// How far to look ahead; none: to the end for files, [`LookAhead::default`] if an input is a pipe.
     pub look_ahead: Option<LookAhead>,
+    /// What lies beside the captures: names, secrets.
+    pub beside: Files,
 }
 
 /// How long a packet waits for the proof that repairs its leg.
@@ -67,6 +70,8 @@ pub struct Done {
     pub damage: Vec<capture::Error>,
     /// Names that were given to interfaces which do not occur in their captures.
     pub unused_names: Vec<GivenName>,
+    /// What was not used of the files beside them.
+    pub unused: Vec<Unused>,
     /// How many link types the output has; tcpdump reads one.
     pub link_types: usize,
     /// Whether the user stopped the run; the output holds what a pipe had delivered until then.
@@ -82,28 +87,42 @@ pub fn merge(
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
     refuse(merge)?;
+    let mut loaded = beside::load(&merge.beside)?;
+    let unused = std::mem::take(&mut loaded.unused);
+    let done = in_order(merge, &Arc::new(loaded), interrupted, progress)?;
+    Ok(Done { unused, ..done })
+}
+
+/// Merges with the inputs in the orders that they are found to need.
+fn in_order(
+    merge: &Merge,
+    beside: &Arc<Loaded>,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Done, Error> {
     // A pipe that was read or written to cannot be taken back: then the order of files is looked at before.
     let may_retry = merge.output.is_file() && merge.inputs.iter().all(Source::is_file);
     if may_retry {
         let orders = vec![Order::AsRead; merge.inputs.len()];
-        if let Some(done) = attempt(merge, &orders, may_retry, interrupted, progress)? {
+        if let Some(done) = attempt(merge, beside, &orders, may_retry, interrupted, progress)? {
             return Ok(done);
         }
     }
     let orders = orders(merge, interrupted)?;
-    attempt(merge, &orders, false, interrupted, progress)?.ok_or(Error::Interrupted)
+    attempt(merge, beside, &orders, false, interrupted, progress)?.ok_or(Error::Interrupted)
 }
 
 /// Merges with the inputs in these orders. With `in_order_only`, `None` if one turns out not to be in order.
 fn attempt(
     merge: &Merge,
+    beside: &Arc<Loaded>,
     orders: &[Order],
     in_order_only: bool,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Option<Done>, Error> {
     let opened = open(&merge.inputs, interrupted)?;
-    let mut hold = start(merge, &opened)?;
+    let mut hold = start(merge, beside, &opened)?;
     let Opened { numbers, captures, mut damage } = opened;
     let live = captures.iter().any(Capture::is_stream);
     let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
@@ -157,7 +176,14 @@ fn attempt(
     damage.extend(inputs.into_damage());
     let unused_names = finished.unused_names.into_iter().map(|name| GivenName { input: numbers[name.input], ..name });
     let link_types = finished.link_types.len();
-    Ok(Some(Done { summary, damage, unused_names: unused_names.collect(), link_types, interrupted }))
+    Ok(Some(Done {
+        summary,
+        damage,
+        unused_names: unused_names.collect(),
+        unused: Vec::new(),
+        link_types,
+        interrupted,
+    }))
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
@@ -212,7 +238,7 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Err
 }
 
 /// Sets up what comes behind reading.
-fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
+fn start(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened) -> Result<Hold, Error> {
     let captures = &opened.captures;
     let live = captures.iter().any(Capture::is_stream);
     let renumbered = |name: &GivenName| {
@@ -222,11 +248,11 @@ fn start(merge: &Merge, opened: &Opened) -> Result<Hold, Error> {
     let names = merge.names.iter().filter_map(renumbered).collect();
     // There are no more inputs than a u16 can number.
     let numbers: Vec<u16> = opened.numbers.iter().map(|&number| number as u16).collect();
-    let options = Options { names, ethernet: merge.ethernet, numbers: numbers.clone() };
-    let report = merge
-        .report
-        .as_deref()
-        .map(|path| Report::create(path).map_err(|source| Error::output(&Destination::Path(path.to_owned()), source)));
+    let options = Options { names, ethernet: merge.ethernet, numbers: numbers.clone(), beside: Arc::clone(beside) };
+    let report = merge.report.as_deref().map(|path| {
+        Report::create(path, Arc::clone(beside))
+            .map_err(|source| Error::output(&Destination::Path(path.to_owned()), source))
+    });
     Ok(Hold {
         report: report.transpose()?,
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,

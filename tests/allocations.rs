@@ -11,6 +11,7 @@ use std::alloc::System;
 use std::path::Path;
 use std::sync::Arc;
 
+use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{LookAhead, Merge, merge};
@@ -66,6 +67,7 @@ fn allocations(folder: &Path, traffic: Traffic, names: Vec<GivenName>, look_ahea
         rules: meshpcap::audit::Rules::Unknown,
         keep_duplicates: false,
         look_ahead,
+        beside: Files::default(),
     };
     let interrupted = Arc::default();
     let region = Region::new(ALLOCATOR);

@@ -45,9 +45,11 @@ struct Row {
     closed: String,
     rules: Option<String>,
     rules_say: Option<String>,
+    client_name: Option<String>,
+    server_name: Option<String>,
 }
 
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 28] = [
     "leg",
     "protocol",
     "role",
@@ -74,6 +76,8 @@ const COLUMNS: [&str; 26] = [
     "closed",
     "rules",
     "rules_say",
+    "client_name",
+    "server_name",
 ];
 
 /// A DNS message with the question `a`.

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use meshpcap::beside::Files;
 use meshpcap::capture::{Capture, Record, Source};
 use meshpcap::output::Destination;
 use meshpcap::pipeline::{LookAhead, Merge, merge};
@@ -159,6 +160,7 @@ fuzz_target!(|data: &[u8]| {
         rules: meshpcap::audit::Rules::Unknown,
         keep_duplicates: input.keep_duplicates,
         look_ahead: input.look_ahead.map(|(time, bytes)| LookAhead { time: u64::from(time), bytes: u64::from(bytes) }),
+        beside: Files::default(),
     };
     let Ok(done) = merge(&run, &Arc::new(AtomicBool::new(false)), &mut |_, _| {}) else {
         assert!(!path("out").exists(), "whole or not at all");

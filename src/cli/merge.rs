@@ -81,6 +81,21 @@ pub struct MergeArgs {
     #[arg(long = "interface", value_name = "CAPTURE[:INTERFACE]=NAME")]
     pub interfaces: Vec<NameArg>,
 
+    /// Write the names that this file gives to addresses
+    ///
+    /// A hosts file, or what `kubectl get pods,services -A -o json` prints. Only addresses that occur in the
+    /// captures are written; the report has their names, too. Repeat it for several files.
+    #[arg(long, value_name = "FILE")]
+    pub names: Vec<PathBuf>,
+
+    /// Write the TLS secrets of the captured sessions from this key log
+    ///
+    /// As Envoy's `key_log` or SSLKEYLOGFILE name it: Wireshark then shows what the sessions carry. Who gets the
+    /// output can read it as well. Only sessions that begin in the captures are written. Repeat it for several
+    /// files.
+    #[arg(long, value_name = "FILE")]
+    pub keys: Vec<PathBuf>,
+
     /// Print no summary, only what is wrong
     #[arg(short, long)]
     pub quiet: bool,

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use meshpcap::audit::Rules;
+use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::cli::{MergeArgs, NameArg};
 use meshpcap::nat::{self, Preset};
@@ -86,6 +87,7 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
         ethernet: args.linktype.is_some(),
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
+        beside: Files { names: args.names.clone(), keys: args.keys.clone() },
     })
 }
 
@@ -134,6 +136,9 @@ fn tell(done: &Done, quiet: bool) -> ExitCode {
     for GivenName { input, index, name } in &done.unused_names {
         let typed = NameArg { capture: input + 1, interface: *index, name: name.clone() };
         complain(&format!("--interface {typed}: nothing of such an interface is in capture {}", input + 1));
+    }
+    for unused in &done.unused {
+        complain(&unused.to_string());
     }
     if !quiet {
         // Standard error may be closed; there is nobody to tell then.

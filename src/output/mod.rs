@@ -8,8 +8,10 @@ mod comment;
 mod datagrams;
 mod file;
 mod interfaces;
+mod names;
 mod packet;
 mod queue;
+mod secrets;
 mod sink;
 mod streams;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::beside::Loaded;
 use crate::capture::{Capture, LinkType, PacketRecord, Source, Timestamp};
 use crate::flow::{Leg, Translation};
 use crate::packet::{Link, View};
@@ -32,12 +35,16 @@ pub use sink::Destination;
 
 use blocks::{Blocks, Opt, code};
 use interfaces::{Description, Interfaces};
+use names::Names;
+use secrets::Secrets;
 use sink::{BUFFER, Sink};
 use streams::Streams;
 
 /// Block types (pcapng, section 4) that are treated in a way of their own.
 mod block_type {
+    pub const NAME_RESOLUTION: u32 = 4;
     pub const INTERFACE_STATISTICS: u32 = 5;
+    pub const DECRYPTION_SECRETS: u32 = 10;
     pub const CUSTOM_NO_COPY: u32 = 0x4000_0BAD;
 }
 
@@ -50,6 +57,8 @@ pub struct Options {
     pub ethernet: bool,
     /// Of each capture: which of the user's inputs it is, from 0. Those that hold no capture have none.
     pub numbers: Vec<u16>,
+    /// Names and secrets: what occurs in the packets is written with them.
+    pub beside: Arc<Loaded>,
 }
 
 /// A frame on its way out.
@@ -111,6 +120,10 @@ pub struct Counts {
     pub not_ethernet: u64,
     /// Custom blocks that say of themselves that they must not be copied.
     pub not_copied: u64,
+    /// Addresses whose names were written, if there are names.
+    pub named: Option<u64>,
+    /// TLS sessions whose secrets were written, if there are secrets.
+    pub sessions: Option<u64>,
 }
 
 /// What is known of an output that is in its place.
@@ -145,6 +158,8 @@ pub struct Output {
     blocks: Blocks,
     interfaces: Interfaces,
     streams: Streams,
+    names: Option<Names>,
+    secrets: Option<Secrets>,
     options: Options,
     counts: Counts,
     scratch: Vec<u8>,
@@ -171,6 +186,8 @@ impl Output {
             blocks: Blocks::new(&section)?,
             interfaces: Interfaces::new(options.names.clone(), options.numbers.clone()),
             streams: Streams::default(),
+            names: Names::new(&options.beside),
+            secrets: Secrets::new(&options.beside),
             options,
             counts: Counts::default(),
             scratch: Vec::new(),
@@ -199,6 +216,12 @@ impl Output {
         };
         let description = describe(capture, frame.input, frame.interface);
         let interface = self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?;
+        if let Some(names) = &mut self.names {
+            names.before(view, change, &mut self.blocks)?;
+        }
+        if let Some(secrets) = &mut self.secrets {
+            secrets.before(view, frame.bytes, &mut self.blocks)?;
+        }
         self.flush_blocks();
         let grown = if ethernet { self.scratch.len() as i64 - frame.bytes.len() as i64 } else { 0 };
         let header = packet::Header {
@@ -255,7 +278,14 @@ impl Output {
             }
             // Of an interface that its capture does not describe: its number is another interface's here.
             (block_type::INTERFACE_STATISTICS, _) => return Ok(()),
-            _ => self.blocks.other(block_type, body)?,
+            _ => {
+                match block_type {
+                    block_type::NAME_RESOLUTION => self.names.iter_mut().for_each(|names| names.carry(body)),
+                    block_type::DECRYPTION_SECRETS => self.secrets.iter_mut().for_each(|secrets| secrets.carry(body)),
+                    _ => {}
+                }
+                self.blocks.other(block_type, body)?;
+            }
         }
         self.flush_blocks();
         self.spill()
@@ -282,6 +312,8 @@ impl Output {
         self.flush()?;
         let link_types = self.interfaces.link_types().to_vec();
         let unused_names = self.interfaces.unused_names();
+        self.counts.named = self.names.as_ref().map(Names::named);
+        self.counts.sessions = self.secrets.as_ref().map(Secrets::sessions);
         self.sink.finish()?;
         Ok(Finished { counts: self.counts, link_types, unused_names })
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Merge;
+use crate::beside;
 use crate::capture::{self, Source};
 use crate::output::{Destination, is_other_capture, is_same_file};
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// An input cannot be read at all.
     #[error(transparent)]
     Input(#[from] capture::Error),
+    /// A file beside the captures cannot be used.
+    #[error(transparent)]
+    Beside(#[from] beside::Error),
     /// The output cannot be written.
     #[error("{name}: cannot be written: {source}{}", Hint(.source))]
     Output {
@@ -25,7 +29,7 @@ pub enum Error {
     /// There is no room for what waits, or to put an input in order.
     #[error("temporary file: cannot be written: {0} (set TMPDIR to a folder with room)")]
     Temporary(io::Error),
-    /// The output, or the report, is one of the inputs.
+    /// The output, or the report, is one of the inputs, or a file beside them.
     #[error("{}: is both input and {role}; name another file for the {role}", .path.display())]
     SameFile {
         /// As the user named it.
@@ -90,7 +94,7 @@ pub(super) fn refuse(merge: &Merge) -> Result<(), Error> {
     for (path, role) in [(output, "output"), (report, "report")] {
         let Some(path) = path else { continue };
         let is_it = |input: &Source| matches!(input, Source::Path(input) if is_same_file(path, input));
-        if merge.inputs.iter().any(is_it) {
+        if merge.inputs.iter().any(is_it) || merge.beside.paths().any(|beside| is_same_file(path, beside)) {
             return Err(Error::SameFile { path: path.to_owned(), role });
         }
     }

@@ -7,11 +7,14 @@ mod summary;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::audit::Agreement;
+use crate::beside::{Loaded, Names};
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
 use crate::output::NewFile;
@@ -47,10 +50,12 @@ struct Row {
     closed: String,
     rules: Option<String>,
     rules_say: Option<String>,
+    client_name: Option<String>,
+    server_name: Option<String>,
 }
 
 /// The fields of a [`Row`] in their order.
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 28] = [
     "leg",
     "protocol",
     "role",
@@ -77,10 +82,12 @@ const COLUMNS: [&str; 26] = [
     "closed",
     "rules",
     "rules_say",
+    "client_name",
+    "server_name",
 ];
 
 impl Row {
-    fn new(number: u64, leg: &Leg, agreement: Option<&Agreement>) -> Row {
+    fn new(number: u64, leg: &Leg, agreement: Option<&Agreement>, names: &Names) -> Row {
         let place = |p: crate::flow::Place| format!("{}:{}", p.input + 1, p.frame);
         let (status, reason) = match leg.outcome {
             Outcome::Whole => ("whole", None),
@@ -120,8 +127,16 @@ impl Row {
             closed: closed(&leg.from_client, &leg.from_server).to_owned(),
             rules: agreement.map(|a| a.name().to_owned()),
             rules_say: agreement.and_then(Agreement::contradiction).map(|told| told.rules.clone()),
+            client_name: name(names, leg.client.ip()),
+            server_name: name(names, leg.server.ip()),
         }
     }
+}
+
+/// The names of an address, with spaces between.
+fn name(names: &Names, address: IpAddr) -> Option<String> {
+    let names = names.of(address);
+    (!names.is_empty()).then(|| names.join(" "))
 }
 
 /// Seconds since 1970 with nanoseconds, as tshark's `frame.time_epoch`.
@@ -160,13 +175,15 @@ pub struct Report {
     format: Format,
     file: NewFile,
     legs: u64,
+    beside: Arc<Loaded>,
 }
 
 impl Report {
-    /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`, in any case.
+    /// Starts a report; its format follows from the ending of the path, `.csv` or `.json`, in any case. The
+    /// addresses have the names that lie beside the captures.
     ///
     /// Errors: the ending is another one, the path is a folder, a file cannot be written there.
-    pub fn create(path: &Path) -> io::Result<Report> {
+    pub fn create(path: &Path, beside: Arc<Loaded>) -> io::Result<Report> {
         let file = NewFile::create(path)?;
         let mut writer = BufWriter::new(file.writer()?);
         let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
@@ -183,13 +200,13 @@ impl Report {
             }
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "name it .csv or .json")),
         };
-        Ok(Report { format, file, legs: 0 })
+        Ok(Report { format, file, legs: 0, beside })
     }
 
     /// Writes the row of a leg, and how it agrees with the rules that were given.
     pub fn leg(&mut self, leg: &Leg, agreement: Option<&Agreement>) -> io::Result<()> {
         self.legs += 1;
-        let row = Row::new(self.legs, leg, agreement);
+        let row = Row::new(self.legs, leg, agreement, &self.beside.names);
         match &mut self.format {
             Format::Csv(writer) => writer.serialize(row).map_err(io::Error::other),
             Format::Json { writer, any } => {

@@ -34,6 +34,10 @@ pub struct Summary {
     pub not_copied: u64,
     /// What rules and legs say of each other.
     pub findings: Option<Findings>,
+    /// Addresses whose names were written, if there were names.
+    pub named: Option<u64>,
+    /// TLS sessions whose secrets were written, if there were secrets.
+    pub sessions: Option<u64>,
     legs: BTreeMap<Role, [u64; 3]>,
     left: BTreeMap<Reason, (u64, Vec<String>)>,
 }
@@ -51,6 +55,8 @@ impl Summary {
         self.completed = counts.completed;
         self.not_ethernet = counts.not_ethernet;
         self.not_copied = counts.not_copied;
+        self.named = counts.named;
+        self.sessions = counts.sessions;
     }
 
     /// Counts a leg.
@@ -120,6 +126,20 @@ impl fmt::Display for Summary {
         if self.not_copied > 0 {
             let blocks = plural(self.not_copied, "custom block");
             writeln!(f, "{blocks} left out: they are marked as not to be copied")?;
+        }
+        match self.named {
+            None => {}
+            Some(0) => writeln!(f, "no address of the captures has a name in the files of --names")?,
+            Some(1) => writeln!(f, "1 address got its names")?,
+            Some(named) => writeln!(f, "{named} addresses got their names")?,
+        }
+        match self.sessions {
+            None => {}
+            Some(0) => writeln!(f, "no TLS session that begins in the captures has secrets in the files of --keys")?,
+            Some(sessions) => {
+                let sessions = plural(sessions, "TLS session");
+                writeln!(f, "warning: the output holds the secrets of {sessions}: who has the file can read them")?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The status is frozen as `--help` documents it: 0 done, 1 done but an input was damaged, 2 nothing written,
 //! 130 interrupted.
 
+mod beside;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;

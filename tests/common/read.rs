@@ -91,6 +91,24 @@ impl Output {
         self.packets.iter().map(Packet::ends).collect()
     }
 
+    /// The blocks of a type, each with how many packets stand before it.
+    pub fn blocks_of(&self, block_type: u32) -> Vec<(usize, &[u8])> {
+        let (mut packets, mut blocks, mut found) = (0, self.blocks.iter(), Vec::new());
+        for &kind in &self.order {
+            match kind {
+                6 => packets += 1,
+                1 | 0x0a0d_0d0a => {}
+                _ => {
+                    let (kind, body) = blocks.next().expect("as many as in the order");
+                    if *kind == block_type {
+                        found.push((packets, &body[..]));
+                    }
+                }
+            }
+        }
+        found
+    }
+
     pub fn times(&self) -> Vec<u64> {
         self.packets.iter().map(|packet| packet.time).collect()
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use meshpcap::audit::Rules;
+use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::nat::{Preset, Ruleset};
 use meshpcap::output::{Destination, GivenName};
@@ -41,6 +42,7 @@ impl Job {
             rules: Rules::Unknown,
             keep_duplicates: false,
             look_ahead: None,
+            beside: Files::default(),
         };
         Job { folder, merge }
     }
@@ -83,6 +85,26 @@ impl Job {
     pub fn mesh(mut self, name: &str) -> Job {
         self.merge.rules = Rules::Mesh(Preset::named(name).expect("a mesh of the test"));
         self
+    }
+
+    /// A file of names beside the inputs.
+    pub fn names(mut self, text: &str) -> Job {
+        let path = self.beside(text);
+        self.merge.beside.names.push(path);
+        self
+    }
+
+    /// A key log beside the inputs.
+    pub fn keys(mut self, text: &str) -> Job {
+        let path = self.beside(text);
+        self.merge.beside.keys.push(path);
+        self
+    }
+
+    fn beside(&self, text: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("beside{}", self.merge.beside.paths().count()));
+        std::fs::write(&path, text).expect("a file beside the inputs");
+        path
     }
 
     pub fn without_report(mut self) -> Job {

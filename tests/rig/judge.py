@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import beside
 import frames
 import wireshark
 from pod import RigError, run
@@ -105,11 +106,13 @@ def match(seen: list[Seen], view: View, case: Case) -> tuple[list[tuple[Seen, St
 def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.CompletedProcess:
     """Runs meshpcap; the result has `streamed`: a pipe gave packets before it had got all."""
     names = [str(path) for path in case.inputs]
+    files = [word for option, name in case.beside for word in (option, str(case.truth.parent / name))]
     if case.stdin is None:
-        command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *case.arguments]
+        command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *files,
+                   *case.arguments]
         return subprocess.run(command, capture_output=True, text=True)
     names[case.stdin] = "-"
-    command = [str(meshpcap), "merge", *names, "-o", "-", "--report", str(report), *case.arguments]
+    command = [str(meshpcap), "merge", *names, "-o", "-", "--report", str(report), *files, *case.arguments]
     data = case.inputs[case.stdin].read_bytes()
     most = len(data) * 9 // 10
     with open(output, "wb") as file, open(output.with_name("stderr.txt"), "w+") as errors:
@@ -178,7 +181,8 @@ def judge_rows(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
         seen = [one for one in seen if one.last > began + 0.001]
     streams = [Judgement("streams", done.streamed, "packets come out before all are in")] if case.streams else []
     rows = wireshark.read_report(report)
-    return [*streams, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
+    added = [Judgement(*told_) for told_ in beside.judge(case, seen, output, plain)] if case.beside else []
+    return [*streams, *added, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
             *packets(case, seen, output, done.stderr), *apart(case, fixed, output), *by_wireshark(case, rows, fixed, unrepaired),
             told(case, rows, fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
 

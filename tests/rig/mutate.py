@@ -100,6 +100,23 @@ def unstable(output: Output):
     header[bytes(header).index(b"meshpcap")] = os.urandom(1)[0] % 26 + 97
 
 
+def sealed(output: Output):
+    """Without one session's secrets."""
+    output.blocks.remove(next(block for block in output.blocks if block[:4] == b"\x0a\0\0\0"))
+
+
+def secrets_twice(output: Output):
+    number = next(i for i, block in enumerate(output.blocks) if block[:4] == b"\x0a\0\0\0")
+    output.blocks.insert(number, output.blocks[number])
+
+
+def late_names(output: Output):
+    """Names come a packet too late."""
+    number = next(i for i, block in enumerate(output.blocks) if block[:4] == b"\4\0\0\0")
+    packet = next(i for i in output.packets if i > number)
+    output.blocks.insert(packet, output.blocks.pop(number))
+
+
 def streams(report: str) -> str:
     """The report numbers its first two streams the other way round."""
     lines = [line.split(",") for line in report.splitlines()]
@@ -128,6 +145,8 @@ def one_stream(output: Output):
 OUTPUTS = {another_port: "clients", payload: "follow", untouched: "bytes", link: "bytes", checksum: "checksums",
            lost: "packets", doubled: "packets", order: "time", time: "bytes", truncated: "opens",
            unstable: "same again", one_stream: "legs apart"}
+# of an output with secrets and names
+BESIDE = {sealed: "decrypted HTTP", secrets_twice: "only what began", late_names: "names"}
 
 
 def spoil():
@@ -151,15 +170,18 @@ def spoil():
 
 def main() -> int:
     os.environ["REAL"] = str(Path(sys.argv[1]).resolve())
-    expected = {function.__name__: row for function, row in OUTPUTS.items()}
-    expected |= {"unrepaired": "clients", "streams": "report"}
-    unseen, stored = [], [stored_case(TESTDATA / name) for name in ("basic", "ambient-same-addresses")]
+    names = ("basic", "ambient-same-addresses", "secrets-tls13")
+    basic, ambient, secrets = stored = [stored_case(TESTDATA / name) for name in names]
+    expected = {function.__name__: (row, basic) for function, row in OUTPUTS.items()}
+    expected |= {"unrepaired": ("clients", basic), "streams": ("report", basic), "one_stream": ("legs apart", ambient)}
+    expected |= {function.__name__: (row, secrets) for function, row in BESIDE.items()}
+    unseen = []
     with tempfile.TemporaryDirectory(prefix="meshrig-") as folder:
         for case in stored:
-            if red := [j.what for j in judge(Path(os.environ["REAL"]), case, Path(folder) / "good") if not j.good]:
+            good = Path(folder) / f"good-{case.name}"
+            if red := [j.what for j in judge(Path(os.environ["REAL"]), case, good) if not j.good]:
                 sys.exit(f"the unspoiled output of {case.name} is red: {red}")
-        for name, row in expected.items():
-            case = stored[row == "legs apart"]
+        for name, (row, case) in expected.items():
             os.environ["MUTATION"] = name
             red = [j.what for j in judge(Path(__file__).resolve(), case, Path(folder) / name) if not j.good]
             print(f"{'seen' if row in red else 'NOT SEEN'}  {name:14} red: {', '.join(red)}")

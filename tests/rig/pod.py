@@ -99,6 +99,7 @@ class Options:
     app_on_loopback: bool = False   # Sidecar `defaultEndpoint: 127.0.0.1:8080`, as before Istio 1.10
     flavour: str | None = None      # another mesh, with a stand-in for its proxy: a name in FLAVOURS
     lo_mtu: int = 65536
+    tls: str = "TLSv1_3"            # the version between the proxies
     ports: str = "20000 60999"      # local ports of clients
 
 
@@ -253,7 +254,7 @@ class Mesh:
 
     def start_envoy(self, pod: Pod, peer: Pod):
         config = sidecar.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
-                                       self.options.app_on_loopback)
+                                       self.options.app_on_loopback, self.options.tls)
         (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
         pod.proxy = pod.start("envoy.log", str(self.envoy), "-c", str(pod.folder / "envoy.json"),
                               "--disable-hot-restart", "--concurrency", "1", ready="starting workers",

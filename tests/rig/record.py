@@ -54,6 +54,8 @@ class Case:
     expects: tuple[dict, ...] = ()      # what report and summary must say, see scenarios/rules.py
     gap: str = ""                       # what meshpcap does not do yet …
     gap_rows: frozenset[str] = frozenset()      # … and the rows that are red for it, until it does
+    beside: tuple[tuple[str, str], ...] = ()    # options of meshpcap, each with a file beside the truth
+    tls: str | None = None              # the version that the proxies use
 
 
 @dataclass

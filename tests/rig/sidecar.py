@@ -52,11 +52,12 @@ def address(host: str, port: int, **more) -> dict:
     return {"socket_address": {"address": host, "port_value": port, **more}}
 
 
-def tls(certificates: pathlib.Path, downstream: bool, secrets: str) -> dict:
-    """The mTLS transport socket; the session secrets go to the file `secrets`."""
+def tls(certificates: pathlib.Path, downstream: bool, secrets: str, version: str) -> dict:
+    """The mTLS transport socket, up to this version of TLS; the session secrets go to the file `secrets`."""
     anywhere = [{"address_prefix": "0.0.0.0", "prefix_len": 0}, {"address_prefix": "::", "prefix_len": 0}]
     common = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_params": {"tls_maximum_protocol_version": version},
         "tls_certificates": [{"certificate_chain": {"filename": f"{certificates}/cert.pem"},
                               "private_key": {"filename": f"{certificates}/key.pem"}}],
         "validation_context": {"trusted_ca": {"filename": f"{certificates}/ca.pem"}},
@@ -72,7 +73,7 @@ def tls(certificates: pathlib.Path, downstream: bool, secrets: str) -> dict:
 
 
 def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, ipv6: bool,
-                  app_on_loopback: bool) -> dict:
+                  app_on_loopback: bool, version: str) -> dict:
     """The whole bootstrap of the sidecar in `pod`, whose services lead to `peer`; logs go to `folder`."""
     secrets = str(folder / "keys.log")
     log = [{"name": "envoy.access_loggers.file", "typed_config": extension(
@@ -105,10 +106,10 @@ def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, i
     def inbound(port: int, filter_: dict) -> list[dict]:
         match = {"destination_port": port}
         return [{"filter_chain_match": {**match, "transport_protocol": "tls"}, "filters": [filter_],
-                 "transport_socket": tls(certificates, True, secrets)},
+                 "transport_socket": tls(certificates, True, secrets, version)},
                 {"filter_chain_match": {**match, "transport_protocol": "raw_buffer"}, "filters": [filter_]}]
 
-    mesh = {"transport_socket": tls(certificates, False, secrets)}
+    mesh = {"transport_socket": tls(certificates, False, secrets, version)}
     source = {"source_address": {"address": "127.0.0.6", "port_value": 0}}
     if ipv6:
         source["extra_source_addresses"] = [{"address": {"address": "::6", "port_value": 0}}]

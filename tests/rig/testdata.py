@@ -34,8 +34,9 @@ KEPT = {
     "snaplen96": ("snaplen96", "a"), "four-tcpdumps": ("four-tcpdumps", "a"), "one-direction": ("one-direction", "a"),
     "dumpcap": ("dumpcap", "a"), "fragments": ("fragments", "a"), "icmp": ("icmp", "a"),
     "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a"),
-    "ambient-same-addresses": ("ambient-clash", "a")}
-BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log")
+    "ambient-same-addresses": ("ambient-clash", "a"),
+    "secrets-tls12": ("secrets-tls12", "a"), "secrets-tls13": ("secrets-tls13", "b")}
+BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log", "hosts")
 DEFAULTS = {field: Case.__dataclass_fields__[field].default for field in Case.__dataclass_fields__}
 README = """\
 # Captures of sidecar pods
@@ -58,7 +59,8 @@ Beside the captures:
 - `case.json`: the inputs in order, more arguments, and what is expected (see `Case` in `tests/rig/record.py`).
 - `proxy.jsonl`: the same of the proxy's own connections (role `proxy`), where a stand-in is the proxy.
 - `iptables`, `ip6tables`, `nftables.json`: the rules (`iptables-save`, `nft -j list ruleset`); `conntrack`: `conntrack -L -o extended` at the end;
-  `keys.log`: the proxy's TLS secrets; `access.log`: the proxy's access log, in Istio's default format.
+  `keys.log`: the proxy's TLS secrets; `access.log`: the proxy's access log, in Istio's default format; `hosts`: names
+  of addresses.
 
 """
 
@@ -105,6 +107,7 @@ def stored_case(folder: Path) -> Case:
     row["rules"] = tuple(folder / name for name in row.get("rules", ()))
     row["expects"] = tuple(row.get("expects", ()))
     row["arguments"] = tuple(row.get("arguments", ()))
+    row["beside"] = tuple(map(tuple, row.get("beside", ())))
     return Case(name=folder.name, truth=folder / "truth.jsonl", **row)
 
 
@@ -118,7 +121,8 @@ def write_readme():
         shows = inspect.getdoc(SCENARIOS[row["scenario"]][0])
         where = f"Scenario `{row['scenario']}`, pod `{row['pod']}`."
         held = ", ".join(f"{file} {len(frames.read(TESTDATA / name / file))}" for file in row["inputs"])
-        command = f"    meshpcap merge {inputs} -o fixed.pcapng"
+        files = "".join(f" {option} testdata/{name}/{file}" for option, file in row.get("beside", ()))
+        command = f"    meshpcap merge {inputs} -o fixed.pcapng{files}"
         sections.append(f"## {name}\n\n{shows}\n\n{where} Packets: {held}.\n\n{command}\n\n")
     (TESTDATA / "README.md").write_text("".join(sections).rstrip() + "\n")
 

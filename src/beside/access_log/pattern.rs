@@ -1,0 +1,163 @@
+//! A compiled format string, and how a line is held against it.
+//!
+//! Values stand between literals, and a value may hold what looks like the next literal. So all ways are tried to read
+//! the line, within a bound; the line is used if all of them give the same fields.
+
+use super::operator::{FIELDS, Field, Operator, Shape};
+use super::time::Time;
+
+/// Octets that are looked at for one line.
+const STEPS: usize = 1 << 20;
+
+/// Literals with what stands between them.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    pub head: Box<[u8]>,
+    pub parts: Vec<Part>,
+}
+
+/// An operator and the literal behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub operator: Operator,
+    pub then: Box<[u8]>,
+}
+
+/// Where the fields stand in a text of less than 4 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spans {
+    fields: [Option<(u32, u32)>; FIELDS],
+    pub start: Option<Time>,
+}
+
+/// Why a line does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mismatch {
+    /// A line of another kind, which means no harm.
+    Other,
+    NotThis,
+    NotJson,
+    Damaged,
+    Value,
+    Ambiguous,
+    TooIntricate,
+}
+
+impl Mismatch {
+    pub fn what(self) -> &'static str {
+        match self {
+            Mismatch::Other => "a line of another kind",
+            Mismatch::NotThis => "does not fit the format (give it with --access-log-format)",
+            Mismatch::NotJson => "no JSON object",
+            Mismatch::Damaged => "damaged JSON",
+            Mismatch::Value => "a value that does not fit the format of its key",
+            Mismatch::Ambiguous => "fits the format in more than one way",
+            Mismatch::TooIntricate => "too many ways to fit the format",
+        }
+    }
+}
+
+impl Spans {
+    /// The value of a field in the text, unless it is absent.
+    pub fn of<'a>(&self, field: Field, text: &'a [u8]) -> Option<&'a [u8]> {
+        let (start, end) = self.fields[field as usize]?;
+        let value = text.get(start as usize..end as usize)?;
+        (!value.is_empty() && value != b"-").then_some(value)
+    }
+
+    /// Takes over the fields of a value that stands at an offset of the text.
+    pub fn add(&mut self, other: &Spans, offset: u32) {
+        for (mine, theirs) in self.fields.iter_mut().zip(other.fields) {
+            if let Some((start, end)) = theirs {
+                *mine = Some((start + offset, end + offset));
+            }
+        }
+        self.start = self.start.into_iter().chain(other.start).min_by_key(|time| time.resolution);
+    }
+}
+
+impl Pattern {
+    /// Where the fields of a line stand.
+    pub fn spans(&self, line: &[u8]) -> Result<Spans, Mismatch> {
+        if !line.starts_with(&self.head) {
+            return Err(Mismatch::NotThis);
+        }
+        // Alone, a value may hold anything: it ends where the line does.
+        let alone = self.head.is_empty() && matches!(&self.parts[..], [part] if part.then.is_empty());
+        let mut search =
+            Search { line, parts: &self.parts, alone, steps: STEPS, current: Spans::default(), found: None };
+        search.go(0, self.head.len())?;
+        search.found.ok_or(Mismatch::NotThis)
+    }
+}
+
+struct Search<'a> {
+    line: &'a [u8],
+    parts: &'a [Part],
+    alone: bool,
+    steps: usize,
+    current: Spans,
+    found: Option<Spans>,
+}
+
+impl Search<'_> {
+    /// Tries all ways to read the rest of the line with the rest of the parts.
+    fn go(&mut self, number: usize, at: usize) -> Result<(), Mismatch> {
+        let Some(part) = self.parts.get(number) else {
+            if at == self.line.len() {
+                match self.found {
+                    None => self.found = Some(self.current),
+                    Some(found) if found != self.current => return Err(Mismatch::Ambiguous),
+                    Some(_) => {}
+                }
+            }
+            return Ok(());
+        };
+        let rest = &self.line[at..];
+        let mut time = None;
+        // Where the value may end: at one place, or at each of several.
+        let (first, last) = match &part.operator.shape {
+            Shape::Number => same(rest.iter().take_while(|c| c.is_ascii_digit()).count(), rest),
+            Shape::Address if rest.first().is_some_and(|c| c.is_ascii_digit() || *c == b'[') => {
+                let is_part = |c: &&u8| c.is_ascii_hexdigit() || b".:[]%".contains(c);
+                same(rest.iter().take_while(is_part).count(), rest)
+            }
+            Shape::Word if self.alone => (0, rest.len()),
+            Shape::Address | Shape::Word => (0, rest.iter().take_while(|c| !c.is_ascii_whitespace()).count()),
+            Shape::Text => (0, rest.len()),
+            Shape::Time(format, is_start) => match format.read(rest) {
+                Some((len, read)) => {
+                    time = read.filter(|_| *is_start);
+                    (len, len)
+                }
+                None => same(0, rest),
+            },
+        };
+        // The last value ends where what is behind it reaches the end of the line.
+        let is_last = number + 1 == self.parts.len();
+        let first = if is_last { first.max(rest.len().saturating_sub(part.then.len())) } else { first };
+        let start_before = self.current.start;
+        for end in first..=last {
+            self.steps = self.steps.checked_sub(1).ok_or(Mismatch::TooIntricate)?;
+            if !rest.get(end..).is_some_and(|after| after.starts_with(&part.then)) {
+                continue;
+            }
+            if let Some(field) = part.operator.field {
+                // Lines have at most 64 KiB.
+                self.current.fields[field as usize] = Some((at as u32, (at + end) as u32));
+            }
+            // Of several, the most exact one.
+            let exactness = |time: &Time| time.resolution;
+            self.current.start = start_before.into_iter().chain(time).min_by_key(exactness);
+            self.go(number + 1, at + end + part.then.len())?;
+        }
+        self.current.start = start_before;
+        Ok(())
+    }
+}
+
+/// A value that ends at one place; none at all is written `-`, or as nothing.
+fn same(len: usize, rest: &[u8]) -> (usize, usize) {
+    let len = if len == 0 { usize::from(rest.first() == Some(&b'-')) } else { len };
+    (len, len)
+}

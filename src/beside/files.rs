@@ -1,0 +1,89 @@
+//! Files on disk; the one place of this stage that opens files.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+
+use super::keys::Keys;
+use super::names::Names;
+use super::unused::Unused;
+
+/// What the user has beside the captures, as typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Hosts files, and what `kubectl get pods,services -A -o json` prints.
+    pub names: Vec<PathBuf>,
+    /// TLS key logs.
+    pub keys: Vec<PathBuf>,
+}
+
+impl Files {
+    /// All of them: what is read may not be written to.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.names.iter().chain(&self.keys)
+    }
+}
+
+/// What these files hold.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// From all files of names.
+    pub names: Names,
+    /// From all key logs.
+    pub keys: Keys,
+    /// What was not used, one for each file that has bad lines.
+    pub unused: Vec<Unused>,
+}
+
+/// Why a file cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("{file}: cannot be read: {source}")]
+    Io {
+        /// The file as the user named it.
+        file: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It is too large, or of another kind.
+    #[error("{file}: {what}")]
+    Unusable {
+        /// The file as the user named it.
+        file: String,
+        /// Why, and what to do.
+        what: String,
+    },
+}
+
+impl Error {
+    pub(super) fn unusable(file: &str, what: impl Into<String>) -> Error {
+        Error::Unusable { file: file.to_owned(), what: what.into() }
+    }
+}
+
+/// Reads all of these files. Of each, at most 256 MiB are read; what is kept of them is no larger than they are, and
+/// some 100 octets for each name or secret.
+pub fn load(files: &Files) -> Result<Loaded, Error> {
+    let mut loaded = Loaded::default();
+    for path in &files.names {
+        let (file, reader) = open(path)?;
+        let unused = loaded.names.read(&file, reader)?;
+        loaded.unused.push(unused);
+    }
+    for path in &files.keys {
+        let (file, reader) = open(path)?;
+        let unused = loaded.keys.read(&file, reader)?;
+        loaded.unused.push(unused);
+    }
+    loaded.unused.retain(|unused| unused.bad > 0);
+    Ok(loaded)
+}
+
+fn open(path: &std::path::Path) -> Result<(String, BufReader<File>), Error> {
+    let file = path.display().to_string();
+    match File::open(path) {
+        Ok(opened) => Ok((file, BufReader::with_capacity(64 << 10, opened))),
+        Err(source) => Err(Error::Io { file, source }),
+    }
+}

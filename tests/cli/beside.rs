@@ -1,0 +1,71 @@
+//! Files beside the captures on the command line: what is used, what is told of bad lines, what is refused.
+
+use snapbox::{assert_data_eq, str};
+
+use crate::{folder, names, put, run, text, told};
+
+const HOSTS: &[u8] = b"10.1.0.5 web-1.shop\n10.96.0.10 api.shop.svc\n";
+
+#[test]
+fn bad_lines_are_told_and_the_rest_is_used() {
+    let folder = folder();
+    put(&folder, "hosts", &[HOSTS, b"10.1.0.256 oops\n\x1b[31m10.1.0.6\n"].concat());
+    put(&folder, "keys.log", format!("oops\nCLIENT_RANDOM {} {}\n", "0a".repeat(32), "0b".repeat(48)).as_bytes());
+    assert_data_eq!(
+        told(&run(&folder, "merge eth0.pcap lo.pcap -o x.pcapng --names hosts --keys keys.log")),
+        str![[r#"
+0
+meshpcap: hosts: 2 bad lines were not used
+  line 3: does not start with an address: 10.1.0.256 oops
+  line 4: does not start with an address:  [31m10.1.0.6
+meshpcap: keys.log: 1 bad line was not used
+  line 1: it does not start with a label such as CLIENT_RANDOM
+20 packets from 2 inputs, 20 written
+6 packets got their original addresses back, 20 checksums completed
+legs            repaired     whole      left
+outbound-app           1         0         0  app to proxy
+outbound-peer          0         1         0  proxy to peer
+2 addresses got their names
+no TLS session that begins in the captures has secrets in the files of --keys
+
+"#]]
+    );
+}
+
+#[test]
+fn files_that_cannot_be_used() {
+    let folder = folder();
+    put(&folder, "hosts", HOSTS);
+    put(&folder, "some.json", b"{\"items\": [{\"metadata\": {}}");
+    let before = names(&folder);
+    for (args, expected) in [
+        ("--names nowhere", "nowhere: cannot be read: No such file or directory (os error 2)"),
+        ("--names .", ".: cannot be read: Is a directory (os error 21)"),
+        (
+            "--names lo.pcap",
+            "lo.pcap: names no address: neither a hosts file nor the output of kubectl get pods,services -A -o json",
+        ),
+        ("--names some.json", "some.json: names no address"),
+        ("--keys hosts", "hosts: not a TLS key log: no line reads LABEL CLIENT_RANDOM SECRET"),
+        ("--names hosts --keys lo.pcap", "lo.pcap: not a TLS key log"),
+    ] {
+        let output = run(&folder, &format!("merge eth0.pcap lo.pcap -o x.pcapng {args}"));
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        let told = text(&output.stderr);
+        assert!(told.starts_with(&format!("meshpcap: {expected}")) && told.lines().count() == 1, "{args}: {told}");
+        assert_eq!(names(&folder), before, "nothing is written");
+    }
+}
+
+#[test]
+fn a_file_beside_the_captures_is_not_overwritten() {
+    let folder = folder();
+    put(&folder, "hosts", HOSTS);
+    for args in ["-o hosts --names hosts", "-o x.pcapng --report ./hosts.csv --names hosts.csv"] {
+        put(&folder, "hosts.csv", HOSTS);
+        let output = run(&folder, &format!("merge lo.pcap {args}"));
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        assert!(text(&output.stderr).contains("is both input and output"), "{}", text(&output.stderr));
+        assert_eq!(std::fs::read(folder.path().join("hosts")).expect("still there"), HOSTS);
+    }
+}
