@@ -2,6 +2,7 @@
 
 mod error;
 mod hold;
+mod marking;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use error::Error;
 
 use error::refuse;
 use hold::{Failed, Hold};
+use marking::Marker;
 
 /// What to merge, and how.
 #[derive(Clone, Debug)]
@@ -256,12 +258,14 @@ fn start(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened) -> Result<Hold, E
     Ok(Hold {
         report: report.transpose()?,
         output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
-        flows: Flows::new(merge.rules.model(), Limits::default()),
+        marker: Marker {
+            flows: Flows::new(merge.rules.model(), Limits::default()),
+            numbers,
+            hasher: RandomState::default(),
+        },
         audit: Audit::new(&merge.rules),
         queue: Queue::default(),
-        numbers,
         summary: Summary::new(merge.inputs.len()),
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
-        hasher: RandomState::default(),
     })
 }

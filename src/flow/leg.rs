@@ -41,6 +41,19 @@ pub struct Leg {
     pub last_time: Timestamp,
     /// Where its first packet went.
     pub written: Option<Written>,
+    /// The conversation as captured that the client's packets are in: of a repaired leg, its forward half.
+    pub forward: Part,
+    /// The conversation as captured that the server's packets are in.
+    pub reply: Part,
+}
+
+/// A conversation as captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0, in the order of first packets.
+    pub number: u64,
+    /// Whether the client is the lower end: see [`Mark::Conversation`](super::Mark).
+    pub client_is_first: bool,
 }
 
 /// One direction of a leg.
@@ -112,6 +125,8 @@ impl Flows {
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
             written: reply.written,
+            forward: forward.part(f),
+            reply: reply.part(r),
         }
     }
 
@@ -134,6 +149,8 @@ impl Flows {
             first_time: record.first_time,
             last_time: record.last_time,
             written: record.written,
+            forward: record.part(client),
+            reply: record.part(client),
         }
     }
 

@@ -35,7 +35,7 @@ use crate::nat::{Model, Protocol};
 use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
-pub use leg::{Direction, Leg, Outcome};
+pub use leg::{Direction, Leg, Outcome, Part};
 pub(crate) use record::Key;
 pub use segment::{Content, Place, Segment, flags};
 
@@ -62,6 +62,8 @@ pub enum Mark {
     Quote {
         /// Index of the conversation.
         id: u32,
+        /// Whether the lower end sent the packet that it quotes.
+        from_first: bool,
     },
     /// A later fragment of a datagram whose first fragment is in this group.
     Fragment {
@@ -211,7 +213,7 @@ impl Flows {
                     let record = &mut self.table.records[id as usize];
                     record.in_flight += 1;
                     debug_assert_eq!(record.ends[side], quote.source);
-                    Mark::Quote { id }
+                    Mark::Quote { id, from_first: side == 0 }
                 }
                 None => Mark::Untracked,
             };
@@ -243,7 +245,7 @@ impl Flows {
     pub fn is_decided(&self, mark: Mark) -> bool {
         match mark {
             Mark::Untracked => true,
-            Mark::Conversation { id, .. } | Mark::Quote { id } => {
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => {
                 let record = &self.table.records[id as usize];
                 record.is_settled() || !record.waits
             }
@@ -262,7 +264,7 @@ impl Flows {
     pub fn translation(&self, mark: Mark) -> Option<Translation> {
         let id = match mark {
             Mark::Untracked => return None,
-            Mark::Conversation { id, .. } | Mark::Quote { id } => id,
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => id,
             Mark::Fragment { group } => match self.fragments.conversation(group) {
                 fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => id,
                 _ => return None,
@@ -271,7 +273,7 @@ impl Flows {
         let record = &self.table.records[id as usize];
         let State::Repaired { reply, .. } = record.state else { return None };
         // What the listener sends from its own address was not translated by the kernel either.
-        if let Mark::Conversation { from_first, .. } = mark
+        if let Mark::Conversation { from_first, .. } | Mark::Quote { from_first, .. } = mark
             && from_first != (record.client == Some(0))
         {
             return None;
@@ -298,17 +300,9 @@ impl Flows {
 
     /// The packet was written; the leg remembers where its first one went.
     pub fn written(&mut self, mark: Mark, place: impl FnOnce() -> Written) {
-        let id = match mark {
-            Mark::Conversation { id, .. } => id,
-            Mark::Quote { id } => {
-                self.table.records[id as usize].in_flight -= 1;
-                return;
-            }
-            Mark::Fragment { group } => return self.fragments.hold(group, false),
-            Mark::Untracked => return,
-        };
-        let record = &mut self.table.records[id as usize];
-        record.in_flight -= 1;
+        self.release(mark);
+        let Mark::Conversation { id, .. } = mark else { return };
+        let record = &self.table.records[id as usize];
         // A leg is numbered where its conversation is written: a forward half where its reply half is.
         let home = match record.state {
             State::Repaired { reply, .. } => reply,
@@ -323,7 +317,7 @@ impl Flows {
     /// The packet can wait no longer: its leg stays as it was captured.
     pub fn give_up(&mut self, mark: Mark, reason: Reason) {
         match mark {
-            Mark::Conversation { id, .. } | Mark::Quote { id } => match self.table.records[id as usize].state {
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => match self.table.records[id as usize].state {
                 State::Forward => self.leave(id, reason),
                 State::Open => self.give_up_open(id, reason),
                 _ => self.table.records[id as usize].waits = false,
@@ -331,11 +325,38 @@ impl Flows {
             Mark::Fragment { group } => match self.fragments.conversation(group) {
                 fragments::Owner::Conversation { id, serial } => {
                     if self.table.records[id as usize].serial == serial {
-                        self.give_up(Mark::Quote { id }, reason);
+                        self.give_up(Mark::Quote { id, from_first: true }, reason);
                     }
                 }
                 _ => self.fragments.abandon(group),
             },
+            Mark::Untracked => {}
+        }
+    }
+
+    /// The number of the conversation that a packet belongs to, as in [`Part`]; of a fragment, once it is known.
+    pub fn number(&self, mark: Mark) -> Option<u64> {
+        let id = match mark {
+            Mark::Untracked => return None,
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => id,
+            Mark::Fragment { group } => match self.fragments.conversation(group) {
+                fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => id,
+                _ => return None,
+            },
+        };
+        Some(self.table.records[id as usize].serial - 1)
+    }
+
+    /// Whether it is known whose a fragment is, if anybody's.
+    pub fn is_owned(&self, group: u32) -> bool {
+        self.fragments.conversation(group) != fragments::Owner::Unknown
+    }
+
+    /// The packet needs nothing more of its conversation.
+    pub fn release(&mut self, mark: Mark) {
+        match mark {
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => self.table.records[id as usize].in_flight -= 1,
+            Mark::Fragment { group } => self.fragments.hold(group, false),
             Mark::Untracked => {}
         }
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::fast::RandomState;
 
 use super::evidence::{Evidence, Reason};
+use super::leg::Part;
 use super::segment::{Content, Place, Segment, flags};
 use crate::capture::Timestamp;
 use crate::nat::Protocol;
@@ -168,6 +169,11 @@ pub(super) struct Record {
 impl Record {
     pub fn is_settled(&self) -> bool {
         !matches!(self.state, State::Forward | State::Open | State::Reply)
+    }
+
+    /// How it is known outside, with this end for the client.
+    pub fn part(&self, client: Side) -> Part {
+        Part { number: self.serial - 1, client_is_first: client == 0 }
     }
 
     /// Whether its answer is looked for: it is a forward half, or may turn out to be one.

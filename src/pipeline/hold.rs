@@ -1,18 +1,17 @@
 //! Packets on their way from pairing to the output: written at once if it is known how they leave, else held
 //! until it is, with everything behind them.
 //!
-//! There is one path for files and for pipes; only the look-ahead differs, which is how long a packet may wait.
+//! This is the way of pipes, which are read once; how long a packet may wait is the look-ahead.
 
 use std::io;
 
-use foldhash::fast::RandomState;
-
 use super::LookAhead;
+use super::marking::Marker;
 use crate::audit::Audit;
 use crate::capture::{BlockRecord, Capture, Timestamp};
-use crate::flow::{Flows, Mark, Place, Reason, Segment, Written};
+use crate::flow::{Flows, Mark, Reason, Written};
 use crate::output::{Change, Finished, Frame, Output, Queue};
-use crate::packet::{Origin, View, decode};
+use crate::packet::{View, decode};
 use crate::report::{Report, Summary};
 
 /// The block type of a Decryption Secrets Block (pcapng, section 4.7).
@@ -33,16 +32,13 @@ impl From<io::Error> for Failed {
 
 /// Pairing, the queue behind it, and where everything goes.
 pub(super) struct Hold {
-    pub flows: Flows,
+    pub marker: Marker,
     pub audit: Audit,
     pub output: Output,
     pub report: Option<Report>,
     pub summary: Summary,
     pub look_ahead: Option<LookAhead>,
     pub queue: Queue,
-    /// Of each capture: which of the user's inputs it is, from 0.
-    pub numbers: Vec<u16>,
-    pub hasher: RandomState,
 }
 
 impl Hold {
@@ -55,9 +51,10 @@ impl Hold {
         mut view: View,
     ) -> Result<(), Failed> {
         let capture = &captures[usize::from(frame.input)];
-        let mark = self.mark(capture, frame, number, &view);
-        if self.queue.is_empty() && self.flows.is_decided(mark) {
-            write(&mut self.flows, &mut self.output, capture, frame, &mut view, mark)?;
+        let given = self.output.given_name(frame.input, frame.interface, &view.link);
+        let mark = self.marker.mark(capture, given, frame, number, &view);
+        if self.queue.is_empty() && self.marker.flows.is_decided(mark) {
+            write(&mut self.marker.flows, &mut self.output, capture, frame, &mut view, mark)?;
         } else {
             let content = Content::Packet { original_len: frame.original_len, mark };
             let waiting = Waiting { input: frame.input, interface: frame.interface, time: frame.time, content };
@@ -82,9 +79,9 @@ impl Hold {
 
     /// There are no more packets: everything is decided and written.
     pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
-        self.flows.finish();
+        self.marker.flows.finish();
         self.release(captures, Timestamp(0))?;
-        self.flows.retire_all();
+        self.marker.flows.retire_all();
         self.retire()?;
         // If the report cannot be written, there is to be no output either.
         self.report.as_mut().map_or(Ok(()), Report::complete).map_err(Failed::Report)?;
@@ -95,25 +92,6 @@ impl Hold {
         }
         self.summary.findings = Some(self.audit.finish());
         Ok((self.summary, finished))
-    }
-
-    /// The leg of a packet.
-    fn mark(&mut self, capture: &Capture, frame: &Frame<'_>, number: u64, view: &View) -> Mark {
-        let Some(ip) = &view.ip else { return Mark::Untracked };
-        let given = self.output.given_name(frame.input, frame.interface, &view.link);
-        let named = capture.interfaces()[frame.interface as usize].name.as_deref();
-        let origin = origin(view.link.origin, given, named);
-        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
-        match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
-            Some(segment) => {
-                let mark = self.flows.observe(&segment);
-                if ip.fragment.is_some() {
-                    self.flows.observe_first_fragment(view, mark, frame.time);
-                }
-                mark
-            }
-            None => self.flows.observe_other(view, origin, frame.time),
-        }
     }
 
     /// Writes what waits and is decided, and gives up what may wait no longer.
@@ -127,9 +105,9 @@ impl Hold {
                     self.output.block(capture, waiting.input, block_type, interface, bytes)?;
                 }
                 Content::Packet { original_len, mark } => {
-                    if !self.flows.is_decided(mark) {
+                    if !self.marker.flows.is_decided(mark) {
                         let Some(reason) = self.too_long(waiting.time, now) else { break };
-                        self.flows.give_up(mark, reason);
+                        self.marker.flows.give_up(mark, reason);
                     }
                     let frame = Frame {
                         input: waiting.input,
@@ -141,7 +119,7 @@ impl Hold {
                     };
                     let link_type = capture.interfaces()[waiting.interface as usize].link_type;
                     let mut view = decode(link_type, bytes, original_len as usize);
-                    write(&mut self.flows, &mut self.output, capture, &frame, &mut view, mark)?;
+                    write(&mut self.marker.flows, &mut self.output, capture, &frame, &mut view, mark)?;
                 }
             }
             self.queue.pop().map_err(Failed::Queue)?;
@@ -151,7 +129,7 @@ impl Hold {
 
     /// Why a packet of this time may wait no longer, if so.
     fn too_long(&self, time: Timestamp, now: Timestamp) -> Option<Reason> {
-        if self.flows.is_crowded() {
+        if self.marker.flows.is_crowded() {
             return Some(Reason::Evicted);
         }
         let look_ahead = self.look_ahead?;
@@ -160,7 +138,7 @@ impl Hold {
     }
 
     fn retire(&mut self) -> Result<(), Failed> {
-        for leg in self.flows.retired() {
+        for leg in self.marker.flows.retired() {
             self.summary.leg(&leg);
             let agreement = self.audit.leg(&leg);
             if let Some(report) = &mut self.report {
@@ -168,20 +146,6 @@ impl Hold {
             }
         }
         Ok(())
-    }
-}
-
-/// Where a packet was seen: on loopback if the user names the interface so, else as the link layer shows, else by the
-/// name that the user or the capture gives it.
-fn origin(link: Origin, given: Option<&str>, named: Option<&str>) -> Origin {
-    let by_name = |name: &str| match name {
-        "lo" | "lo0" => Origin::Loopback,
-        _ => Origin::Network,
-    };
-    match (given, link, named) {
-        (Some(name @ ("lo" | "lo0")), _, _) | (Some(name), Origin::Unknown, _) => by_name(name),
-        (None, Origin::Unknown, Some(name)) if name != "any" => by_name(name),
-        _ => link,
     }
 }
 
@@ -233,7 +197,8 @@ impl Waiting {
                 Mark::Untracked => (1, original_len, 0),
                 Mark::Conversation { id, from_first: false } => (2, original_len, id),
                 Mark::Conversation { id, from_first: true } => (3, original_len, id),
-                Mark::Quote { id } => (4, original_len, id),
+                Mark::Quote { id, from_first: false } => (4, original_len, id),
+                Mark::Quote { id, from_first: true } => (6, original_len, id),
                 Mark::Fragment { group } => (5, original_len, group),
             },
         };
@@ -257,7 +222,8 @@ impl Waiting {
             1 => packet(Mark::Untracked),
             2 => packet(Mark::Conversation { id, from_first: false }),
             3 => packet(Mark::Conversation { id, from_first: true }),
-            4 => packet(Mark::Quote { id }),
+            4 => packet(Mark::Quote { id, from_first: false }),
+            6 => packet(Mark::Quote { id, from_first: true }),
             5 => packet(Mark::Fragment { group: id }),
             _ => return None,
         };
@@ -277,7 +243,8 @@ mod tests {
             Mark::Untracked,
             Mark::Conversation { id: 7, from_first: true },
             Mark::Conversation { id: 8, from_first: false },
-            Mark::Quote { id: 9 },
+            Mark::Quote { id: 9, from_first: true },
+            Mark::Quote { id: 9, from_first: false },
             Mark::Fragment { group: 10 },
         ];
         let packets = marks.map(|mark| Content::Packet { original_len: 1514, mark });
@@ -288,17 +255,5 @@ mod tests {
                 Some((waiting, &b"options"[..]))
             );
         }
-    }
-
-    #[test]
-    fn a_name_decides_where_the_link_layer_does_not() {
-        use Origin::{Loopback, Network, Unknown};
-        assert_eq!(origin(Unknown, None, Some("lo")), Loopback);
-        assert_eq!(origin(Unknown, None, Some("eth0")), Network);
-        assert_eq!(origin(Unknown, None, Some("any")), Unknown);
-        assert_eq!(origin(Network, Some("lo"), Some("eth0")), Loopback);
-        assert_eq!(origin(Loopback, None, Some("eth0")), Loopback);
-        assert_eq!(origin(Loopback, Some("sidecar"), None), Loopback, "a label is no proof");
-        assert_eq!(origin(Unknown, Some("sidecar"), None), Network);
     }
 }

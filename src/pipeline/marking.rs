@@ -1,0 +1,75 @@
+//! What pairing is told of a packet: where it stands, and where it was seen.
+
+use foldhash::fast::RandomState;
+
+use crate::capture::Capture;
+use crate::flow::{Flows, Mark, Place, Segment};
+use crate::output::Frame;
+use crate::packet::{Origin, View};
+
+/// The conversations, and what stands between them and packets.
+pub(super) struct Marker {
+    pub flows: Flows,
+    /// Of each capture: which of the user's inputs it is, from 0.
+    pub numbers: Vec<u16>,
+    pub hasher: RandomState,
+}
+
+impl Marker {
+    /// The conversation of a packet. `given` is the name that the user gave its interface, `number` the packet's in its
+    /// input.
+    pub fn mark(
+        &mut self,
+        capture: &Capture,
+        given: Option<&str>,
+        frame: &Frame<'_>,
+        number: u64,
+        view: &View,
+    ) -> Mark {
+        let Some(ip) = &view.ip else { return Mark::Untracked };
+        let named = capture.interfaces()[frame.interface as usize].name.as_deref();
+        let origin = origin(view.link.origin, given, named);
+        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
+        match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
+            Some(segment) => {
+                let mark = self.flows.observe(&segment);
+                if ip.fragment.is_some() {
+                    self.flows.observe_first_fragment(view, mark, frame.time);
+                }
+                mark
+            }
+            None => self.flows.observe_other(view, origin, frame.time),
+        }
+    }
+}
+
+/// Where a packet was seen: on loopback if the user names the interface so, else as the link layer shows, else by the
+/// name that the user or the capture gives it.
+fn origin(link: Origin, given: Option<&str>, named: Option<&str>) -> Origin {
+    let by_name = |name: &str| match name {
+        "lo" | "lo0" => Origin::Loopback,
+        _ => Origin::Network,
+    };
+    match (given, link, named) {
+        (Some(name @ ("lo" | "lo0")), _, _) | (Some(name), Origin::Unknown, _) => by_name(name),
+        (None, Origin::Unknown, Some(name)) if name != "any" => by_name(name),
+        _ => link,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_decides_where_the_link_layer_does_not() {
+        use Origin::{Loopback, Network, Unknown};
+        assert_eq!(origin(Unknown, None, Some("lo")), Loopback);
+        assert_eq!(origin(Unknown, None, Some("eth0")), Network);
+        assert_eq!(origin(Unknown, None, Some("any")), Unknown);
+        assert_eq!(origin(Network, Some("lo"), Some("eth0")), Loopback);
+        assert_eq!(origin(Loopback, None, Some("eth0")), Loopback);
+        assert_eq!(origin(Loopback, Some("sidecar"), None), Loopback, "a label is no proof");
+        assert_eq!(origin(Unknown, Some("sidecar"), None), Network);
+    }
+}
