@@ -3,6 +3,9 @@
 mod error;
 mod hold;
 mod marking;
+mod plan;
+mod replay;
+mod survey;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
-use crate::output::{Destination, Frame, GivenName, Options, Output, Queue};
+use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
@@ -24,6 +27,9 @@ pub use error::Error;
 use error::refuse;
 use hold::{Failed, Hold};
 use marking::Marker;
+use plan::Entry;
+use replay::Replay;
+use survey::{Survey, Surveyed};
 
 /// What to merge, and how.
 #[derive(Clone, Debug)]
@@ -42,7 +48,7 @@ pub struct Merge {
     pub keep_duplicates: bool,
     /// What is known of the pod's nat rules.
     pub rules: Rules,
-    /// How far to look ahead; none: to the end for files, [`LookAhead::default`] if an input is a pipe.
+    /// How far to look ahead; none: files are read twice, [`LookAhead::default`] if an input is a pipe.
     pub look_ahead: Option<LookAhead>,
     /// What lies beside the captures: names, secrets.
     pub beside: Files,
@@ -91,56 +97,138 @@ pub fn merge(
     refuse(merge)?;
     let mut loaded = beside::load(&merge.beside)?;
     let unused = std::mem::take(&mut loaded.unused);
-    let done = in_order(merge, &Arc::new(loaded), interrupted, progress)?;
+    let loaded = Arc::new(loaded);
+    // What can be read again need not wait for anything.
+    let again = merge.inputs.iter().all(Source::is_file) && merge.look_ahead.is_none();
+    let done = if again {
+        twice(merge, &loaded, interrupted, progress)?
+    } else {
+        once(merge, &loaded, interrupted, progress)?
+    };
     Ok(Done { unused, ..done })
 }
 
-/// Merges with the inputs in the orders that they are found to need.
-fn in_order(
+/// Merges files: once to find out, once to write.
+fn twice(
     merge: &Merge,
     beside: &Arc<Loaded>,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
-    // A pipe that was read or written to cannot be taken back: then the order of files is looked at before.
-    let may_retry = merge.output.is_file() && merge.inputs.iter().all(Source::is_file);
-    if may_retry {
-        let orders = vec![Order::AsRead; merge.inputs.len()];
-        if let Some(done) = attempt(merge, beside, &orders, may_retry, interrupted, progress)? {
-            return Ok(done);
-        }
+    let opened = open(&merge.inputs, interrupted)?;
+    // Where the output cannot be written, that is said before anything is read.
+    let output = output(merge, beside, &opened, false)?;
+    let report = report(merge, beside)?;
+    let failed = |what| failed(merge, what);
+    let mut orders = vec![Order::AsRead; merge.inputs.len()];
+    let mut found = survey(merge, opened, &orders, interrupted, progress)?;
+    if found.is_none() {
+        orders = self::orders(merge, interrupted)?;
+        found = survey(merge, open(&merge.inputs, interrupted)?, &orders, interrupted, progress)?;
     }
-    let orders = orders(merge, interrupted)?;
-    attempt(merge, beside, &orders, false, interrupted, progress)?.ok_or(Error::Interrupted)
+    let mut replay = Replay::new(found.ok_or(Error::Interrupted)?, output, report);
+    let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
+    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
+    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
+    let mut watch = Watch::new(2, 1, progress);
+    while let Some((input, record)) = inputs.advance() {
+        let captures = inputs.captures();
+        let (capture, bytes) = (&captures[input], inputs.bytes(input));
+        match record {
+            Record::Block(block) => {
+                replay.block(capture, input as u16, &block, bytes).map_err(|source| failed(source.into()))?;
+            }
+            Record::Packet(packet) => {
+                let entry = replay.advance().map_err(failed)?;
+                if entry != Entry::Duplicate {
+                    let link_type = capture.interfaces()[packet.interface as usize].link_type;
+                    let mut view = decode(link_type, bytes, packet.original_len as usize);
+                    let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                    replay.packet(capture, &frame, &mut view, entry).map_err(failed)?;
+                }
+            }
+        }
+        watch.turn(captures);
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    let (summary, finished) = replay.finish(inputs.captures()).map_err(failed)?;
+    damage.extend(inputs.into_damage());
+    Ok(done(summary, finished, damage, &numbers))
 }
 
-/// Merges with the inputs in these orders. With `in_order_only`, `None` if one turns out not to be in order.
-fn attempt(
+/// The first pass over files; `None` if they are to be read in order, and one turns out not to be.
+fn survey(
     merge: &Merge,
-    beside: &Arc<Loaded>,
+    opened: Opened,
     orders: &[Order],
-    in_order_only: bool,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Option<Done>, Error> {
-    let opened = open(&merge.inputs, interrupted)?;
-    let mut hold = start(merge, beside, &opened)?;
-    let Opened { numbers, captures, mut damage } = opened;
-    let live = captures.iter().any(Capture::is_stream);
+) -> Result<Option<Surveyed>, Error> {
+    let names = names(merge, &opened);
+    let Opened { numbers, captures, .. } = opened;
     let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
-    let mut duplicates = (captures.len() > 1 && !merge.keep_duplicates).then(Duplicates::default);
+    let mut duplicates = duplicates(merge, &captures);
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
-    let failed = |what| match (what, &merge.report) {
-        (Failed::Queue(source), _) => Error::Temporary(source),
-        (Failed::Report(source), Some(report)) => Error::output(&Destination::Path(report.clone()), source),
-        (Failed::Report(source), None) | (Failed::Output(source), _) => Error::output(&merge.output, source),
-    };
-
-    let mut turn = 0_u32;
+    let marker = marker(merge, &numbers);
+    let mut survey =
+        Survey::new(marker, Audit::new(&merge.rules), names, merge.report.is_some(), Summary::new(merge.inputs.len()));
+    let mut watch = Watch::new(2, 0, progress);
     while let Some((input, record)) = inputs.advance() {
-        if in_order_only && inputs.late() > 0 {
+        let (captures, bytes) = (inputs.captures(), inputs.bytes(input));
+        if let Record::Packet(packet) = record {
+            let capture = &captures[input];
+            let link_type = capture.interfaces()[packet.interface as usize].link_type;
+            let view = decode(link_type, bytes, packet.original_len as usize);
+            survey.summary.read += 1;
+            let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
+            let noted = if duplicates.as_mut().is_some_and(twice) {
+                survey.summary.duplicates += 1;
+                survey.duplicate()
+            } else {
+                let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                survey.packet(capture, &frame, packet.number, &view)
+            };
+            noted.map_err(Error::Temporary)?;
+        }
+        if inputs.late() > 0 {
             return Ok(None);
         }
+        watch.turn(inputs.captures());
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    survey.finish().map(Some).map_err(Error::Temporary)
+}
+
+/// Merges what can be read only once, or is not to wait: packets leave as soon as it is known how.
+fn once(
+    merge: &Merge,
+    beside: &Arc<Loaded>,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Done, Error> {
+    let orders = orders(merge, interrupted)?;
+    let opened = open(&merge.inputs, interrupted)?;
+    let live = opened.captures.iter().any(Capture::is_stream);
+    let mut hold = Hold {
+        report: report(merge, beside)?,
+        output: output(merge, beside, &opened, merge.report.is_some())?,
+        marker: marker(merge, &opened.numbers),
+        audit: Audit::new(&merge.rules),
+        queue: Queue::default(),
+        summary: Summary::new(merge.inputs.len()),
+        look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
+    };
+    let Opened { numbers, captures, mut damage } = opened;
+    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
+    let mut duplicates = duplicates(merge, &captures);
+    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
+    let failed = |what| failed(merge, what);
+    let mut watch = Watch::new(1, 0, progress);
+    while let Some((input, record)) = inputs.advance() {
         let captures = inputs.captures();
         let bytes = inputs.bytes(input);
         match record {
@@ -161,14 +249,8 @@ fn attempt(
         if live && inputs.may_block() {
             hold.output.flush().map_err(|source| failed(source.into()))?;
         }
-        turn = turn.wrapping_add(1);
-        if turn.is_multiple_of(4096) {
-            let captures = inputs.captures();
-            let total = captures.iter().map(Capture::total_bytes).sum::<Option<u64>>();
-            progress(captures.iter().map(Capture::read_bytes).sum(), total);
-        }
+        watch.turn(inputs.captures());
     }
-
     let interrupted = interrupted.load(Ordering::Relaxed);
     if interrupted && !live {
         return Err(Error::Interrupted);
@@ -176,16 +258,52 @@ fn attempt(
     hold.summary.late = inputs.late();
     let (summary, finished) = hold.finish(inputs.captures()).map_err(failed)?;
     damage.extend(inputs.into_damage());
+    Ok(Done { interrupted, ..done(summary, finished, damage, &numbers) })
+}
+
+/// Tells now and then how far reading has come.
+struct Watch<'a> {
+    passes: u64,
+    pass: u64,
+    turns: u32,
+    progress: &'a mut dyn FnMut(u64, Option<u64>),
+}
+
+impl<'a> Watch<'a> {
+    /// Of so many passes over the inputs, this one, from 0.
+    fn new(passes: u64, pass: u64, progress: &'a mut dyn FnMut(u64, Option<u64>)) -> Watch<'a> {
+        Watch { passes, pass, turns: 0, progress }
+    }
+
+    /// One more record was read.
+    fn turn(&mut self, captures: &[Capture]) {
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(4096) {
+            let total = captures.iter().map(Capture::total_bytes).sum::<Option<u64>>();
+            let read: u64 = captures.iter().map(Capture::read_bytes).sum();
+            (self.progress)(read + self.pass * total.unwrap_or_default(), total.map(|total| total * self.passes));
+        }
+    }
+}
+
+fn done(summary: Summary, finished: Finished, damage: Vec<capture::Error>, numbers: &[usize]) -> Done {
     let unused_names = finished.unused_names.into_iter().map(|name| GivenName { input: numbers[name.input], ..name });
-    let link_types = finished.link_types.len();
-    Ok(Some(Done {
+    Done {
         summary,
         damage,
         unused_names: unused_names.collect(),
         unused: Vec::new(),
-        link_types,
-        interrupted,
-    }))
+        link_types: finished.link_types.len(),
+        interrupted: false,
+    }
+}
+
+fn failed(merge: &Merge, what: Failed) -> Error {
+    match (what, &merge.report) {
+        (Failed::Queue(source), _) => Error::Temporary(source),
+        (Failed::Report(source), Some(report)) => Error::output(&Destination::Path(report.clone()), source),
+        (Failed::Report(source), None) | (Failed::Output(source), _) => Error::output(&merge.output, source),
+    }
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
@@ -239,33 +357,44 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Err
     }
 }
 
-/// Sets up what comes behind reading.
-fn start(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened) -> Result<Hold, Error> {
-    let captures = &opened.captures;
-    let live = captures.iter().any(Capture::is_stream);
+/// The names that the user gave, by the captures that there are.
+fn names(merge: &Merge, opened: &Opened) -> Vec<GivenName> {
     let renumbered = |name: &GivenName| {
         let input = opened.numbers.iter().position(|&number| number == name.input)?;
         Some(GivenName { input, ..name.clone() })
     };
-    let names = merge.names.iter().filter_map(renumbered).collect();
-    // There are no more inputs than a u16 can number.
-    let numbers: Vec<u16> = opened.numbers.iter().map(|&number| number as u16).collect();
-    let options = Options { names, ethernet: merge.ethernet, numbers: numbers.clone(), beside: Arc::clone(beside) };
-    let report = merge.report.as_deref().map(|path| {
+    merge.names.iter().filter_map(renumbered).collect()
+}
+
+/// There are no more inputs than a u16 can number.
+fn short(numbers: &[usize]) -> Vec<u16> {
+    numbers.iter().map(|&number| number as u16).collect()
+}
+
+fn marker(merge: &Merge, numbers: &[usize]) -> Marker {
+    let flows = Flows::new(merge.rules.model(), Limits::default());
+    Marker { flows, numbers: short(numbers), hasher: RandomState::default() }
+}
+
+fn duplicates(merge: &Merge, captures: &[Capture]) -> Option<Duplicates> {
+    (captures.len() > 1 && !merge.keep_duplicates).then(Duplicates::default)
+}
+
+fn output(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened, numbered: bool) -> Result<Output, Error> {
+    let options = Options {
+        names: names(merge, opened),
+        ethernet: merge.ethernet,
+        numbered,
+        numbers: short(&opened.numbers),
+        beside: Arc::clone(beside),
+    };
+    Output::create(&merge.output, options, &opened.captures).map_err(|e| Error::output(&merge.output, e))
+}
+
+fn report(merge: &Merge, beside: &Arc<Loaded>) -> Result<Option<Report>, Error> {
+    let create = |path: &PathBuf| {
         Report::create(path, Arc::clone(beside))
-            .map_err(|source| Error::output(&Destination::Path(path.to_owned()), source))
-    });
-    Ok(Hold {
-        report: report.transpose()?,
-        output: Output::create(&merge.output, options, captures).map_err(|e| Error::output(&merge.output, e))?,
-        marker: Marker {
-            flows: Flows::new(merge.rules.model(), Limits::default()),
-            numbers,
-            hasher: RandomState::default(),
-        },
-        audit: Audit::new(&merge.rules),
-        queue: Queue::default(),
-        summary: Summary::new(merge.inputs.len()),
-        look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
-    })
+            .map_err(|source| Error::output(&Destination::Path(path.clone()), source))
+    };
+    merge.report.as_ref().map(create).transpose()
 }

@@ -5,7 +5,7 @@ use crate::flow::{Evidence, Leg, Outcome, Place};
 /// The comment of a leg; empty for one that was not repaired.
 ///
 /// `captured as` tells how to undo the repair: every packet of the leg from its client bore these addresses.
-pub(super) fn of(leg: &Leg) -> String {
+pub(crate) fn of(leg: &Leg) -> String {
     let Outcome::Repaired { source, destination, evidence } = leg.outcome else { return String::new() };
     format!(
         "meshpcap: {} leg, {}: {} > {}, captured as {source} > {destination}; evidence: {}",

@@ -24,7 +24,7 @@ struct Key {
 }
 
 /// Datagrams that are not whole yet; `T` is what a first fragment says.
-pub(super) struct Datagrams<T> {
+pub(crate) struct Datagrams<T> {
     recent: HashMap<Key, Datagram<T>, RandomState>,
     /// What was recent until there were too many.
     older: HashMap<Key, Datagram<T>, RandomState>,

@@ -21,6 +21,15 @@ pub struct GivenName {
     pub name: String,
 }
 
+/// The name that the user gave an interface, if any.
+pub(crate) fn given<'a>(names: &'a [GivenName], input: u16, number: u32, link: Option<&Link>) -> Option<&'a str> {
+    let index = index(number, link);
+    let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
+    // A name for one interface before a name for all of the input.
+    let given = names.iter().filter(fits).min_by_key(|name| name.index.is_none());
+    given.map(|name| name.name.as_str())
+}
+
 /// An interface that was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -125,11 +134,7 @@ impl Interfaces {
 
     /// The name that the user gave, if any.
     pub fn given(&self, input: u16, number: u32, link: Option<&Link>) -> Option<&str> {
-        let index = index(number, link);
-        let fits = |name: &&GivenName| name.input == usize::from(input) && name.index.is_none_or(|i| i == index);
-        // A name for one interface before a name for all of the input.
-        let given = self.names.iter().filter(fits).min_by_key(|name| name.index.is_none());
-        given.map(|name| name.name.as_str())
+        given(&self.names, input, number, link)
     }
 
     /// The names for an interface that did not occur.

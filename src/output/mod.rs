@@ -4,7 +4,7 @@
 //! all, or a stream. This stage writes changes and decides none; [`Output::finish`] has to be called.
 
 mod blocks;
-mod comment;
+pub(crate) mod comment;
 mod datagrams;
 mod file;
 mod interfaces;
@@ -24,21 +24,23 @@ use std::sync::Arc;
 
 use crate::beside::Loaded;
 use crate::capture::{Capture, LinkType, PacketRecord, Source, Timestamp};
-use crate::flow::{Leg, Translation};
+use crate::flow::Translation;
 use crate::packet::{Link, View};
 use crate::rewrite;
 
+pub(crate) use datagrams::Datagrams;
 pub(crate) use file::{NewFile, is_same_file};
 pub use interfaces::GivenName;
+pub(crate) use interfaces::given;
 pub use queue::Queue;
 pub use sink::Destination;
+pub(crate) use streams::{Header, Streams};
 
 use blocks::{Blocks, Opt, code};
 use interfaces::{Description, Interfaces};
 use names::Names;
 use secrets::Secrets;
 use sink::{BUFFER, Sink};
-use streams::Streams;
 
 /// Block types (pcapng, section 4) that are treated in a way of their own.
 mod block_type {
@@ -55,6 +57,8 @@ pub struct Options {
     pub names: Vec<GivenName>,
     /// Whether frames of other link types are written as Ethernet where they can be.
     pub ethernet: bool,
+    /// Whether conversations are counted as Wireshark does, which the report needs.
+    pub numbered: bool,
     /// Of each capture: which of the user's inputs it is, from 0. Those that hold no capture have none.
     pub numbers: Vec<u16>,
     /// Names and secrets: what occurs in the packets is written with them.
@@ -157,7 +161,8 @@ pub struct Output {
     buffer: Vec<u8>,
     blocks: Blocks,
     interfaces: Interfaces,
-    streams: Streams,
+    /// Counts conversations; none where somebody else does.
+    streams: Option<Streams>,
     names: Option<Names>,
     secrets: Option<Secrets>,
     options: Options,
@@ -185,7 +190,7 @@ impl Output {
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
             blocks: Blocks::new(&section)?,
             interfaces: Interfaces::new(options.names.clone(), options.numbers.clone()),
-            streams: Streams::default(),
+            streams: options.numbered.then(Streams::default),
             names: Names::new(&options.beside),
             secrets: Secrets::new(&options.beside),
             options,
@@ -206,7 +211,7 @@ impl Output {
         frame: &Frame<'_>,
         view: &mut View,
         change: Change,
-        leg: Option<&Leg>,
+        comment: Option<&str>,
     ) -> io::Result<Place> {
         let link_type = capture.interfaces()[frame.interface as usize].link_type;
         let ethernet = self.options.ethernet && link_type != LinkType::ETHERNET && {
@@ -242,14 +247,13 @@ impl Output {
             Change::Translate(to) => rewrite::translate(bytes, view, to.source, to.destination),
             Change::TranslateQuote(to) => rewrite::translate_quote(bytes, view, to.source, to.destination),
         };
-        let stream = self.streams.of(view, &self.buffer[packet::data_start(start)..]);
+        let stream = self.streams.as_mut().and_then(|s| s.of(view, &self.buffer[packet::data_start(start)..]));
         self.counts.translated += u64::from(change != Change::None);
         self.counts.completed += u64::from(checksum == rewrite::Checksum::Completed);
         self.counts.packets += 1;
-        let comment = leg.map(comment::of);
         let completed = checksum == rewrite::Checksum::Completed;
         let done = packet::Done { changed: ethernet || completed || change != Change::None, completed };
-        packet::end(&mut self.buffer, start, frame.options, done, comment.as_deref());
+        packet::end(&mut self.buffer, start, frame.options, done, comment);
         self.spill()?;
         Ok(Place { frame: self.counts.packets, stream, interface })
     }

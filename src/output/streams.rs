@@ -20,7 +20,7 @@ const LIMIT: usize = 1 << 20;
 
 /// The conversations of the output so far.
 #[derive(Default)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     known: HashMap<Key, Stream, RandomState>,
     datagrams: Datagrams<Header>,
     tcp: u32,
@@ -65,8 +65,9 @@ impl Streams {
         }
     }
 
+    /// The number of the conversation of a header that Wireshark reads next.
     #[inline(always)]
-    fn count(&mut self, header: &Header) -> Option<u32> {
+    pub fn count(&mut self, header: &Header) -> Option<u32> {
         let Header { source, destination, seq, ack, control, .. } = *header;
         let number = match header.protocol {
             Protocol::Tcp => self.tcp(source, destination, seq, ack, control),
@@ -116,21 +117,23 @@ fn find<'a>(known: &'a mut HashMap<Key, Stream, RandomState>, next: &mut u32, ke
 }
 
 /// A transport header as far as Wireshark's numbering depends on it.
-#[derive(Clone, Copy)]
-struct Header {
-    protocol: Protocol,
-    source: SocketAddr,
-    destination: SocketAddr,
-    seq: u32,
-    ack: u32,
-    control: u8,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub protocol: Protocol,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub seq: u32,
+    pub ack: u32,
+    /// TCP's control bits.
+    pub control: u8,
     /// Whether an ICMP error quotes it.
-    is_quoted: bool,
+    pub is_quoted: bool,
 }
 
 impl Header {
+    /// The header of a packet, or the one that it quotes; none if Wireshark numbers neither.
     #[inline(always)]
-    fn of(view: &View, ip: &Ip, bytes: &[u8]) -> Option<Header> {
+    pub fn of(view: &View, ip: &Ip, bytes: &[u8]) -> Option<Header> {
         let ends =
             |source, destination| (SocketAddr::new(ip.source, source), SocketAddr::new(ip.destination, destination));
         match &view.transport {

@@ -10,7 +10,7 @@ use super::marking::Marker;
 use crate::audit::Audit;
 use crate::capture::{BlockRecord, Capture, Timestamp};
 use crate::flow::{Flows, Mark, Reason, Written};
-use crate::output::{Change, Finished, Frame, Output, Queue};
+use crate::output::{Change, Finished, Frame, Output, Queue, comment};
 use crate::packet::{View, decode};
 use crate::report::{Report, Summary};
 
@@ -162,8 +162,8 @@ fn write(
         (Some(to), Mark::Quote { .. }) => Change::TranslateQuote(to),
         (Some(to), _) => Change::Translate(to),
     };
-    let leg = flows.comment(mark);
-    let place = output.packet(capture, frame, view, change, leg.as_ref())?;
+    let comment = flows.comment(mark).map(|leg| comment::of(&leg));
+    let place = output.packet(capture, frame, view, change, comment.as_deref())?;
     flows.written(mark, || Written { frame: place.frame, stream: place.stream, interface: place.interface });
     Ok(())
 }

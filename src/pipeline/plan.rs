@@ -1,0 +1,236 @@
+//! What the first pass over files leaves for the second one: whose each packet is, in their order, and the headers that
+//! Wireshark's numbering depends on. Both are read once, from the front, and spill to temporary files.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::nat::Protocol;
+use crate::output::{Header, Queue};
+
+/// Octets that are put into the queue at a time.
+const BATCH: usize = 16 * 1024;
+
+/// Whose a packet is. Conversations are numbered as in [`crate::flow::Part`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Nobody's: it leaves as it was captured.
+    AsCaptured,
+    /// Another input's, too: it is not written.
+    Duplicate,
+    /// A conversation's.
+    Packet { conversation: u32, from_first: bool },
+    /// An ICMP error about a packet of a conversation.
+    Quote { conversation: u32, from_first: bool },
+    /// A later fragment; its group tells whose.
+    Fragment { group: u32 },
+}
+
+/// Bits for the number: there is no memory for more conversations.
+const NUMBER: u32 = (1 << 29) - 1;
+
+impl Entry {
+    fn encode(self) -> u32 {
+        let (kind, number) = match self {
+            Entry::AsCaptured => (0, 0),
+            Entry::Duplicate => (1, 0),
+            Entry::Packet { conversation, from_first } => (2 + u32::from(from_first), conversation),
+            Entry::Quote { conversation, from_first } => (4 + u32::from(from_first), conversation),
+            Entry::Fragment { group } => (6, group),
+        };
+        if number > NUMBER { 0 } else { kind << 29 | number }
+    }
+
+    fn decode(word: u32) -> Entry {
+        let number = word & NUMBER;
+        match word >> 29 {
+            1 => Entry::Duplicate,
+            kind @ (2 | 3) => Entry::Packet { conversation: number, from_first: kind == 3 },
+            kind @ (4 | 5) => Entry::Quote { conversation: number, from_first: kind == 5 },
+            6 => Entry::Fragment { group: number },
+            _ => Entry::AsCaptured,
+        }
+    }
+}
+
+/// Entries, one for each packet that was read.
+#[derive(Default)]
+pub(super) struct Plan {
+    spool: Spool,
+}
+
+impl Plan {
+    pub fn push(&mut self, entry: Entry) -> io::Result<()> {
+        self.spool.push(&entry.encode().to_le_bytes())
+    }
+
+    /// The next one; at the end, what was not there in the first pass leaves as it is.
+    pub fn advance(&mut self) -> io::Result<Entry> {
+        let mut word = [0; 4];
+        let found = self.spool.pop(&mut word)?;
+        Ok(if found { Entry::decode(u32::from_le_bytes(word)) } else { Entry::AsCaptured })
+    }
+}
+
+/// A header that counts, and whose it is: a conversation's, sent by this end of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub header: Header,
+    pub owner: Option<(u32, bool)>,
+}
+
+/// Octets of an encoded [`Counted`].
+const COUNTED: usize = 56;
+
+/// Headers in their order.
+#[derive(Default)]
+pub(super) struct Headers {
+    spool: Spool,
+}
+
+impl Headers {
+    pub fn push(&mut self, counted: &Counted) -> io::Result<()> {
+        let Counted { header, owner } = counted;
+        let mut encoded = [0; COUNTED];
+        let (number, from_first) = owner.unwrap_or((u32::MAX, false));
+        encoded[0..4].copy_from_slice(&number.to_le_bytes());
+        encoded[4..8].copy_from_slice(&header.seq.to_le_bytes());
+        encoded[8..12].copy_from_slice(&header.ack.to_le_bytes());
+        encoded[12] = header.control;
+        encoded[13] = u8::from(from_first)
+            | u8::from(header.is_quoted) << 1
+            | u8::from(header.protocol == Protocol::Udp) << 2
+            | u8::from(header.source.is_ipv6()) << 3
+            | u8::from(header.destination.is_ipv6()) << 4;
+        for (at, end) in [(16, header.source), (36, header.destination)] {
+            encoded[at..at + 2].copy_from_slice(&end.port().to_le_bytes());
+            let octets = match end.ip() {
+                IpAddr::V4(address) => u128::from(address.to_bits()),
+                IpAddr::V6(address) => address.to_bits(),
+            };
+            encoded[at + 2..at + 18].copy_from_slice(&octets.to_le_bytes());
+        }
+        self.spool.push(&encoded)
+    }
+
+    pub fn advance(&mut self) -> io::Result<Option<Counted>> {
+        let mut encoded = [0; COUNTED];
+        if !self.spool.pop(&mut encoded)? {
+            return Ok(None);
+        }
+        let word = |at: usize| u32::from_le_bytes([encoded[at], encoded[at + 1], encoded[at + 2], encoded[at + 3]]);
+        let is = |bit: u8| encoded[13] & 1 << bit != 0;
+        let end = |at: usize, is_ipv6: bool| {
+            let mut octets = [0; 16];
+            octets.copy_from_slice(&encoded[at + 2..at + 18]);
+            let octets = u128::from_le_bytes(octets);
+            let address: IpAddr =
+                if is_ipv6 { Ipv6Addr::from_bits(octets).into() } else { Ipv4Addr::from_bits(octets as u32).into() };
+            SocketAddr::new(address, u16::from_le_bytes([encoded[at], encoded[at + 1]]))
+        };
+        let header = Header {
+            protocol: if is(2) { Protocol::Udp } else { Protocol::Tcp },
+            source: end(16, is(3)),
+            destination: end(36, is(4)),
+            seq: word(4),
+            ack: word(8),
+            control: encoded[12],
+            is_quoted: is(1),
+        };
+        let owner = Some((word(0), is(0))).filter(|(number, _)| *number != u32::MAX);
+        Ok(Some(Counted { header, owner }))
+    }
+}
+
+/// Octets in, the same octets out; in memory up to the queue's bound, in a temporary file past it.
+#[derive(Default)]
+struct Spool {
+    queue: Queue,
+    last: Vec<u8>,
+    front: Vec<u8>,
+    read: usize,
+}
+
+impl Spool {
+    fn push(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.last.extend_from_slice(octets);
+        if self.last.len() >= BATCH {
+            self.queue.push([&[], &[]], &self.last)?;
+            self.last.clear();
+        }
+        Ok(())
+    }
+
+    /// Fills `octets` if there are any: what is read is as long as what was pushed.
+    fn pop(&mut self, octets: &mut [u8]) -> io::Result<bool> {
+        if self.read == self.front.len() {
+            self.front.clear();
+            self.read = 0;
+            match self.queue.front() {
+                Some((_, batch)) => {
+                    self.front.extend_from_slice(batch);
+                    self.queue.pop()?;
+                }
+                None => std::mem::swap(&mut self.front, &mut self.last),
+            }
+        }
+        let Some(there) = self.front.get(self.read..self.read + octets.len()) else { return Ok(false) };
+        octets.copy_from_slice(there);
+        self.read += octets.len();
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_back_in_order() {
+        let kinds = |number: u32| {
+            [
+                Entry::AsCaptured,
+                Entry::Duplicate,
+                Entry::Packet { conversation: number, from_first: number.is_multiple_of(2) },
+                Entry::Quote { conversation: number, from_first: number.is_multiple_of(3) },
+                Entry::Fragment { group: number },
+            ]
+        };
+        let mut plan = Plan::default();
+        for entry in (0..20_000).flat_map(kinds) {
+            plan.push(entry).expect("there is room");
+        }
+        for entry in (0..20_000).flat_map(kinds) {
+            assert_eq!(plan.advance().expect("it is there"), entry);
+        }
+        assert_eq!(plan.advance().expect("nothing is wrong"), Entry::AsCaptured);
+    }
+
+    #[test]
+    fn headers_come_back_as_they_were() {
+        let header = |source: &str, destination: &str| Header {
+            protocol: Protocol::Tcp,
+            source: source.parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
+            seq: 0x0102_0304,
+            ack: 0xfffe_fdfc,
+            control: 0x12,
+            is_quoted: false,
+        };
+        let all = [
+            Counted { header: header("10.0.0.1:1", "10.0.0.2:65535"), owner: Some((7, true)) },
+            Counted {
+                header: Header { protocol: Protocol::Udp, is_quoted: true, ..header("[fd00::1]:2", "[::1]:3") },
+                owner: None,
+            },
+            Counted { header: header("0.0.0.0:0", "255.255.255.255:0"), owner: Some((0, false)) },
+        ];
+        let mut headers = Headers::default();
+        for counted in &all {
+            headers.push(counted).expect("there is room");
+        }
+        for counted in all {
+            assert_eq!(headers.advance().expect("it is there"), Some(counted));
+        }
+        assert_eq!(headers.advance().expect("nothing is wrong"), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! The second pass over files: every packet again, in the same order, and written as the first pass found it has to be.
+
+use std::io;
+
+use super::hold::Failed;
+use super::plan::Entry;
+use super::survey::{Kept, Surveyed};
+use crate::capture::{BlockRecord, Capture};
+use crate::flow::{Part, Written};
+use crate::output::{Change, Finished, Frame, Output, comment};
+use crate::packet::View;
+use crate::report::{Report, Summary};
+
+/// What was surveyed, and where it goes.
+pub(super) struct Replay {
+    surveyed: Surveyed,
+    output: Output,
+    report: Option<Report>,
+    /// Of each conversation: frame and interface of the first packet written. Only for the report.
+    first: Vec<Option<(u64, u32)>>,
+}
+
+impl Replay {
+    /// Nothing written yet.
+    pub fn new(surveyed: Surveyed, output: Output, report: Option<Report>) -> Replay {
+        Replay { surveyed, output, report, first: Vec::new() }
+    }
+
+    /// Whose the next packet is.
+    pub fn advance(&mut self) -> Result<Entry, Failed> {
+        self.surveyed.plan.advance().map_err(Failed::Queue)
+    }
+
+    /// Writes a packet that is no duplicate.
+    pub fn packet(
+        &mut self,
+        capture: &Capture,
+        frame: &Frame<'_>,
+        view: &mut View,
+        entry: Entry,
+    ) -> Result<(), Failed> {
+        let fragments = &self.surveyed.fragments;
+        let (conversation, from_first, is_quote) = match entry {
+            Entry::Packet { conversation, from_first } => (Some(conversation), Some(from_first), false),
+            Entry::Quote { conversation, from_first } => (Some(conversation), Some(from_first), true),
+            // Later fragments that wait are those of what the client sent.
+            Entry::Fragment { group } => (fragments.get(&group).copied(), None, false),
+            Entry::AsCaptured | Entry::Duplicate => (None, None, false),
+        };
+        let passage = conversation.and_then(|conversation| self.surveyed.passages.get(&conversation));
+        let to = passage.and_then(|passage| match from_first {
+            Some(from_first) => passage.translation(from_first),
+            None => passage.of_client(),
+        });
+        let change = match (to, is_quote) {
+            (None, _) => Change::None,
+            (Some(to), true) => Change::TranslateQuote(to),
+            (Some(to), false) => Change::Translate(to),
+        };
+        let is_first = |kept: &mut Kept| !std::mem::replace(&mut kept.commented, true);
+        let leg = passage.filter(|_| matches!(entry, Entry::Packet { .. })).map(|passage| passage.leg);
+        let comment = leg.filter(|&leg| is_first(&mut self.surveyed.legs[leg]));
+        let comment = comment.map(|leg| comment::of(&self.surveyed.legs[leg].leg));
+        let place = self.output.packet(capture, frame, view, change, comment.as_deref())?;
+        if let (Entry::Packet { conversation, .. }, true) = (entry, self.report.is_some()) {
+            let conversation = conversation as usize;
+            if self.first.len() <= conversation {
+                self.first.resize(conversation + 1, None);
+            }
+            self.first[conversation].get_or_insert((place.frame, place.interface));
+        }
+        Ok(())
+    }
+
+    /// Writes a block that goes with the packets.
+    pub fn block(&mut self, capture: &Capture, input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
+        self.output.block(capture, input, block.block_type, block.interface, body)
+    }
+
+    /// There are no more packets.
+    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
+        if let Some(report) = &mut self.report {
+            for kept in &mut self.surveyed.legs {
+                kept.leg.written = written(&kept.leg.forward, &kept.leg.reply, &self.first, &self.surveyed.streams);
+                report.leg(&kept.leg, kept.agreement.as_ref()).map_err(Failed::Report)?;
+            }
+            // If the report cannot be written, there is to be no output either.
+            report.complete().map_err(Failed::Report)?;
+        }
+        let finished = self.output.finish(captures)?;
+        let mut summary = self.surveyed.summary;
+        summary.count(&finished.counts);
+        if let Some(report) = self.report {
+            report.finish().map_err(Failed::Report)?;
+        }
+        Ok((summary, finished))
+    }
+}
+
+/// Where the first packet of a leg went: the earlier one of its halves.
+fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &[Option<u32>]) -> Option<Written> {
+    let of = |part: &Part| first.get(part.number as usize).copied().flatten();
+    let (frame, interface) = [of(forward), of(reply)].into_iter().flatten().min()?;
+    let stream = streams.get(reply.number as usize).copied().flatten();
+    Some(Written { frame, stream, interface })
+}

@@ -1,0 +1,258 @@
+//! The first pass over files: everything is paired before anything is written, so nothing has to wait.
+//!
+//! What comes in is every packet, in order; what goes out is a [`Surveyed`]: whose each packet is, how the packets of
+//! each conversation leave, and the legs with the numbers that Wireshark gives them.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use foldhash::fast::RandomState;
+
+use super::marking::Marker;
+use super::plan::{Counted, Entry, Headers, Plan};
+use crate::audit::{Agreement, Audit};
+use crate::capture::Capture;
+use crate::flow::{Leg, Mark, Outcome, Part, Translation, flags};
+use crate::nat::Protocol;
+use crate::output::{Datagrams, Frame, GivenName, Header, Streams, given};
+use crate::packet::{Ip, Transport, View};
+use crate::report::Summary;
+
+/// How the packets of a conversation leave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    client_is_first: bool,
+    from_client: Option<Translation>,
+    from_server: Option<Translation>,
+    /// The leg, as an index into [`Surveyed::legs`].
+    pub leg: usize,
+}
+
+impl Passage {
+    /// The addresses that a packet from one of the ends gets.
+    pub fn translation(&self, from_first: bool) -> Option<Translation> {
+        if from_first == self.client_is_first { self.from_client } else { self.from_server }
+    }
+
+    /// The addresses that what the client sends gets.
+    pub fn of_client(&self) -> Option<Translation> {
+        self.from_client
+    }
+}
+
+/// A leg, and what is known of it beside its packets.
+pub(super) struct Kept {
+    pub leg: Leg,
+    pub agreement: Option<Agreement>,
+    /// Whether its comment was written.
+    pub commented: bool,
+}
+
+/// What is known after the first pass.
+pub(super) struct Surveyed {
+    pub plan: Plan,
+    /// By conversation; those that are not here leave as they were captured.
+    pub passages: HashMap<u32, Passage, RandomState>,
+    /// The conversations of later fragments, by their group.
+    pub fragments: HashMap<u32, u32, RandomState>,
+    /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
+    pub legs: Vec<Kept>,
+    /// Of each conversation: its `tcp.stream` or `udp.stream`.
+    pub streams: Vec<Option<u32>>,
+    pub summary: Summary,
+}
+
+/// A first pass that has not come to its end.
+pub(super) struct Survey {
+    marker: Marker,
+    audit: Audit,
+    names: Vec<GivenName>,
+    keeps_all: bool,
+    plan: Plan,
+    headers: Headers,
+    datagrams: Datagrams<Counted>,
+    /// Of each conversation: which of its headers do not count any more.
+    counted: Vec<u8>,
+    /// Later fragments whose first one is not known yet.
+    loose: VecDeque<Mark>,
+    passages: HashMap<u32, Passage, RandomState>,
+    fragments: HashMap<u32, u32, RandomState>,
+    legs: Vec<Kept>,
+    pub summary: Summary,
+}
+
+/// In [`Survey::counted`]: the sequence number that each end counts from is known, of a TCP conversation; a UDP
+/// conversation has its number.
+const LOWER_END: u8 = 1;
+const UPPER_END: u8 = 2;
+const BOTH: u8 = LOWER_END | UPPER_END;
+
+impl Survey {
+    /// Nothing looked at yet. `keeps_all` if the report is to have every leg.
+    pub fn new(marker: Marker, audit: Audit, names: Vec<GivenName>, keeps_all: bool, summary: Summary) -> Survey {
+        Survey {
+            marker,
+            audit,
+            names,
+            keeps_all,
+            plan: Plan::default(),
+            headers: Headers::default(),
+            datagrams: Datagrams::default(),
+            counted: Vec::new(),
+            loose: VecDeque::new(),
+            passages: HashMap::default(),
+            fragments: HashMap::default(),
+            legs: Vec::new(),
+            summary,
+        }
+    }
+
+    /// Takes a packet that another input showed already.
+    pub fn duplicate(&mut self) -> io::Result<()> {
+        self.plan.push(Entry::Duplicate)
+    }
+
+    /// Takes a packet; `number` is its number in its input.
+    pub fn packet(&mut self, capture: &Capture, frame: &Frame<'_>, number: u64, view: &View) -> io::Result<()> {
+        let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
+        let mark = self.marker.mark(capture, given, frame, number, view);
+        let conversation = self.marker.flows.number(mark).map(|number| number as u32);
+        let (entry, owner) = match (mark, conversation) {
+            (Mark::Conversation { from_first, .. }, Some(conversation)) => {
+                (Entry::Packet { conversation, from_first }, Some((conversation, from_first)))
+            }
+            (Mark::Quote { from_first, .. }, Some(conversation)) => {
+                (Entry::Quote { conversation, from_first }, Some((conversation, from_first)))
+            }
+            (Mark::Fragment { group }, _) => (Entry::Fragment { group }, None),
+            _ => (Entry::AsCaptured, None),
+        };
+        self.plan.push(entry)?;
+        self.count(view, frame.bytes, owner)?;
+        match mark {
+            Mark::Fragment { .. } => self.loose.push_back(mark),
+            _ => self.marker.flows.release(mark),
+        }
+        self.settle_fragments(false);
+        self.retire();
+        Ok(())
+    }
+
+    /// Keeps the header of a packet, if Wireshark's numbers can depend on it.
+    fn count(&mut self, view: &View, bytes: &[u8], owner: Option<(u32, bool)>) -> io::Result<()> {
+        let Some(ip) = &view.ip else { return Ok(()) };
+        if let (Transport::Tcp(tcp), Some((conversation, _)), None) = (&view.transport, owner, ip.fragment)
+            && tcp.flags & flags::SYN == 0
+            && self.counted.get(conversation as usize) == Some(&BOTH)
+        {
+            return Ok(());
+        }
+        self.count_rare(view, ip, bytes, owner)
+    }
+
+    #[cold]
+    fn count_rare(&mut self, view: &View, ip: &Ip, bytes: &[u8], owner: Option<(u32, bool)>) -> io::Result<()> {
+        let counted = |header| Counted { header, owner };
+        let read = match ip.fragment {
+            Some(fragment) if ip.is_whole() => {
+                let says = Header::of(view, ip, bytes).filter(|_| fragment.first).map(counted);
+                self.datagrams.add(ip, fragment, says)
+            }
+            // One that is cut is not put together: IPv4's is read as it is, IPv6's is not read.
+            Some(_) if ip.source.is_ipv6() => None,
+            _ => Header::of(view, ip, bytes).map(counted),
+        };
+        let Some(read) = read else { return Ok(()) };
+        if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
+            let conversation = conversation as usize;
+            if self.counted.len() <= conversation {
+                self.counted.resize(conversation + 1, 0);
+            }
+            let control = read.header.control;
+            let (mine, other) = if from_first { (LOWER_END, UPPER_END) } else { (UPPER_END, LOWER_END) };
+            let known = &mut self.counted[conversation];
+            if *known == BOTH && control & flags::SYN == 0 {
+                return Ok(());
+            }
+            *known |= mine;
+            if control & flags::ACK != 0 || read.header.protocol == Protocol::Udp {
+                *known |= other;
+            }
+        }
+        self.headers.push(&read)
+    }
+
+    /// Notes whose later fragments are, as far as it is known, from the oldest on.
+    fn settle_fragments(&mut self, all: bool) {
+        while let Some(&mark) = self.loose.front() {
+            let Mark::Fragment { group } = mark else { break };
+            if !all && !self.marker.flows.is_owned(group) {
+                break;
+            }
+            if let Some(conversation) = self.marker.flows.number(mark) {
+                self.fragments.insert(group, conversation as u32);
+            }
+            self.marker.flows.release(mark);
+            self.loose.pop_front();
+        }
+    }
+
+    fn retire(&mut self) {
+        for leg in self.marker.flows.retired() {
+            self.summary.leg(&leg);
+            let agreement = self.audit.leg(&leg);
+            let is_changed = matches!(leg.outcome, Outcome::Repaired { .. });
+            if is_changed {
+                let to = Translation { source: leg.client, destination: leg.server };
+                for (Part { number, client_is_first }, from_client) in [(leg.forward, Some(to)), (leg.reply, None)] {
+                    let passage = Passage { client_is_first, from_client, from_server: None, leg: self.legs.len() };
+                    self.passages.insert(number as u32, passage);
+                }
+            }
+            if is_changed || self.keeps_all {
+                self.legs.push(Kept { leg, agreement, commented: false });
+            }
+        }
+    }
+
+    /// There are no more packets: all is known.
+    pub fn finish(mut self) -> io::Result<Surveyed> {
+        self.marker.flows.finish();
+        self.settle_fragments(true);
+        self.marker.flows.retire_all();
+        self.retire();
+        self.summary.findings = Some(self.audit.finish());
+        let streams = number(&mut self.headers, &self.passages, self.counted.len())?;
+        Ok(Surveyed {
+            plan: self.plan,
+            passages: self.passages,
+            fragments: self.fragments,
+            legs: self.legs,
+            streams,
+            summary: self.summary,
+        })
+    }
+}
+
+/// Numbers conversations as Wireshark will, by the headers that they leave with.
+fn number(
+    headers: &mut Headers,
+    passages: &HashMap<u32, Passage, RandomState>,
+    conversations: usize,
+) -> io::Result<Vec<Option<u32>>> {
+    let mut streams = Streams::default();
+    let mut numbers = vec![None; conversations];
+    while let Some(Counted { mut header, owner }) = headers.advance()? {
+        if let Some((conversation, from_first)) = owner
+            && let Some(to) = passages.get(&conversation).and_then(|passage| passage.translation(from_first))
+        {
+            (header.source, header.destination) = (to.source, to.destination);
+        }
+        let number = streams.count(&header);
+        if let (Some((conversation, _)), false) = (owner, header.is_quoted) {
+            let known = &mut numbers[conversation as usize];
+            *known = known.or(number);
+        }
+    }
+    Ok(numbers)
+}
