@@ -191,15 +191,15 @@ fn wrong_lines_of_probes() {
         String::from_utf8(output.stderr).expect("UTF-8")
     };
     let good = r#"{"probe":"tcp 10.0.0.1:1 -> 10.0.0.2:2"}"#;
-    assert_eq!(told(&format!("{good}\n\n{{\"probe\"\n"), ""), "meshpcap: line 3: EOF while parsing an object\n");
+    assert_eq!(told(&format!("{good}\n\n{{\"probe\"\n"), ""), "meshpcap: lines: line 3: EOF while parsing an object\n");
     assert_eq!(
         told("{\"probe\":\"\u{0}", ""),
-        "meshpcap: line 1: control character (\\u0000-\\u001F) found while parsing a string\n"
+        "meshpcap: lines: line 1: control character (\\u0000-\\u001F) found while parsing a string\n"
     );
     let both = r#"{"probe":"tcp 10.0.0.2:1 -> 10.0.0.1:2","in":"eth0","uid":5}"#;
     assert!(told(both, "").contains("line 1: `in` and `uid`"));
     assert!(told(&both.replace(",\"uid\":5", ""), "--uid 5").contains("line 1: `in` and `uid`"));
     assert!(told(&both.replace("eth0", "lo"), "").contains("`in` is lo"));
     assert!(told(&good.replace("}", ",\"user\":5}"), "").contains("unknown field `user`"));
-    assert_eq!(told(&"x".repeat(100 << 20), ""), "meshpcap: line 1: it is longer than 65536 octets\n");
+    assert_eq!(told(&"x".repeat(100 << 20), ""), "meshpcap: lines: line 1: it is longer than 65536 octets\n");
 }

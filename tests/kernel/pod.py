@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import os
 import re
+import resource
 import selectors
 import socket
 import struct
@@ -72,12 +73,15 @@ class Namespace:
 
 class Pod:
     def __init__(self, interfaces):
+        # Each port has eight listeners, each probe two sockets.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.names = interfaces
         tag = os.getpid()
         self.pod, self.peer = Namespace(f"mp-pod-{tag}"), Namespace(f"mp-peer-{tag}")
-        self.pod.sysctl(ipv4__ip_forward=0, ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0,
+        self.pod.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0,
                         ipv6__conf__default__accept_dad=0, ipv6__conf__all__accept_dad=0)
-        self.peer.sysctl(ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0,
+        self.peer.sysctl(ipv4__conf__all__accept_local=1, ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0,
                          ipv6__conf__default__accept_dad=0, ipv6__conf__all__accept_dad=0)
         for namespace in (self.pod, self.peer):
             namespace.ip("link set lo up")

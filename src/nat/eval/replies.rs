@@ -3,7 +3,7 @@
 //! A verdict walks the first packet. Its replies are taken to pass raw, mangle and filter; where a rule there could see
 //! to the contrary, the outcome says that this was assumed.
 
-use super::Outcome;
+use super::{Fate, Outcome};
 use crate::nat::model::Protocol;
 use crate::nat::parse::numbers::Numbers;
 use crate::nat::probe::{Host, Probe};
@@ -29,12 +29,15 @@ pub(super) fn elsewhere<'a>(host: &Host, probe: &'a Probe) -> Option<&'a str> {
 }
 
 fn stops(rule: &Rule, probe: &Probe, outcome: &Outcome) -> bool {
-    use Action::{Drop, Notrack, Reject, Unknown, Zone};
+    use Action::{Drop, Notrack, Reject, Tproxy, Unknown, Zone};
+    // Replies from the wire and on lo meet PREROUTING, where TPROXY can take them.
+    let come_in = probe.input.is_none() || matches!(outcome.fate, Fate::Sent { .. });
     let mut possible = true;
     for step in &rule.steps {
         match step {
             Step::Match(test) => possible &= may_hold(test, probe, outcome),
             Step::Do(Drop | Reject | Notrack | Zone(_) | Unknown(_)) => return possible,
+            Step::Do(Tproxy { .. }) if come_in => return possible,
             Step::Do(_) => {}
         }
     }

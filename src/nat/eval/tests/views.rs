@@ -171,6 +171,8 @@ fn what_is_taken_for_granted_is_said() {
     let probe: Probe = "tcp 10.7.7.7:4000 -> 10.9.0.1:80".parse().expect("a probe");
     let probe = Probe { input: Some("br0".to_owned()), ..probe };
     assert_eq!(only(&evaluate(&rules, &pod, &probe)).assumes, ["the replies leave by br0, where the packets came in"]);
+    // What TPROXY could take are replies that come in.
+    assert!(assumes("istio-tproxy", "tcp 10.244.1.7:4000 -> 10.244.1.7:80", outgoing).contains("let the replies pass"));
     // The zones of the DNS rules are for UDP.
     assert_eq!(assumes("kuma", "tcp 10.244.1.7:4000 -> 10.96.0.1:80", outgoing), "");
     assert!(assumes("kuma", "udp 10.244.1.7:4000 -> 10.96.0.1:53", outgoing).contains("let the replies pass"));
