@@ -10,6 +10,7 @@
 //! beside     text files         -> records          access logs, conntrack's listings, names, secrets
 //! flow       views, one by one  -> marks and legs   halves paired into legs, with the evidence
 //! audit      legs, rules        -> findings         which mesh it is; where rules and packets contradict each other
+//! tie        legs, logs         -> ties             which legs are one call; whose the proxy's own are
 //! rewrite    frame + addresses  -> frame            addresses, ports, checksums; nothing else
 //! merge      captures           -> one order        time, input, frame number; duplicates
 //! output     frames             -> pcapng           interfaces, comments, carried blocks; a queue for what waits
@@ -30,6 +31,7 @@ pub mod output;
 pub mod packet;
 pub mod report;
 pub mod rewrite;
+pub mod tie;
 
 pub mod explain;
 pub mod pipeline;

@@ -6,6 +6,7 @@ mod marking;
 mod plan;
 mod replay;
 mod survey;
+mod ties;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct Merge {
     pub keep_duplicates: bool,
     /// What is known of the pod's nat rules.
     pub rules: Rules,
+    /// Whether legs from the proxy's own address keep it.
+    pub keep_proxy_address: bool,
     /// How far to look ahead; none: files are read twice, [`LookAhead::default`] if an input is a pipe.
     pub look_ahead: Option<LookAhead>,
     /// What lies beside the captures: names, secrets.
@@ -105,7 +108,7 @@ pub fn merge(
     } else {
         once(merge, &loaded, interrupted, progress)?
     };
-    Ok(Done { unused, ..done })
+    Ok(Done { unused: [unused, done.unused].concat().into_iter().filter(|unused| unused.bad > 0).collect(), ..done })
 }
 
 /// Merges files: once to find out, once to write.
@@ -126,7 +129,10 @@ fn twice(
         orders = self::orders(merge, interrupted)?;
         found = survey(merge, open(&merge.inputs, interrupted)?, &orders, interrupted, progress)?;
     }
-    let mut replay = Replay::new(found.ok_or(Error::Interrupted)?, output, report);
+    let mut found = found.ok_or(Error::Interrupted)?;
+    let unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
+    found.number().map_err(Error::Temporary)?;
+    let mut replay = Replay::new(found, output, report);
     let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
     let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
@@ -155,7 +161,7 @@ fn twice(
     }
     let (summary, finished) = replay.finish(inputs.captures()).map_err(failed)?;
     damage.extend(inputs.into_damage());
-    Ok(done(summary, finished, damage, &numbers))
+    Ok(Done { unused, ..done(summary, finished, damage, &numbers) })
 }
 
 /// The first pass over files; `None` if they are to be read in order, and one turns out not to be.
@@ -200,7 +206,7 @@ fn survey(
     if interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    survey.finish().map(Some).map_err(Error::Temporary)
+    Ok(Some(survey.finish()))
 }
 
 /// Merges what can be read only once, or is not to wait: packets leave as soon as it is known how.

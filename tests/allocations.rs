@@ -65,6 +65,7 @@ fn allocations(folder: &Path, traffic: Traffic, names: Vec<GivenName>, look_ahea
         names,
         ethernet: false,
         rules: meshpcap::audit::Rules::Unknown,
+        keep_proxy_address: false,
         keep_duplicates: false,
         look_ahead,
         beside: Files::default(),

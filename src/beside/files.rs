@@ -15,12 +15,18 @@ pub struct Files {
     pub names: Vec<PathBuf>,
     /// TLS key logs.
     pub keys: Vec<PathBuf>,
+    /// Access logs of the proxies.
+    pub access_logs: Vec<PathBuf>,
+    /// Their format, as Envoy's configuration writes it; none: Istio's.
+    pub format: Option<String>,
+    /// What conntrack lists.
+    pub conntrack: Vec<PathBuf>,
 }
 
 impl Files {
     /// All of them: what is read may not be written to.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        self.names.iter().chain(&self.keys)
+        self.names.iter().chain(&self.keys).chain(&self.access_logs).chain(&self.conntrack)
     }
 }
 
@@ -80,7 +86,8 @@ pub fn load(files: &Files) -> Result<Loaded, Error> {
     Ok(loaded)
 }
 
-fn open(path: &std::path::Path) -> Result<(String, BufReader<File>), Error> {
+/// Opens a file; the name that it has in messages.
+pub fn open(path: &std::path::Path) -> Result<(String, BufReader<File>), Error> {
     let file = path.display().to_string();
     match File::open(path) {
         Ok(opened) => Ok((file, BufReader::with_capacity(64 << 10, opened))),

@@ -26,7 +26,7 @@ mod unused;
 
 pub use access_log::{AccessLog, Format, FormatError, Record};
 pub use conntrack::{Conntrack, Counters, Entry, Event, Tuple, Zone};
-pub use files::{Error, Files, Loaded, load};
+pub use files::{Error, Files, Loaded, load, open};
 pub use keys::{KeyLine, Keys, Random};
 pub use names::{Names, is_name};
 pub use unused::{BadLine, Unused};

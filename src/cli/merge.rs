@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use super::mesh;
+use crate::beside::Format;
 use crate::nat::RulesFile;
 use crate::pipeline::LookAhead;
 
@@ -52,6 +53,29 @@ pub struct MergeArgs {
     /// Without --rules and --mesh, the mesh whose rules explain the packets is found and named.
     #[arg(long, value_name = "NAME", value_parser = mesh())]
     pub mesh: Option<String>,
+
+    /// Tie the legs of each request by an access log of the proxy
+    ///
+    /// Istio's text or JSON, or Envoy's in a format given with --access-log-format. Each line names both connections of
+    /// a request: legs get a common tie, and legs from 127.0.0.6 the address of their client, where all requests in
+    /// the log were the same client's. Repeat it for several files or pods. Needs captures in files: they are read
+    /// twice.
+    #[arg(long = "access-log", value_name = "FILE")]
+    pub access_logs: Vec<PathBuf>,
+
+    /// How the lines of the access logs are written: Envoy's format string, or a JSON format
+    #[arg(long, value_name = "FORMAT", value_parser = access_log_format, requires = "access_logs")]
+    pub access_log_format: Option<String>,
+
+    /// What conntrack lists: of `conntrack -L` or `conntrack -E -o timestamp`
+    ///
+    /// Tells which client port the proxy, and so its access log, knows by another number.
+    #[arg(long, value_name = "FILE")]
+    pub conntrack: Vec<PathBuf>,
+
+    /// Leave legs from the proxy's own address (127.0.0.6) as they are, also where their client is known
+    #[arg(long)]
+    pub keep_proxy_address: bool,
 
     /// Let packets wait at most so long for the proof that repairs them
     ///
@@ -116,6 +140,11 @@ Exit status:
   1    the output is written, but an input was cut short or damaged: what could be read is there
   2    nothing was written: a wrong argument, an input that is missing or no capture, a full disk
   130  interrupted; from files nothing was written, from a pipe what came until then";
+
+/// Checks a format of access logs.
+fn access_log_format(typed: &str) -> Result<String, String> {
+    Format::new(typed).map(|_| typed.to_owned()).map_err(|error| error.to_string())
+}
 
 /// A link type that all packets can be written with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -87,7 +87,14 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
         ethernet: args.linktype.is_some(),
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
-        beside: Files { names: args.names.clone(), keys: args.keys.clone() },
+        beside: Files {
+            names: args.names.clone(),
+            keys: args.keys.clone(),
+            access_logs: args.access_logs.clone(),
+            format: args.access_log_format.clone(),
+            conntrack: args.conntrack.clone(),
+        },
+        keep_proxy_address: args.keep_proxy_address,
     })
 }
 

@@ -39,6 +39,8 @@ pub struct Leg {
     pub first_time: Timestamp,
     /// When it was captured last.
     pub last_time: Timestamp,
+    /// When data of it was captured last; 0 if there was none.
+    pub last_data: Timestamp,
     /// Where its first packet went.
     pub written: Option<Written>,
     /// The conversation as captured that the client's packets are in: of a repaired leg, its forward half.
@@ -124,6 +126,7 @@ impl Flows {
             first: earlier.first,
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
+            last_data: forward.last_data().max(reply.last_data()),
             written: reply.written,
             forward: forward.part(f),
             reply: reply.part(r),
@@ -148,6 +151,7 @@ impl Flows {
             first: record.first,
             first_time: record.first_time,
             last_time: record.last_time,
+            last_data: record.last_data(),
             written: record.written,
             forward: record.part(client),
             reply: record.part(client),
@@ -186,6 +190,14 @@ impl Flows {
 }
 
 impl Leg {
+    /// Source and destination of what its client sent, as captured, where these are others now.
+    pub fn captured(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self.outcome {
+            Outcome::Repaired { source, destination, .. } => Some((source, destination)),
+            Outcome::Whole | Outcome::Left(_) => None,
+        }
+    }
+
     /// Whether its first packet was captured: then it is known who opened it, and when.
     pub fn opened(&self) -> bool {
         self.client_known && self.from_client.syn

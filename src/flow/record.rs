@@ -69,6 +69,8 @@ pub(super) struct Half {
     pub tsval: Option<u32>,
     /// Where the last segment stands.
     pub place: Place,
+    /// When data was sent last.
+    pub last_data: Timestamp,
     /// Whether a FIN, a RST was sent.
     pub fin: bool,
     pub rst: bool,
@@ -79,6 +81,9 @@ impl Half {
     pub fn note(&mut self, segment: &Segment) {
         self.packets += 1;
         self.bytes += u64::from(segment.data_len);
+        if segment.data_len > 0 {
+            self.last_data = segment.time;
+        }
         self.place = segment.place;
         if let Content::Tcp { seq, ack, flags: f, timestamps } = segment.content {
             self.next = end_of(seq, segment.data_len, f);
@@ -169,6 +174,11 @@ pub(super) struct Record {
 impl Record {
     pub fn is_settled(&self) -> bool {
         !matches!(self.state, State::Forward | State::Open | State::Reply)
+    }
+
+    /// When either end sent data last.
+    pub fn last_data(&self) -> Timestamp {
+        self.halves[0].last_data.max(self.halves[1].last_data)
     }
 
     /// How it is known outside, with this end for the client.

@@ -1,20 +1,55 @@
-//! The comment on the first packet of a repaired leg: what it is, how it was captured, why it was changed.
+//! The comment on the first packet of a leg that was changed or tied: what it is, how it was captured, why it was changed,
+//! and how to see all legs of its call.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
 
 use crate::flow::{Evidence, Leg, Outcome, Place};
+use crate::tie::{self, Tied};
 
-/// The comment of a leg; empty for one that was not repaired.
+/// Octets of a display filter that a comment repeats, at most; the report has it in any case.
+const FILTER: usize = 400;
+
+/// The comment of a leg; `captured` are client and server as captured, where its client is why they are others now.
 ///
-/// `captured as` tells how to undo the repair: every packet of the leg from its client bore these addresses.
-pub(crate) fn of(leg: &Leg) -> String {
-    let Outcome::Repaired { source, destination, evidence } = leg.outcome else { return String::new() };
-    format!(
-        "meshpcap: {} leg, {}: {} > {}, captured as {source} > {destination}; evidence: {}",
-        leg.role.name(),
-        leg.role.meaning(),
-        leg.client,
-        leg.server,
-        told(&evidence),
-    )
+/// `captured as` tells how to undo the change: every packet of the leg from its client bore these addresses.
+pub(crate) fn of(leg: &Leg, captured: Option<(SocketAddr, SocketAddr)>, tied: &Tied) -> String {
+    let (role, meaning) = (leg.role.name(), leg.role.meaning());
+    let mut text = format!("meshpcap: {role} leg, {meaning}: {} > {}", leg.client, leg.server);
+    // Writing to a string cannot fail.
+    if let Some((source, destination)) = captured.or(leg.captured()) {
+        let _ = write!(text, ", captured as {source} > {destination}");
+    }
+    if let Outcome::Repaired { evidence, .. } = leg.outcome {
+        let _ = write!(text, "; evidence: {}", told(&evidence));
+    }
+    if let Some(evidence) = &tied.evidence {
+        let requests = if tied.requests == 1 { "1 request".to_owned() } else { format!("{} requests", tied.requests) };
+        let _ = write!(text, "; tied by {}, {requests}", tie_told(evidence));
+    }
+    match tied.clients.as_slice() {
+        [] => {}
+        [client] => {
+            let _ = write!(text, "; client {client}");
+        }
+        [first, rest @ ..] => {
+            let _ = write!(text, "; clients {first} and {} more", rest.len());
+        }
+    }
+    if let Some((number, filter)) = &tied.tie {
+        let _ = write!(text, "; tie {number}");
+        if let Some(filter) = filter.as_ref().filter(|filter| filter.len() <= FILTER) {
+            let _ = write!(text, ", all its legs: {filter}");
+        }
+    }
+    text
+}
+
+/// What a tie rests on, in words.
+fn tie_told(evidence: &tie::Evidence) -> String {
+    match evidence {
+        tie::Evidence::AccessLog { file, line } => format!("the access log, {file} line {line}"),
+    }
 }
 
 /// The evidence in words.

@@ -12,7 +12,8 @@ use crate::capture::{BlockRecord, Capture, Timestamp};
 use crate::flow::{Flows, Mark, Reason, Written};
 use crate::output::{Change, Finished, Frame, Output, Queue, comment};
 use crate::packet::{View, decode};
-use crate::report::{Report, Summary};
+use crate::report::{Report, Summary, Told};
+use crate::tie::Tied;
 
 /// The block type of a Decryption Secrets Block (pcapng, section 4.7).
 const DECRYPTION_SECRETS: u32 = 10;
@@ -142,7 +143,8 @@ impl Hold {
             self.summary.leg(&leg);
             let agreement = self.audit.leg(&leg);
             if let Some(report) = &mut self.report {
-                report.leg(&leg, agreement.as_ref()).map_err(Failed::Report)?;
+                let told = Told { leg: &leg, agreement: agreement.as_ref(), captured: None, tied: None };
+                report.leg(&told).map_err(Failed::Report)?;
             }
         }
         Ok(())
@@ -162,7 +164,7 @@ fn write(
         (Some(to), Mark::Quote { .. }) => Change::TranslateQuote(to),
         (Some(to), _) => Change::Translate(to),
     };
-    let comment = flows.comment(mark).map(|leg| comment::of(&leg));
+    let comment = flows.comment(mark).map(|leg| comment::of(&leg, None, &Tied::default()));
     let place = output.packet(capture, frame, view, change, comment.as_deref())?;
     flows.written(mark, || Written { frame: place.frame, stream: place.stream, interface: place.interface });
     Ok(())

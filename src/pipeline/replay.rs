@@ -7,7 +7,7 @@ use super::plan::Entry;
 use super::survey::{Kept, Surveyed};
 use crate::capture::{BlockRecord, Capture};
 use crate::flow::{Part, Written};
-use crate::output::{Change, Finished, Frame, Output, comment};
+use crate::output::{Change, Finished, Frame, Output};
 use crate::packet::View;
 use crate::report::{Report, Summary};
 
@@ -60,7 +60,7 @@ impl Replay {
         let is_first = |kept: &mut Kept| !std::mem::replace(&mut kept.commented, true);
         let leg = passage.filter(|_| matches!(entry, Entry::Packet { .. })).map(|passage| passage.leg);
         let comment = leg.filter(|&leg| is_first(&mut self.surveyed.legs[leg]));
-        let comment = comment.map(|leg| comment::of(&self.surveyed.legs[leg].leg));
+        let comment = comment.map(|leg| self.surveyed.legs[leg].comment());
         let place = self.output.packet(capture, frame, view, change, comment.as_deref())?;
         if let (Entry::Packet { conversation, .. }, true) = (entry, self.report.is_some()) {
             let conversation = conversation as usize;
@@ -82,7 +82,7 @@ impl Replay {
         if let Some(report) = &mut self.report {
             for kept in &mut self.surveyed.legs {
                 kept.leg.written = written(&kept.leg.forward, &kept.leg.reply, &self.first, &self.surveyed.streams);
-                report.leg(&kept.leg, kept.agreement.as_ref()).map_err(Failed::Report)?;
+                report.leg(&kept.told()).map_err(Failed::Report)?;
             }
             // If the report cannot be written, there is to be no output either.
             report.complete().map_err(Failed::Report)?;

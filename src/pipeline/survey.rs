@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 
@@ -14,9 +15,10 @@ use crate::audit::{Agreement, Audit};
 use crate::capture::Capture;
 use crate::flow::{Leg, Mark, Outcome, Part, Translation, flags};
 use crate::nat::Protocol;
-use crate::output::{Datagrams, Frame, GivenName, Header, Streams, given};
+use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
 use crate::packet::{Ip, Transport, View};
-use crate::report::Summary;
+use crate::report::{Summary, Told};
+use crate::tie::{self, Tie, Tied};
 
 /// How the packets of a conversation leave.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,16 @@ pub(super) struct Passage {
 }
 
 impl Passage {
+    /// A way with these changes, if any, for what client and server send.
+    pub fn new(
+        client_is_first: bool,
+        from_client: Option<Translation>,
+        from_server: Option<Translation>,
+        leg: usize,
+    ) -> Passage {
+        Passage { client_is_first, from_client, from_server, leg }
+    }
+
     /// The addresses that a packet from one of the ends gets.
     pub fn translation(&self, from_first: bool) -> Option<Translation> {
         if from_first == self.client_is_first { self.from_client } else { self.from_server }
@@ -44,8 +56,24 @@ impl Passage {
 pub(super) struct Kept {
     pub leg: Leg,
     pub agreement: Option<Agreement>,
+    /// Client and server as captured, if it got others because of its client.
+    pub captured: Option<(SocketAddr, SocketAddr)>,
+    /// The call that it belongs to.
+    pub tied: Tied,
     /// Whether its comment was written.
     pub commented: bool,
+}
+
+impl Kept {
+    /// The comment on its first packet.
+    pub fn comment(&self) -> String {
+        comment::of(&self.leg, self.captured, &self.tied)
+    }
+
+    /// What the report tells of it.
+    pub fn told(&self) -> Told<'_> {
+        Told { leg: &self.leg, agreement: self.agreement.as_ref(), captured: self.captured, tied: Some(&self.tied) }
+    }
 }
 
 /// What is known after the first pass.
@@ -57,9 +85,27 @@ pub(super) struct Surveyed {
     pub fragments: HashMap<u32, u32, RandomState>,
     /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
     pub legs: Vec<Kept>,
-    /// Of each conversation: its `tcp.stream` or `udp.stream`.
+    pub ties: Vec<Tie>,
+    /// Of each conversation: its `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has counted.
     pub streams: Vec<Option<u32>>,
     pub summary: Summary,
+    headers: Headers,
+    conversations: usize,
+}
+
+impl Surveyed {
+    /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
+    pub fn number(&mut self) -> io::Result<()> {
+        self.streams = number(&mut self.headers, &self.passages, self.conversations)?;
+        for tie in &self.ties {
+            let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number as usize).copied().flatten();
+            let filter = tie::filter(tie.legs.iter().map(stream));
+            for &leg in &tie.legs {
+                self.legs[leg].tied.tie = Some((tie.number, filter.clone()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A first pass that has not come to its end.
@@ -80,6 +126,9 @@ pub(super) struct Survey {
     legs: Vec<Kept>,
     pub summary: Summary,
 }
+
+/// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
+const LEGS: usize = 262_144;
 
 /// In [`Survey::counted`]: the sequence number that each end counts from is known, of a TCP conversation; a UDP
 /// conversation has its number.
@@ -209,28 +258,33 @@ impl Survey {
                     self.passages.insert(number as u32, passage);
                 }
             }
-            if is_changed || self.keeps_all {
-                self.legs.push(Kept { leg, agreement, commented: false });
+            // What nobody answered is tied to nothing.
+            let may_be_tied = leg.protocol == Protocol::Tcp && leg.from_server.packets > 0;
+            if is_changed || self.keeps_all || may_be_tied && self.legs.len() < LEGS {
+                let tied = Tied::default();
+                self.legs.push(Kept { leg, agreement, captured: None, tied, commented: false });
             }
         }
     }
 
     /// There are no more packets: all is known.
-    pub fn finish(mut self) -> io::Result<Surveyed> {
+    pub fn finish(mut self) -> Surveyed {
         self.marker.flows.finish();
         self.settle_fragments(true);
         self.marker.flows.retire_all();
         self.retire();
         self.summary.findings = Some(self.audit.finish());
-        let streams = number(&mut self.headers, &self.passages, self.counted.len())?;
-        Ok(Surveyed {
+        Surveyed {
             plan: self.plan,
             passages: self.passages,
             fragments: self.fragments,
             legs: self.legs,
-            streams,
+            ties: Vec::new(),
+            streams: Vec::new(),
             summary: self.summary,
-        })
+            headers: self.headers,
+            conversations: self.counted.len(),
+        }
     }
 }
 

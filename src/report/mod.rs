@@ -7,7 +7,7 @@ mod summary;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,12 +18,13 @@ use crate::beside::{Loaded, Names};
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
 use crate::output::NewFile;
+use crate::tie::Tied;
 
 pub use summary::Summary;
 
 /// A leg as the report writes it.
 #[derive(Clone, Debug, Serialize)]
-struct Row {
+struct Row<L> {
     leg: u64,
     protocol: String,
     role: String,
@@ -52,10 +53,28 @@ struct Row {
     rules_say: Option<String>,
     client_name: Option<String>,
     server_name: Option<String>,
+    tie: Option<u64>,
+    tie_filter: Option<String>,
+    tie_evidence: Option<String>,
+    tie_grade: Option<String>,
+    requests: Option<u64>,
+    real_client: L,
+}
+
+/// What is known of a leg when its row is written.
+pub struct Told<'a> {
+    /// The leg, as it is in the output.
+    pub leg: &'a Leg,
+    /// How it agrees with the rules that were given.
+    pub agreement: Option<&'a Agreement>,
+    /// Client and server as captured, where its client is why they are others now.
+    pub captured: Option<(SocketAddr, SocketAddr)>,
+    /// The call that it belongs to.
+    pub tied: Option<&'a Tied>,
 }
 
 /// The fields of a [`Row`] in their order.
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 34] = [
     "leg",
     "protocol",
     "role",
@@ -84,10 +103,18 @@ const COLUMNS: [&str; 28] = [
     "rules_say",
     "client_name",
     "server_name",
+    "tie",
+    "tie_filter",
+    "tie_evidence",
+    "tie_grade",
+    "requests",
+    "real_client",
 ];
 
-impl Row {
-    fn new(number: u64, leg: &Leg, agreement: Option<&Agreement>, names: &Names) -> Row {
+impl<L> Row<L> {
+    /// `list` puts several values into one field, as the format does it.
+    fn new(number: u64, told: &Told<'_>, names: &Names, list: fn(Vec<String>) -> L) -> Row<L> {
+        let Told { leg, agreement, tied, .. } = *told;
         let place = |p: crate::flow::Place| format!("{}:{}", p.input + 1, p.frame);
         let (status, reason) = match leg.outcome {
             Outcome::Whole => ("whole", None),
@@ -96,8 +123,11 @@ impl Row {
         };
         let (captured, evidence) = match leg.outcome {
             Outcome::Repaired { source, destination, evidence } => (Some((source, destination)), Some(evidence)),
-            _ => (None, None),
+            _ => (told.captured, None),
         };
+        let tie = tied.and_then(|tied| tied.tie.as_ref());
+        let tie_evidence = tied.and_then(|tied| tied.evidence.as_ref());
+        let clients = tied.map(|tied| tied.clients.as_slice()).unwrap_or_default();
         let stream = leg.written.and_then(|w| w.stream);
         let is_tcp = leg.protocol == crate::nat::Protocol::Tcp;
         Row {
@@ -129,6 +159,12 @@ impl Row {
             rules_say: agreement.and_then(Agreement::contradiction).map(|told| told.rules.clone()),
             client_name: name(names, leg.client.ip()),
             server_name: name(names, leg.server.ip()),
+            tie: tie.map(|(number, _)| *number),
+            tie_filter: tie.and_then(|(_, filter)| filter.clone()),
+            tie_evidence: tie_evidence.map(|e| e.name().to_owned()),
+            tie_grade: tie_evidence.map(|e| e.grade().to_owned()),
+            requests: tied.filter(|_| tie_evidence.is_some()).map(|tied| tied.requests),
+            real_client: list(clients.iter().map(ToString::to_string).collect()),
         }
     }
 }
@@ -203,14 +239,18 @@ impl Report {
         Ok(Report { format, file, legs: 0, beside })
     }
 
-    /// Writes the row of a leg, and how it agrees with the rules that were given.
-    pub fn leg(&mut self, leg: &Leg, agreement: Option<&Agreement>) -> io::Result<()> {
+    /// Writes the row of a leg.
+    pub fn leg(&mut self, told: &Told<'_>) -> io::Result<()> {
         self.legs += 1;
-        let row = Row::new(self.legs, leg, agreement, &self.beside.names);
+        let names = &self.beside.names;
         match &mut self.format {
-            Format::Csv(writer) => writer.serialize(row).map_err(io::Error::other),
+            Format::Csv(writer) => {
+                let row = Row::new(self.legs, told, names, |list| list.join(" "));
+                writer.serialize(row).map_err(io::Error::other)
+            }
             Format::Json { writer, any } => {
                 writer.write_all(if std::mem::replace(any, true) { b",\n " } else { b"\n " })?;
+                let row = Row::new(self.legs, told, names, |list| Some(list).filter(|list| !list.is_empty()));
                 serde_json::to_writer(writer, &row).map_err(io::Error::other)
             }
         }

@@ -1,0 +1,146 @@
+//! Ties by access logs: each line names both connections of a request, by their addresses and time.
+//!
+//! Ports are used again, so that the time has to fit as well. Where conntrack changed a client's port on its way to the
+//! proxy, the log has the port that the proxy saw; conntrack's own listing tells which one the client's was.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, BufRead};
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::fast::RandomState;
+
+use super::{Clients, Edge, Evidence, Side};
+use crate::beside::{AccessLog, Conntrack, Error, Files, Format, Record, Unused, open};
+
+/// How far the proxy's clock and rounding may be off from the capture's, in nanoseconds.
+const SLACK: u64 = 5_000_000;
+
+/// Pairs of legs that are kept, at most.
+const EDGES: usize = 1 << 20;
+
+/// Changed ports that are remembered, at most.
+const PORTS: usize = 1 << 20;
+
+type Ends = (SocketAddr, SocketAddr);
+
+/// What access logs say of legs.
+pub(crate) struct Logs<'a> {
+    sides: &'a [Side],
+    by_ends: HashMap<Ends, Vec<usize>, RandomState>,
+    /// From what the proxy saw of a connection to what its client wrote, by conntrack.
+    ports: HashMap<Ends, Vec<SocketAddr>, RandomState>,
+    edges: HashMap<(usize, usize), Edge, RandomState>,
+    clients: HashMap<usize, Served, RandomState>,
+}
+
+/// The requests of a leg, by the log.
+struct Served {
+    addresses: BTreeSet<IpAddr>,
+    /// When the last of them ended.
+    end: u64,
+}
+
+impl<'a> Logs<'a> {
+    /// No line read yet.
+    pub fn new(sides: &'a [Side]) -> Logs<'a> {
+        let mut by_ends: HashMap<Ends, Vec<usize>, RandomState> = HashMap::default();
+        for (number, side) in sides.iter().enumerate().filter(|(_, side)| side.is_tcp) {
+            by_ends.entry((side.client, side.server)).or_default().push(number);
+            if side.seen_client != side.client {
+                by_ends.entry((side.seen_client, side.server)).or_default().push(number);
+            }
+        }
+        Logs { sides, by_ends, ports: HashMap::default(), edges: HashMap::default(), clients: HashMap::default() }
+    }
+
+    /// Reads what conntrack lists: only where it changed the port of a client.
+    pub fn conntrack(&mut self, file: &str, reader: impl BufRead) -> io::Result<Unused> {
+        let mut listing = Conntrack::new(file, reader);
+        while let Some(entry) = listing.advance()? {
+            let (wrote, seen) = (entry.original.source, entry.reply.destination);
+            if entry.protocol == 6 && wrote.ip() == seen.ip() && wrote.port() != seen.port() && self.ports.len() < PORTS
+            {
+                let known = self.ports.entry((seen, entry.original.destination)).or_default();
+                if !known.contains(&wrote) && known.len() < 16 {
+                    known.push(wrote);
+                }
+            }
+        }
+        Ok(listing.unused().clone())
+    }
+
+    /// Reads an access log.
+    pub fn access_log(&mut self, file: &str, reader: impl BufRead, format: Format) -> io::Result<Unused> {
+        let mut log = AccessLog::new(file, reader, format);
+        while let Some(record) = log.advance()? {
+            self.record(file, &record);
+        }
+        Ok(log.unused().clone())
+    }
+
+    fn record(&mut self, file: &str, record: &Record<'_>) {
+        let Some(start) = record.start else { return };
+        let end = start.saturating_add(record.duration.unwrap_or_default()).saturating_add(record.start_resolution);
+        let near_client = record.downstream_direct_remote.or(record.downstream_remote);
+        let near = near_client.zip(record.downstream_local).and_then(|ends| self.find(ends, start, end, true));
+        let far = record.upstream_local.zip(record.upstream_host);
+        let Some(far) = far.and_then(|ends| self.find(ends, start, end, false)) else { return };
+        if let Some(client) = near_client {
+            let served = self.clients.entry(far).or_insert(Served { addresses: BTreeSet::new(), end: 0 });
+            served.addresses.insert(client.ip());
+            served.end = served.end.max(end);
+        }
+        let Some(near) = near.filter(|near| *near != far) else { return };
+        if let Some(edge) = self.edges.get_mut(&(near, far)) {
+            edge.requests += 1;
+        } else if self.edges.len() < EDGES {
+            let evidence = Evidence::AccessLog { file: file.to_owned(), line: record.line };
+            self.edges.insert((near, far), Edge { near, far, evidence, requests: 1 });
+        }
+    }
+
+    /// The one leg between two ends at a time.
+    fn find(&self, ends: Ends, start: u64, end: u64, is_near: bool) -> Option<usize> {
+        let written = self.ports.get(&ends).filter(|_| is_near).into_iter().flatten();
+        let keys = std::iter::once(ends).chain(written.map(|client| (*client, ends.1)));
+        let legs = || keys.clone().filter_map(|key| self.by_ends.get(&key)).flatten().copied();
+        let only =
+            |mut fitting: Box<dyn Iterator<Item = usize> + '_>| fitting.next().filter(|_| fitting.next().is_none());
+        let times = |leg: &usize| self.sides[*leg].times;
+        let meets = |leg: &usize| times(leg).0.0 <= end + SLACK && times(leg).1.0.saturating_add(SLACK) >= start;
+        // Of two that the request met, the one that was open for all of it.
+        let spans = |leg: &usize| times(leg).0.0 <= start + SLACK && times(leg).1.0.saturating_add(SLACK) >= end;
+        only(Box::new(legs().filter(meets))).or_else(|| only(Box::new(legs().filter(meets).filter(spans))))
+    }
+
+    /// Everything that was read: edges in the order of their legs, and the clients of far legs.
+    pub fn finish(self) -> (Vec<Edge>, HashMap<usize, Clients, RandomState>) {
+        let mut edges: Vec<Edge> = self.edges.into_values().collect();
+        edges.sort_unstable_by_key(|edge| (edge.near, edge.far));
+        let clients = self.clients.into_iter().map(|(far, served)| {
+            // A request that is not in the log yet is another client's, perhaps.
+            let complete = self.sides[far].last_data.0 <= served.end + SLACK;
+            (far, Clients { addresses: served.addresses.into_iter().collect(), complete })
+        });
+        (edges, clients.collect())
+    }
+}
+
+/// Opens and reads all the files that the user gave; what was not used of them.
+pub(crate) fn read(logs: &mut Logs<'_>, files: &Files) -> Result<Vec<Unused>, Error> {
+    let mut unused = Vec::new();
+    for path in &files.conntrack {
+        let (file, reader) = open(path)?;
+        unused.push(logs.conntrack(&file, reader).map_err(|source| Error::Io { file, source })?);
+    }
+    for path in &files.access_logs {
+        let (file, reader) = open(path)?;
+        let format = match &files.format {
+            Some(format) => Format::new(format),
+            None => Format::istio(),
+        };
+        let format = format.map_err(|error| Error::Unusable { file: file.clone(), what: error.to_string() })?;
+        unused.push(logs.access_log(&file, reader, format).map_err(|source| Error::Io { file, source })?);
+    }
+    Ok(unused)
+}

@@ -1,0 +1,109 @@
+//! Legs tied through the proxy: which leg towards the client belongs to which towards the server, and whose the legs from
+//! the proxy's own address are.
+//!
+//! What comes in is legs after the first pass over files, and what else is known: access logs, conntrack's listings; what
+//! goes out is [`Edge`]s between legs, the ties that they make, and the clients that legs from the proxy's address have. An
+//! edge is made where one answer stands out, and says on what; where two fit, there is none.
+//!
+//! ```text
+//! logs     access log, conntrack  -> edges     both connections of each request, exactly
+//! groups   edges                  -> ties      legs of one call, however many pods it crosses
+//! clients  edges                  -> renames   legs from 127.0.0.6 that are one client's
+//! ```
+
+mod clients;
+mod groups;
+mod logs;
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::capture::Timestamp;
+
+pub use clients::Rename;
+pub use groups::{Tie, filter};
+
+pub(crate) use clients::renames;
+pub(crate) use groups::group;
+pub(crate) use logs::{Logs, read};
+
+/// Two legs, one on either side of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The leg towards the client, as an index into the legs.
+    pub near: usize,
+    /// The leg towards the server.
+    pub far: usize,
+    /// What ties them.
+    pub evidence: Evidence,
+    /// Requests that went over both, as far as they were told apart.
+    pub requests: u64,
+}
+
+/// What a tie rests on, strongest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// A line of the proxy's access log names both connections.
+    AccessLog {
+        /// The file as the user named it.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+    },
+}
+
+impl Evidence {
+    /// The name as the report writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Evidence::AccessLog { .. } => "access-log",
+        }
+    }
+
+    /// How sure it is, as the report writes it.
+    pub fn grade(&self) -> &'static str {
+        match self {
+            Evidence::AccessLog { .. } => "exact",
+        }
+    }
+}
+
+/// What is known of the call that a leg belongs to.
+#[derive(Clone, Debug, Default)]
+pub struct Tied {
+    /// The tie's number and the display filter of its legs.
+    pub tie: Option<(u64, Option<String>)>,
+    /// What the leg's own edges rest on, the weakest of them.
+    pub evidence: Option<Evidence>,
+    /// Requests that went over it, as far as they were told apart.
+    pub requests: u64,
+    /// Its clients, of a leg from the proxy to the application.
+    pub clients: Vec<IpAddr>,
+}
+
+/// The clients of a leg from the proxy to the application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// Their addresses, in order.
+    pub addresses: Vec<IpAddr>,
+    /// Whether nobody else's requests can have gone over the leg.
+    pub complete: bool,
+}
+
+/// A leg, as far as ties depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// The end that opened it, with the address that it has after repair.
+    pub client: SocketAddr,
+    /// The same as it was captured: conntrack may have changed the port, and the proxy knows that one.
+    pub seen_client: SocketAddr,
+    /// The other end.
+    pub server: SocketAddr,
+    /// When its first and its last packet were captured.
+    pub times: (Timestamp, Timestamp),
+    /// When data was captured last.
+    pub last_data: Timestamp,
+    /// Whether it is TCP; nothing else is tied.
+    pub is_tcp: bool,
+    /// Whether it may be the proxy's own to the application: captured on loopback, and not redirected.
+    pub is_to_application: bool,
+}
