@@ -65,6 +65,8 @@ struct Ruling {
     redirected: Vec<SocketAddr>,
     /// Whether some of them are left alone.
     untouched: bool,
+    /// Whether those are that no user, group or mark of the rules excepts.
+    spares_others: bool,
     /// Whether something about them is not known.
     unknown: bool,
     words: String,
@@ -118,7 +120,7 @@ impl Holder {
                 // It can be the proxy's own, unless nobody asked the proxy for anything.
                 let ruling = self.ruling(leg, None, false);
                 let whose = match leg.role {
-                    _ if ruling.untouched && !leg.unasked => return None,
+                    _ if ruling.spares_others || ruling.untouched && !leg.unasked => return None,
                     _ if ruling.untouched => "while nobody was waiting for the proxy",
                     Role::Local => "inside the pod",
                     _ => "on the wire",
@@ -198,8 +200,13 @@ impl Holder {
         addresses.dedup();
         let host = Host { interfaces: vec![Interface { name: interface, addresses }], loopback: Vec::new() };
         let verdict = evaluate(&self.rules, &host, &probe);
-        let mut ruling =
-            Ruling { redirected: Vec::new(), untouched: false, unknown: verdict.incomplete, words: String::new() };
+        let mut ruling = Ruling {
+            redirected: Vec::new(),
+            untouched: false,
+            spares_others: false,
+            unknown: verdict.incomplete,
+            words: String::new(),
+        };
         for outcome in &verdict.outcomes {
             // Who comes in by DNAT need not meet a proxy: it may be a port that the host forwards.
             let is_dnat = outcome.rule.is_some_and(|id| {
@@ -212,7 +219,10 @@ impl Holder {
                     ruling.redirected.push(SocketAddr::new(address.unwrap_or(leg.server.ip()), port));
                 }
                 _ if outcome.destination != probe.destination => ruling.redirected.push(outcome.destination),
-                _ => ruling.untouched = true,
+                _ => {
+                    ruling.untouched = true;
+                    ruling.spares_others |= outcome.conditions.iter().all(|condition| !condition.holds);
+                }
             }
         }
         ruling.words = self.words(&probe, &verdict);

@@ -109,7 +109,11 @@ impl Flows {
         let (f, r) = (forward.client.unwrap_or_default(), reply.client.unwrap_or_default());
         let (source, destination) = (forward.ends[f], forward.ends[1 - f]);
         // Without a listener, some rules changed the address, and not towards a proxy on loopback.
-        let role = self.model.listener(forward.protocol, destination).map_or(Role::Local, |l| l.role);
+        let listener = match forward.origin {
+            Origin::Network => self.model.port(forward.protocol, destination.port()),
+            _ => self.model.listener(forward.protocol, destination),
+        };
+        let role = listener.map_or(Role::Local, |l| l.role);
         let earlier = if forward.first_time <= reply.first_time { forward } else { reply };
         Leg {
             protocol: forward.protocol,

@@ -141,6 +141,8 @@ pub struct Flows {
     /// The pods' addresses, as far as their legs on loopback show them.
     pods: HashSet<IpAddr, RandomState>,
     requests: requests::Requests,
+    /// Conversations on the wire whose answer may come from another address.
+    open_on_wire: usize,
 }
 
 impl Flows {
@@ -160,6 +162,7 @@ impl Flows {
             no_room_until: 0,
             pods: HashSet::default(),
             requests: requests::Requests::default(),
+            open_on_wire: 0,
         }
     }
 

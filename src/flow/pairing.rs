@@ -180,6 +180,7 @@ impl Flows {
         let end = end_of(seq, segment.data_len, f);
         let fits: Vec<(u32, Evidence)> = candidates
             .iter()
+            .filter(|&&candidate| records[candidate as usize].origin == segment.origin)
             .filter_map(|&candidate| {
                 let half = other(candidate);
                 let evidence = if is_reply {

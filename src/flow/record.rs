@@ -191,6 +191,11 @@ impl Record {
         matches!(self.state, State::Forward | State::Open)
     }
 
+    /// Whether it is on the wire, and its answer may come from another address.
+    pub fn is_open_on_wire(&self) -> bool {
+        self.state == State::Open && self.origin == Origin::Network
+    }
+
     /// Whether the client was answered, by what it acknowledges.
     pub fn is_answered(&self) -> bool {
         self.protocol == Protocol::Tcp && self.client.is_some_and(|client| self.halves[client].ack.is_some())

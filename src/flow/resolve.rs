@@ -36,6 +36,7 @@ impl Flows {
         let record = &mut self.table.records[id as usize];
         record.waits = waits;
         self.waiting += usize::from(!record.is_settled());
+        self.open_on_wire += usize::from(record.is_open_on_wire());
         record.client = client.map(|sender| if sender { side } else { 1 - side });
         record.unasked = opens_unasked(&self.requests, segment, state);
         if waits {
@@ -64,7 +65,12 @@ impl Flows {
             _ => None,
         };
         if segment.origin == Origin::Network {
-            return (State::Whole, opens, false);
+            // Where the pod is a bridge for others (a virtual machine), what they send is redirected on its way in.
+            return match opens {
+                Some(true) if self.is_bridges_listener(segment) => (State::Open, opens, true),
+                Some(false) if self.open_on_wire > 0 => (State::Reply, opens, true),
+                _ => (State::Whole, opens, false),
+            };
         }
         let is_sure = |address| self.model.listener(segment.protocol, address).is_some_and(|l| l.sure);
         if is_sure(segment.destination) {
@@ -85,6 +91,11 @@ impl Flows {
             Content::Dns { .. } if self.looks_translated(segment) => (State::Open, opens, true),
             Content::Dns { .. } | Content::Opaque => (State::Whole, opens, false),
         }
+    }
+
+    fn is_bridges_listener(&self, segment: &Segment) -> bool {
+        let (address, port) = (segment.destination.ip(), segment.destination.port());
+        !address.is_loopback() && self.model.port(segment.protocol, port).is_some()
     }
 
     /// Whether a packet on loopback has a destination that its sender did not give it: the kernel chooses the source by
@@ -247,6 +258,7 @@ impl Flows {
     pub(super) fn settle(&mut self, id: u32, state: State) {
         self.pairs.forget(id, &self.table.records[id as usize]);
         self.waiting -= usize::from(!self.table.records[id as usize].is_settled());
+        self.open_on_wire -= usize::from(self.table.records[id as usize].is_open_on_wire());
         let record = &mut self.table.records[id as usize];
         record.state = state;
         record.waits = false;

@@ -169,6 +169,12 @@ impl Model {
         })
     }
 
+    /// The listener of a port that only a mesh uses, wherever it is: a bridge in the pod redirects to its own address, and
+    /// its interfaces show that.
+    pub fn port(&self, protocol: Protocol, port: u16) -> Option<&Listener> {
+        self.listeners.iter().find(|l| l.sure && l.protocol == protocol && l.port == Some(port))
+    }
+
     /// Whether the proxy uses `address` as its own on the way to the application.
     pub fn is_passthrough(&self, address: IpAddr) -> bool {
         self.passthrough.contains(&address)

@@ -780,3 +780,31 @@ fn unanswered_and_not_redirected() {
         ]
     );
 }
+
+/// A bridge in the pod: what a virtual machine sends is redirected to the bridge's address.
+#[test]
+fn redirected_on_the_wire() {
+    check(
+        "k6t-eth0 0.000 10.0.2.2:1000 > 10.0.2.1:15001 S 100
+         k6t-eth0 0.001 10.96.0.10:80 > 10.0.2.2:1000 S. 500 101
+         k6t-eth0 0.002 10.0.2.2:1000 > 10.0.2.1:15001 . 101 501
+         eth0 0.003 10.0.0.9:1000 > 10.0.0.1:15001 S 100
+         eth0 0.004 10.0.0.1:15001 > 10.0.0.9:1000 S. 500 101
+         eth0 0.005 10.0.0.2:80 > 10.0.0.9:1001 S. 500 101",
+        "outbound-app 10.0.2.2:1000 > 10.96.0.10:80 repaired handshake 2+1
+         network 10.0.0.9:1000 > 10.0.0.1:15001 whole 1+1
+         network 10.0.0.9:1001 > 10.0.0.2:80 whole 0+1",
+    );
+}
+
+/// The halves of one leg are seen on one side.
+#[test]
+fn halves_on_lo_and_on_the_wire_are_never_one() {
+    check(
+        "lo 0.000 10.0.0.1:1000 > 127.0.0.1:15001 S 100
+         eth0 0.001 10.0.0.1:2000 > 10.0.0.9:15001 S 100
+         eth0 0.002 10.96.0.10:80 > 10.0.0.1:2000 S. 500 101",
+        "outbound-app 10.0.0.1:1000 > 127.0.0.1:15001 left no-reply 1+0
+         outbound-app 10.0.0.1:2000 > 10.96.0.10:80 repaired handshake 1+1",
+    );
+}
