@@ -13,7 +13,7 @@
 //! tie        legs, logs         -> ties             which legs are one call; whose the proxy's own are
 //! rewrite    frame + addresses  -> frame            addresses, ports, checksums; nothing else
 //! merge      captures           -> one order        time, input, frame number; duplicates
-//! output     frames             -> pcapng           interfaces, comments, carried blocks; a queue for what waits
+//! output     frames             -> pcapng           interfaces, comments, names, secrets; a queue for what waits
 //! report     legs               -> CSV, JSON, text  one row a leg; the summary
 //! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
 //! pipeline   the stages of a merge, from reading to writing

@@ -41,11 +41,13 @@ fn packets_are_not_allocated_for() {
         ("interfaces have names", false, Shape::Small, vec![name(0, "eth0"), name(1, "lo")], None),
     ];
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for (case, only_forward, shape, names, look_ahead) in cases {
+    let cases = cases.map(|case| (case, Files::default()));
+    let named = (("names and secrets", false, Shape::Small, Vec::new(), None), files(folder.path()));
+    for ((case, only_forward, shape, names, look_ahead), beside) in cases.into_iter().chain([named]) {
         let count = |megabytes: u64| {
             let traffic =
                 Traffic { seed: 7, bytes: megabytes * 1_000_000, connections: 60, live: 20, shape, only_forward };
-            allocations(folder.path(), traffic, names.clone(), look_ahead)
+            allocations(folder.path(), traffic, names.clone(), look_ahead, beside.clone())
         };
         let (once, twice) = (count(8), count(16));
         let (packets, allocated) = (twice.0 - once.0, twice.1.saturating_sub(once.1));
@@ -55,7 +57,13 @@ fn packets_are_not_allocated_for() {
 }
 
 /// How many packets were merged, with how many allocations.
-fn allocations(folder: &Path, traffic: Traffic, names: Vec<GivenName>, look_ahead: Option<LookAhead>) -> (u64, usize) {
+fn allocations(
+    folder: &Path,
+    traffic: Traffic,
+    names: Vec<GivenName>,
+    look_ahead: Option<LookAhead>,
+    beside: Files,
+) -> (u64, usize) {
     let (eth0, lo) = (folder.join("eth0.pcap"), folder.join("lo.pcap"));
     traffic.write(&eth0, &lo).expect("room for the captures");
     let job = Merge {
@@ -68,13 +76,24 @@ fn allocations(folder: &Path, traffic: Traffic, names: Vec<GivenName>, look_ahea
         keep_proxy_address: false,
         keep_duplicates: false,
         look_ahead,
-        beside: Files::default(),
+        beside,
     };
     let interrupted = Arc::default();
     let region = Region::new(ALLOCATOR);
     let done = merge(&job, &interrupted, &mut |_, _| {}).expect("generated captures can be merged");
     let counted = region.change();
     (done.summary.read, counted.allocations + counted.reallocations)
+}
+
+/// Names for all addresses of the traffic, and the secrets of a session.
+fn files(folder: &Path) -> Files {
+    let (names, keys) = (folder.join("hosts"), folder.join("keys.log"));
+    let hosts: String =
+        (0..=255).map(|last| format!("172.21.206.{last} pod-{last}\n10.96.0.{last} service-{last}\n")).collect();
+    std::fs::write(&names, hosts).expect("room for a hosts file");
+    let secret = format!("CLIENT_RANDOM {} {}\n", "01".repeat(32), "02".repeat(48));
+    std::fs::write(&keys, secret).expect("room for a key log");
+    Files { names: vec![names], keys: vec![keys] }
 }
 
 fn name(input: usize, name: &str) -> GivenName {

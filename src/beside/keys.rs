@@ -99,9 +99,11 @@ impl Keys {
 
     /// Adds a key log. What is there already is not added again.
     ///
-    /// Errors: it cannot be read, no line of it belongs in a key log, or all secrets together take more than 256 MiB.
+    /// Errors: it cannot be read, no line of it belongs in a key log, it is larger than 256 MiB, or
+    /// all secrets together are.
     pub fn read(&mut self, file: &str, reader: impl BufRead) -> Result<Unused, Error> {
-        let mut lines = Lines::new(reader);
+        let mut bounded = reader.take(LARGEST as u64 + 1);
+        let mut lines = Lines::new(&mut bounded);
         let mut unused = Unused::new(file);
         let mut used = 0_u64;
         loop {
@@ -114,7 +116,10 @@ impl Keys {
                     Err(what) => unused.bad(format_args!("line {}", lines.number()), what, &[]),
                     Ok(Parsed::Key(key)) => {
                         if self.text.len() + lines.bytes().len() >= LARGEST {
-                            return Err(Error::unusable(file, "more than 256 MiB of secrets; leave out old ones"));
+                            return Err(Error::unusable(
+                                file,
+                                "more than 256 MiB of secrets with those before; leave out old sessions",
+                            ));
                         }
                         match self.add(&key) {
                             true => used += 1,
@@ -126,6 +131,9 @@ impl Keys {
                     }
                 },
             }
+        }
+        if bounded.limit() == 0 {
+            return Err(Error::unusable(file, "larger than 256 MiB; leave out old sessions"));
         }
         if used == 0 && unused.bad > 0 {
             let what = "not a TLS key log: no line reads LABEL CLIENT_RANDOM SECRET \

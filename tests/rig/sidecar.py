@@ -52,12 +52,11 @@ def address(host: str, port: int, **more) -> dict:
     return {"socket_address": {"address": host, "port_value": port, **more}}
 
 
-def tls(certificates: pathlib.Path, downstream: bool, secrets: str, version: str) -> dict:
+def tls(certificates: pathlib.Path, downstream: bool, secrets: str, version: str = "TLSv1_3") -> dict:
     """The mTLS transport socket, up to this version of TLS; the session secrets go to the file `secrets`."""
     anywhere = [{"address_prefix": "0.0.0.0", "prefix_len": 0}, {"address_prefix": "::", "prefix_len": 0}]
     common = {
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
-        "tls_params": {"tls_maximum_protocol_version": version},
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": version},
         "tls_certificates": [{"certificate_chain": {"filename": f"{certificates}/cert.pem"},
                               "private_key": {"filename": f"{certificates}/key.pem"}}],
         "validation_context": {"trusted_ca": {"filename": f"{certificates}/ca.pem"}},

@@ -3,11 +3,14 @@
 //! Values stand between literals, and a value may hold what looks like the next literal. So all ways are tried to read
 //! the line, within a bound; the line is used if all of them give the same fields.
 
+use memchr::memchr;
+
 use super::operator::{FIELDS, Field, Operator, Shape};
 use super::time::Time;
 
-/// Octets that are looked at for one line.
-const STEPS: usize = 1 << 20;
+/// Places that are tried for one line; so many octets that are passed over count as one more.
+const STEPS: usize = 1 << 16;
+const PASSED_OVER: usize = 32;
 
 /// Literals with what stands between them.
 #[derive(Clone, Debug)]
@@ -137,8 +140,16 @@ impl Search<'_> {
         let is_last = number + 1 == self.parts.len();
         let first = if is_last { first.max(rest.len().saturating_sub(part.then.len())) } else { first };
         let start_before = self.current.start;
-        for end in first..=last {
-            self.steps = self.steps.checked_sub(1).ok_or(Mismatch::TooIntricate)?;
+        let mut next = first;
+        while next <= last {
+            // Only where the literal may start, if there is one.
+            let places = rest.get(next..rest.len().min(last + 1)).unwrap_or_default();
+            let skip = part.then.first().map_or(Some(0), |&start| memchr(start, places));
+            let steps = 1 + skip.unwrap_or(places.len()) / PASSED_OVER;
+            self.steps = self.steps.checked_sub(steps).ok_or(Mismatch::TooIntricate)?;
+            let Some(skip) = skip else { break };
+            let end = next + skip;
+            next = end + 1;
             if !rest.get(end..).is_some_and(|after| after.starts_with(&part.then)) {
                 continue;
             }
