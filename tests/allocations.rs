@@ -93,7 +93,7 @@ fn files(folder: &Path) -> Files {
     std::fs::write(&names, hosts).expect("room for a hosts file");
     let secret = format!("CLIENT_RANDOM {} {}\n", "01".repeat(32), "02".repeat(48));
     std::fs::write(&keys, secret).expect("room for a key log");
-    Files { names: vec![names], keys: vec![keys] }
+    Files { names: vec![names], keys: vec![keys], ..Files::default() }
 }
 
 fn name(input: usize, name: &str) -> GivenName {
