@@ -1,5 +1,6 @@
 //! The merge, from reading to writing: the stages in their order, and when a run has to start anew.
 
+mod copies;
 mod error;
 mod hold;
 mod marking;
@@ -28,7 +29,6 @@ pub use error::Error;
 use error::refuse;
 use hold::{Failed, Hold};
 use marking::Marker;
-use plan::Entry;
 use replay::Replay;
 use survey::{Survey, Surveyed};
 
@@ -146,7 +146,7 @@ fn twice(
             }
             Record::Packet(packet) => {
                 let entry = replay.advance().map_err(failed)?;
-                if entry != Entry::Duplicate {
+                if replay.is_written(entry, input as u16) {
                     let link_type = capture.interfaces()[packet.interface as usize].link_type;
                     let mut view = decode(link_type, bytes, packet.original_len as usize);
                     let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
@@ -178,8 +178,9 @@ fn survey(
     let mut duplicates = duplicates(merge, &captures);
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
     let marker = marker(merge, &numbers);
-    let mut survey =
-        Survey::new(marker, Audit::new(&merge.rules), names, merge.report.is_some(), Summary::new(merge.inputs.len()));
+    let summary = Summary::new(merge.inputs.len());
+    let audit = Audit::new(&merge.rules);
+    let mut survey = Survey::new(marker, audit, names, merge.report.is_some(), duplicates.is_some(), summary);
     let mut watch = Watch::new(2, 0, progress);
     while let Some((input, record)) = inputs.advance() {
         let (captures, bytes) = (inputs.captures(), inputs.bytes(input));
@@ -188,12 +189,12 @@ fn survey(
             let link_type = capture.interfaces()[packet.interface as usize].link_type;
             let view = decode(link_type, bytes, packet.original_len as usize);
             survey.summary.read += 1;
+            let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
             let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;
-                survey.duplicate()
+                survey.duplicate(capture, &frame, &view)
             } else {
-                let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
                 survey.packet(capture, &frame, packet.number, &view)
             };
             noted.map_err(Error::Temporary)?;

@@ -202,6 +202,12 @@ impl Flows {
         self.requests.note(&mut self.table.records[id as usize], segment, from_client);
     }
 
+    /// The number of the conversation that a packet on the wire belongs to, if it has begun.
+    pub fn known(&self, segment: &Segment) -> Option<u64> {
+        let id = self.table.find(&Key::of(segment).0).filter(|_| segment.origin == Origin::Network)?;
+        Some(self.table.records[id as usize].serial - 1)
+    }
+
     /// Takes in a packet that bears no transport header of its own: a later fragment, an ICMP error.
     pub fn observe_other(&mut self, view: &View, origin: Origin, time: Timestamp) -> Mark {
         self.expire(time);
@@ -348,6 +354,11 @@ impl Flows {
             },
         };
         Some(self.table.records[id as usize].serial - 1)
+    }
+
+    /// Whether a packet's conversation was captured on the wire.
+    pub fn is_on_wire(&self, mark: Mark) -> bool {
+        matches!(mark, Mark::Conversation { id, .. } if self.table.records[id as usize].origin == Origin::Network)
     }
 
     /// Whether it is known whose a fragment is, if anybody's.

@@ -20,6 +20,9 @@ const SYN_TIMEOUT: u64 = 128_000_000_000;
 /// let go. Its forward half shows within a round trip, where there is one.
 const REPLY_TIMEOUT: u64 = 1_000_000_000;
 
+/// How far apart two captures of one SYN may be: clocks of two machines.
+const OTHER_CLOCK: u64 = 500_000_000;
+
 /// How many listeners are known at most: packets can show any number of them.
 const LISTENERS: usize = 64;
 
@@ -110,7 +113,14 @@ impl Flows {
     pub(super) fn begins_anew(&self, id: u32, side: usize, segment: &Segment) -> bool {
         let record = &self.table.records[id as usize];
         match segment.content {
-            Content::Tcp { seq, ack, flags: f, .. } => pairing::begins_anew(record, side, seq, ack, f),
+            Content::Tcp { seq, ack, flags: f, .. } => {
+                // Another machine's capture of it, whose clock is behind.
+                let is_others = segment.place.input != record.first.input
+                    && segment.time.0.saturating_sub(record.first_time.0) <= OTHER_CLOCK
+                    && record.halves[side].isn == Some(seq)
+                    && record.origin == Origin::Network;
+                !is_others && pairing::begins_anew(record, side, seq, ack, f)
+            }
             Content::Dns { response: true, .. } => {
                 // Another query of the same client, long after: conntrack has forgotten the first.
                 matches!(record.state, State::Answering { forward }

@@ -27,10 +27,8 @@ impl Marker {
         view: &View,
     ) -> Mark {
         let Some(ip) = &view.ip else { return Mark::Untracked };
-        let named = capture.interfaces()[frame.interface as usize].name.as_deref();
-        let origin = origin(view.link.origin, given, named);
-        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
-        match Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher) {
+        let origin = origin_of(capture, given, frame, view);
+        match self.segment(origin, frame, number, view) {
             Some(segment) => {
                 let mark = self.flows.observe(&segment);
                 if ip.fragment.is_some() {
@@ -41,6 +39,22 @@ impl Marker {
             None => self.flows.observe_other(view, origin, frame.time),
         }
     }
+
+    /// The conversation of a packet that another input showed as well, and that is not looked at for itself.
+    pub fn known(&self, capture: &Capture, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Option<u64> {
+        let segment = self.segment(origin_of(capture, given, frame, view), frame, 0, view)?;
+        self.flows.known(&segment)
+    }
+
+    fn segment(&self, origin: Origin, frame: &Frame<'_>, number: u64, view: &View) -> Option<Segment> {
+        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
+        Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher)
+    }
+}
+
+fn origin_of(capture: &Capture, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Origin {
+    let named = capture.interfaces()[frame.interface as usize].name.as_deref();
+    origin(view.link.origin, given, named)
 }
 
 /// Where a packet was seen: on loopback if the user names the interface so, else as the link layer shows, else by the

@@ -17,6 +17,8 @@ pub(super) enum Entry {
     AsCaptured,
     /// Another input's, too: it is not written.
     Duplicate,
+    /// Another input's, too, and of a connection on the wire: it is written if this input's copies are.
+    Copy { conversation: u32 },
     /// A conversation's.
     Packet { conversation: u32, from_first: bool },
     /// An ICMP error about a packet of a conversation.
@@ -33,6 +35,7 @@ impl Entry {
         let (kind, number) = match self {
             Entry::AsCaptured => (0, 0),
             Entry::Duplicate => (1, 0),
+            Entry::Copy { conversation } => (7, conversation),
             Entry::Packet { conversation, from_first } => (2 + u32::from(from_first), conversation),
             Entry::Quote { conversation, from_first } => (4 + u32::from(from_first), conversation),
             Entry::Fragment { group } => (6, group),
@@ -47,6 +50,7 @@ impl Entry {
             kind @ (2 | 3) => Entry::Packet { conversation: number, from_first: kind == 3 },
             kind @ (4 | 5) => Entry::Quote { conversation: number, from_first: kind == 5 },
             6 => Entry::Fragment { group: number },
+            7 => Entry::Copy { conversation: number },
             _ => Entry::AsCaptured,
         }
     }
@@ -76,6 +80,10 @@ impl Plan {
 pub(super) struct Counted {
     pub header: Header,
     pub owner: Option<(u32, bool)>,
+    /// The input that showed it.
+    pub input: u16,
+    /// Whether another input had shown it before.
+    pub is_copy: bool,
 }
 
 /// Octets of an encoded [`Counted`].
@@ -89,7 +97,7 @@ pub(super) struct Headers {
 
 impl Headers {
     pub fn push(&mut self, counted: &Counted) -> io::Result<()> {
-        let Counted { header, owner } = counted;
+        let Counted { header, owner, input, is_copy } = counted;
         let mut encoded = [0; COUNTED];
         let (number, from_first) = owner.unwrap_or((u32::MAX, false));
         encoded[0..4].copy_from_slice(&number.to_le_bytes());
@@ -100,7 +108,9 @@ impl Headers {
             | u8::from(header.is_quoted) << 1
             | u8::from(header.protocol == Protocol::Udp) << 2
             | u8::from(header.source.is_ipv6()) << 3
-            | u8::from(header.destination.is_ipv6()) << 4;
+            | u8::from(header.destination.is_ipv6()) << 4
+            | u8::from(*is_copy) << 5;
+        encoded[14..16].copy_from_slice(&input.to_le_bytes());
         for (at, end) in [(16, header.source), (36, header.destination)] {
             encoded[at..at + 2].copy_from_slice(&end.port().to_le_bytes());
             let octets = match end.ip() {
@@ -137,7 +147,8 @@ impl Headers {
             is_quoted: is(1),
         };
         let owner = Some((word(0), is(0))).filter(|(number, _)| *number != u32::MAX);
-        Ok(Some(Counted { header, owner }))
+        let input = u16::from_le_bytes([encoded[14], encoded[15]]);
+        Ok(Some(Counted { header, owner, input, is_copy: is(5) }))
     }
 }
 
@@ -190,6 +201,7 @@ mod tests {
             [
                 Entry::AsCaptured,
                 Entry::Duplicate,
+                Entry::Copy { conversation: number },
                 Entry::Packet { conversation: number, from_first: number.is_multiple_of(2) },
                 Entry::Quote { conversation: number, from_first: number.is_multiple_of(3) },
                 Entry::Fragment { group: number },
@@ -217,12 +229,19 @@ mod tests {
             is_quoted: false,
         };
         let all = [
-            Counted { header: header("10.0.0.1:1", "10.0.0.2:65535"), owner: Some((7, true)) },
+            Counted { header: header("10.0.0.1:1", "10.0.0.2:65535"), owner: Some((7, true)), input: 3, is_copy: true },
             Counted {
                 header: Header { protocol: Protocol::Udp, is_quoted: true, ..header("[fd00::1]:2", "[::1]:3") },
                 owner: None,
+                input: 0,
+                is_copy: false,
             },
-            Counted { header: header("0.0.0.0:0", "255.255.255.255:0"), owner: Some((0, false)) },
+            Counted {
+                header: header("0.0.0.0:0", "255.255.255.255:0"),
+                owner: Some((0, false)),
+                input: u16::MAX,
+                is_copy: false,
+            },
         ];
         let mut headers = Headers::default();
         for counted in &all {

@@ -31,6 +31,25 @@ impl Replay {
         self.surveyed.plan.advance().map_err(Failed::Queue)
     }
 
+    /// Whether a packet of an input is written: if it is not another's copy.
+    pub fn is_written(&mut self, entry: Entry, input: u16) -> bool {
+        let kept = |conversation: u32| self.surveyed.kept.get(&conversation).copied();
+        let written = match entry {
+            Entry::Duplicate => return false,
+            Entry::Copy { conversation } => kept(conversation) == Some(input),
+            Entry::Packet { conversation, .. } => kept(conversation).is_none_or(|kept| kept == input),
+            Entry::AsCaptured | Entry::Quote { .. } | Entry::Fragment { .. } => return true,
+        };
+        let summary = &mut self.surveyed.summary;
+        match (entry, written) {
+            // It was counted as one.
+            (Entry::Copy { .. }, true) => summary.duplicates -= 1,
+            (Entry::Packet { .. }, false) => summary.duplicates += 1,
+            _ => {}
+        }
+        written
+    }
+
     /// Writes a packet that is no duplicate.
     pub fn packet(
         &mut self,
@@ -45,6 +64,7 @@ impl Replay {
             Entry::Quote { conversation, from_first } => (Some(conversation), Some(from_first), true),
             // Later fragments that wait are those of what the client sent.
             Entry::Fragment { group } => (fragments.get(&group).copied(), None, false),
+            Entry::Copy { conversation } => (Some(conversation), None, false),
             Entry::AsCaptured | Entry::Duplicate => (None, None, false),
         };
         let passage = conversation.and_then(|conversation| self.surveyed.passages.get(&conversation));
@@ -58,11 +78,14 @@ impl Replay {
             (Some(to), false) => Change::Translate(to),
         };
         let is_first = |kept: &mut Kept| !std::mem::replace(&mut kept.commented, true);
-        let leg = passage.filter(|_| matches!(entry, Entry::Packet { .. })).map(|passage| passage.leg);
+        let leg =
+            passage.filter(|_| matches!(entry, Entry::Packet { .. } | Entry::Copy { .. })).map(|passage| passage.leg);
         let comment = leg.filter(|&leg| is_first(&mut self.surveyed.legs[leg]));
         let comment = comment.map(|leg| self.surveyed.legs[leg].comment());
         let place = self.output.packet(capture, frame, view, change, comment.as_deref())?;
-        if let (Entry::Packet { conversation, .. }, true) = (entry, self.report.is_some()) {
+        if let (Entry::Packet { conversation, .. } | Entry::Copy { conversation }, true) =
+            (entry, self.report.is_some())
+        {
             let conversation = conversation as usize;
             if self.first.len() <= conversation {
                 self.first.resize(conversation + 1, None);

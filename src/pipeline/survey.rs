@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 
+use super::copies::Copies;
 use super::marking::Marker;
 use super::plan::{Counted, Entry, Headers, Plan};
 use crate::audit::{Agreement, Audit};
@@ -91,12 +92,14 @@ pub(super) struct Surveyed {
     pub summary: Summary,
     headers: Headers,
     conversations: usize,
+    /// Of each connection that was captured twice: the input whose packets are kept.
+    pub kept: HashMap<u32, u16, RandomState>,
 }
 
 impl Surveyed {
     /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
     pub fn number(&mut self) -> io::Result<()> {
-        self.streams = number(&mut self.headers, &self.passages, self.conversations)?;
+        self.streams = number(&mut self.headers, &self.passages, &self.kept, self.conversations)?;
         for tie in &self.ties {
             let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number as usize).copied().flatten();
             let filter = tie::filter(tie.legs.iter().map(stream));
@@ -119,6 +122,11 @@ pub(super) struct Survey {
     datagrams: Datagrams<Counted>,
     /// Of each conversation: which of its headers do not count any more.
     counted: Vec<u8>,
+    /// The same of conversations that another input showed first, by input.
+    counted_of_others: HashMap<(u32, u16), u8, RandomState>,
+    /// Whether several inputs can show one connection.
+    several: bool,
+    copies: Copies,
     /// Later fragments whose first one is not known yet.
     loose: VecDeque<Mark>,
     passages: HashMap<u32, Passage, RandomState>,
@@ -137,8 +145,16 @@ const UPPER_END: u8 = 2;
 const BOTH: u8 = LOWER_END | UPPER_END;
 
 impl Survey {
-    /// Nothing looked at yet. `keeps_all` if the report is to have every leg.
-    pub fn new(marker: Marker, audit: Audit, names: Vec<GivenName>, keeps_all: bool, summary: Summary) -> Survey {
+    /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `several` if packets that two inputs show are
+    /// to be written once.
+    pub fn new(
+        marker: Marker,
+        audit: Audit,
+        names: Vec<GivenName>,
+        keeps_all: bool,
+        several: bool,
+        summary: Summary,
+    ) -> Survey {
         Survey {
             marker,
             audit,
@@ -148,6 +164,9 @@ impl Survey {
             headers: Headers::default(),
             datagrams: Datagrams::default(),
             counted: Vec::new(),
+            counted_of_others: HashMap::default(),
+            several,
+            copies: Copies::default(),
             loose: VecDeque::new(),
             passages: HashMap::default(),
             fragments: HashMap::default(),
@@ -157,8 +176,15 @@ impl Survey {
     }
 
     /// Takes a packet that another input showed already.
-    pub fn duplicate(&mut self) -> io::Result<()> {
-        self.plan.push(Entry::Duplicate)
+    pub fn duplicate(&mut self, capture: &Capture, frame: &Frame<'_>, view: &View) -> io::Result<()> {
+        let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
+        let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
+            return self.plan.push(Entry::Duplicate);
+        };
+        self.copies.note(conversation, frame.input, frame.time, view);
+        // Which end sent it does not matter: nothing on the wire is translated.
+        self.count(view, frame, Some((conversation, true)), true, true)?;
+        self.plan.push(Entry::Copy { conversation })
     }
 
     /// Takes a packet; `number` is its number in its input.
@@ -177,7 +203,13 @@ impl Survey {
             _ => (Entry::AsCaptured, None),
         };
         self.plan.push(entry)?;
-        self.count(view, frame.bytes, owner)?;
+        let has_copies = match (entry, self.several) {
+            (Entry::Packet { conversation, .. }, true) if self.marker.flows.is_on_wire(mark) => {
+                self.copies.note(conversation, frame.input, frame.time, view)
+            }
+            _ => false,
+        };
+        self.count(view, frame, owner, has_copies, false)?;
         match mark {
             Mark::Fragment { .. } => self.loose.push_back(mark),
             _ => self.marker.flows.release(mark),
@@ -187,21 +219,37 @@ impl Survey {
         Ok(())
     }
 
-    /// Keeps the header of a packet, if Wireshark's numbers can depend on it.
-    fn count(&mut self, view: &View, bytes: &[u8], owner: Option<(u32, bool)>) -> io::Result<()> {
+    /// Keeps the header of a packet, if Wireshark's numbers can depend on it. Of a connection that another input shows
+    /// first (`of_other`), they can if this input's packets are kept.
+    fn count(
+        &mut self,
+        view: &View,
+        frame: &Frame<'_>,
+        owner: Option<(u32, bool)>,
+        of_other: bool,
+        is_copy: bool,
+    ) -> io::Result<()> {
         let Some(ip) = &view.ip else { return Ok(()) };
-        if let (Transport::Tcp(tcp), Some((conversation, _)), None) = (&view.transport, owner, ip.fragment)
+        if let (Transport::Tcp(tcp), Some((conversation, _)), None, false) =
+            (&view.transport, owner, ip.fragment, of_other)
             && tcp.flags & flags::SYN == 0
             && self.counted.get(conversation as usize) == Some(&BOTH)
         {
             return Ok(());
         }
-        self.count_rare(view, ip, bytes, owner)
+        let counted = |header| Counted { header, owner, input: frame.input, is_copy };
+        self.count_rare(view, ip, frame.bytes, of_other, &counted)
     }
 
     #[cold]
-    fn count_rare(&mut self, view: &View, ip: &Ip, bytes: &[u8], owner: Option<(u32, bool)>) -> io::Result<()> {
-        let counted = |header| Counted { header, owner };
+    fn count_rare(
+        &mut self,
+        view: &View,
+        ip: &Ip,
+        bytes: &[u8],
+        of_other: bool,
+        counted: &dyn Fn(Header) -> Counted,
+    ) -> io::Result<()> {
         let read = match ip.fragment {
             Some(fragment) if ip.is_whole() => {
                 let says = Header::of(view, ip, bytes).filter(|_| fragment.first).map(counted);
@@ -213,13 +261,17 @@ impl Survey {
         };
         let Some(read) = read else { return Ok(()) };
         if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
-            let conversation = conversation as usize;
-            if self.counted.len() <= conversation {
-                self.counted.resize(conversation + 1, 0);
-            }
+            let known = if of_other {
+                self.counted_of_others.entry((conversation, read.input)).or_default()
+            } else {
+                let conversation = conversation as usize;
+                if self.counted.len() <= conversation {
+                    self.counted.resize(conversation + 1, 0);
+                }
+                &mut self.counted[conversation]
+            };
             let control = read.header.control;
             let (mine, other) = if from_first { (LOWER_END, UPPER_END) } else { (UPPER_END, LOWER_END) };
-            let known = &mut self.counted[conversation];
             if *known == BOTH && control & flags::SYN == 0 {
                 return Ok(());
             }
@@ -274,6 +326,10 @@ impl Survey {
         self.marker.flows.retire_all();
         self.retire();
         self.summary.findings = Some(self.audit.finish());
+        let kept = self.copies.kept();
+        for input in kept.values() {
+            *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
+        }
         Surveyed {
             plan: self.plan,
             passages: self.passages,
@@ -284,6 +340,7 @@ impl Survey {
             summary: self.summary,
             headers: self.headers,
             conversations: self.counted.len(),
+            kept,
         }
     }
 }
@@ -292,11 +349,16 @@ impl Survey {
 fn number(
     headers: &mut Headers,
     passages: &HashMap<u32, Passage, RandomState>,
+    kept: &HashMap<u32, u16, RandomState>,
     conversations: usize,
 ) -> io::Result<Vec<Option<u32>>> {
     let mut streams = Streams::default();
     let mut numbers = vec![None; conversations];
-    while let Some(Counted { mut header, owner }) = headers.advance()? {
+    while let Some(Counted { mut header, owner, input, is_copy }) = headers.advance()? {
+        let kept = owner.and_then(|(conversation, _)| kept.get(&conversation));
+        if kept.map_or(is_copy, |kept| *kept != input) {
+            continue;
+        }
         if let Some((conversation, from_first)) = owner
             && let Some(to) = passages.get(&conversation).and_then(|passage| passage.translation(from_first))
         {

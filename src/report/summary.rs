@@ -20,6 +20,8 @@ pub struct Summary {
     pub read: u64,
     /// Packets that another input showed too, and that were written once.
     pub duplicates: u64,
+    /// Connections on the wire that several inputs show, by the input whose packets were kept, from 0.
+    pub copied: BTreeMap<u16, u64>,
     /// Packets that came from a pipe too late for the order of time.
     pub late: u64,
     /// Packets written.
@@ -115,6 +117,11 @@ impl fmt::Display for Summary {
             if more > 0 {
                 writeln!(f, "  and {more} more (--report lists them all)")?;
             }
+        }
+        if !self.copied.is_empty() {
+            let all = plural(self.copied.values().sum(), "connection");
+            let kept = self.copied.iter().map(|(input, count)| format!("{count} as input {} has them", input + 1));
+            writeln!(f, "{all} captured by several inputs, kept: {}", kept.collect::<Vec<_>>().join(", "))?;
         }
         if self.late > 0 {
             let packets = plural(self.late, "packet");

@@ -109,3 +109,39 @@ fn four_captures_side_by_side() {
         assert_eq!(of(&leg), leg.repaired());
     }
 }
+
+/// Both pods of a connection were captured, on two machines: the clocks differ, and one network card put segments together.
+#[test]
+fn a_connection_that_two_machines_show() {
+    let leg = Leg::direct("10.1.0.5:40000", "10.1.0.6:80")
+        .open()
+        .ask("o")
+        .ask("n")
+        .ask("e")
+        .ask("t")
+        .ask("wo")
+        .answer("three")
+        .close();
+    let other = Leg::direct("10.1.0.5:40000", "10.1.0.6:80").after(25_000).open().ask("onetwo").answer("three").close();
+    let alone = Leg::direct("10.1.0.7:40000", "10.1.0.6:81").after(5_000).whole();
+    for (first, second, kept) in [(&leg, &other, &leg), (&other, &leg, &leg)] {
+        let inputs = Job::new().shots(Link::Eth, &together(&[first], Link::Eth));
+        let outcome = inputs.shots(Link::Eth, &together(&[second, &alone], Link::Eth)).run();
+        let input = if std::ptr::eq(first, kept) { 1 } else { 2 };
+        let line = format!("1 connection captured by several inputs, kept: 1 as input {input} has them\n");
+        assert!(outcome.summary().contains(&line), "{}", outcome.summary());
+        let times = |leg: &Leg| leg.packets.iter().map(|(time, _)| *time).collect::<Vec<_>>();
+        let mut expected = [times(kept), times(&alone)].concat();
+        expected.sort_unstable();
+        let written: Vec<u64> = outcome.output.packets.iter().map(|packet| packet.time).collect();
+        assert_eq!(written, expected);
+        assert_eq!(outcome.done.summary.written + outcome.done.summary.duplicates, outcome.done.summary.read);
+        let streams: Vec<_> = outcome.legs.iter().map(|leg| leg["tcp_stream"].as_u64()).collect();
+        assert_eq!(streams.len(), 2);
+        assert!(streams.contains(&Some(0)) && streams.contains(&Some(1)), "{streams:?}");
+    }
+    // A file that another one continues shows the SYN once.
+    let (head, tail) = (together(&[&leg], Link::Eth), together(&[&leg], Link::Eth));
+    let outcome = Job::new().shots(Link::Eth, &head[..4]).shots(Link::Eth, &tail[4..]).run();
+    assert_eq!(outcome.output.packets.len(), leg.packets.len());
+}
