@@ -16,6 +16,8 @@
 //! output     frames             -> pcapng           interfaces, comments, names, secrets; a queue for what waits
 //! report     legs               -> CSV, JSON, text  one row a leg; the summary
 //! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
+//! ports      mesh, port         -> rows             what listens where, what for
+//! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)
@@ -35,5 +37,7 @@ pub mod tie;
 
 pub mod explain;
 pub mod pipeline;
+pub mod plan;
+pub mod ports;
 
 pub mod cli;

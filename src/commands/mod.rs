@@ -3,6 +3,8 @@
 pub mod explain;
 pub mod manual;
 pub mod merge;
+pub mod plan;
+pub mod ports;
 pub mod typed;
 
 use std::io::Write;
