@@ -84,28 +84,18 @@ impl Expr {
                 other => Expr::Not(Box::new(other)),
             },
             Expr::All(all) => {
-                let mut flat: Vec<Expr> = Vec::new();
-                for part in all.into_iter().map(Expr::simplified) {
-                    match part {
-                        Expr::All(inner) => flat.extend(inner),
-                        Expr::Any(any) if any.is_empty() => return Expr::never(),
-                        other if !flat.contains(&other) => flat.push(other),
-                        _ => {}
-                    }
-                }
-                if flat.len() == 1 { flat.swap_remove(0) } else { Expr::All(flat) }
+                let flat = flat(all, |part| match part {
+                    Expr::All(inner) => Ok(inner),
+                    other => Err(other),
+                });
+                if flat.contains(&Expr::never()) { Expr::never() } else { one(flat, Expr::All) }
             }
             Expr::Any(any) => {
-                let mut flat: Vec<Expr> = Vec::new();
-                for part in any.into_iter().map(Expr::simplified) {
-                    match part {
-                        Expr::Any(inner) => flat.extend(inner),
-                        Expr::All(all) if all.is_empty() => return Expr::All(Vec::new()),
-                        other if !flat.contains(&other) => flat.push(other),
-                        _ => {}
-                    }
-                }
-                if flat.len() == 1 { flat.swap_remove(0) } else { Expr::Any(flat) }
+                let flat = flat(any, |part| match part {
+                    Expr::Any(inner) => Ok(inner),
+                    other => Err(other),
+                });
+                if flat.contains(&Expr::All(Vec::new())) { Expr::All(Vec::new()) } else { one(flat, Expr::Any) }
             }
         }
     }
@@ -129,6 +119,25 @@ impl Expr {
             Expr::Any(parts) => group(f, parts, " or "),
         }
     }
+}
+
+/// The parts of a group, each once; `inner` takes apart a group of the same kind.
+fn flat(parts: Vec<Expr>, inner: impl Fn(Expr) -> Result<Vec<Expr>, Expr>) -> Vec<Expr> {
+    let mut flat: Vec<Expr> = Vec::new();
+    for part in parts.into_iter().map(Expr::simplified) {
+        let parts = inner(part).unwrap_or_else(|other| vec![other]);
+        for part in parts {
+            if !flat.contains(&part) {
+                flat.push(part);
+            }
+        }
+    }
+    flat
+}
+
+/// A group, unless it has only one part.
+fn one(mut parts: Vec<Expr>, group: fn(Vec<Expr>) -> Expr) -> Expr {
+    if parts.len() == 1 { parts.swap_remove(0) } else { group(parts) }
 }
 
 impl fmt::Display for Expr {

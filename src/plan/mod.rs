@@ -183,6 +183,7 @@ pub fn plan(target: &Target, legs: &[Leg], settings: Settings) -> Plan {
 fn filter(halves: &[Half], addresses: &[IpAddr]) -> String {
     let mut parts = vec![half::filter(halves)];
     let udp = halves.iter().any(|half| half.protocol == Protocol::Udp);
+    let lo = halves.iter().all(|half| half.side == Side::Lo);
     for v4 in [true, false] {
         let own: Vec<&IpAddr> = addresses.iter().filter(|address| address.is_ipv4() == v4).collect();
         if own.is_empty() && !addresses.is_empty() {
@@ -196,7 +197,9 @@ fn filter(halves: &[Half], addresses: &[IpAddr]) -> String {
         if udp {
             // RFC 791: the offset; RFC 8200, section 4.5: the fragment header is 44, the next one UDP.
             let fragment = if v4 { "udp and ip[6:2] & 0x1fff != 0" } else { "ip6[6] = 44 and ip6[40] = 17" };
-            parts.push(Expr::All(vec![Expr::is(fragment), hosts.clone()]));
+            // On lo, 127.0.0.1 may ask the proxy's DNS, too; nothing else is fragmented there.
+            let hosts = if lo { Expr::All(Vec::new()) } else { hosts.clone() };
+            parts.push(Expr::All(vec![Expr::is(fragment), hosts]));
         }
         // RFC 792: unreachable, time exceeded, parameter problem; RFC 4443, section 2.1: errors are below 128.
         let error = if v4 {

@@ -40,24 +40,29 @@ pub struct Row {
 pub enum Found {
     /// It keeps all that were tried.
     Kept,
-    /// It loses all.
-    Lost {
-        /// One of them.
-        example: String,
+    /// It keeps all that are usual, and loses others.
+    Mostly {
+        /// One that it loses.
+        lost: String,
     },
-    /// It loses some.
+    /// It loses some that are usual.
     Partly {
         /// One that it loses.
         lost: String,
         /// One that it keeps.
         kept: String,
     },
+    /// It loses all that are usual.
+    Lost {
+        /// One of them.
+        example: String,
+    },
 }
 
 impl Check {
-    /// Whether something is lost.
+    /// Whether something is lost that is usual.
     pub fn loses(&self) -> bool {
-        self.rows.iter().any(|row| row.found != Found::Kept)
+        self.rows.iter().any(|row| matches!(row.found, Found::Partly { .. } | Found::Lost { .. }))
     }
 }
 
@@ -65,9 +70,15 @@ impl Check {
 pub fn check(plan: &Plan, filter: &str) -> Result<Check, Error> {
     let named = tcpdump::constants(filter)?;
     let halves: Vec<&Half> = plan.captures.iter().flat_map(|capture| &capture.halves).collect();
+    // The only port that a half goes to is a listener's of the proxy.
+    let only = |half: &&Half| match half.destination.ports.ranges() {
+        [(first, last)] if first == last && half.direction == Direction::Client => u16::try_from(*first).ok(),
+        _ => None,
+    };
+    let listeners: Vec<u16> = halves.iter().filter(|half| half.side == Side::Lo).filter_map(only).collect();
     let mut samples: Vec<(usize, Sample)> = Vec::new();
     for (row, half) in halves.iter().enumerate() {
-        samples.extend(packets::samples(half, &named).into_iter().map(|s| (row, s)));
+        samples.extend(packets::samples(half, &named, &listeners).into_iter().map(|s| (row, s)));
     }
     let kept = tcpdump::kept(filter, samples.iter().map(|(_, sample)| &sample.frame[..]))?;
     let rows = halves.into_iter().enumerate().map(|(row, half)| {
@@ -79,17 +90,17 @@ pub fn check(plan: &Plan, filter: &str) -> Result<Check, Error> {
 }
 
 fn found(samples: &[(&Sample, bool)]) -> Found {
-    let first = |wanted: bool| samples.iter().find(|(_, kept)| *kept == wanted).map(|(sample, _)| sample.to_string());
-    match (first(false), first(true)) {
-        (None, _) => Found::Kept,
-        (Some(example), None) => Found::Lost { example },
-        (Some(lost), Some(kept)) => {
-            // Where ends alone decide, plain data says it best; else what is special about those that are lost.
-            let plain = |wanted: bool| {
-                samples.iter().find(|(s, kept)| *kept == wanted && s.aspect == Aspect::Data).map(|(s, _)| s.to_string())
-            };
-            Found::Partly { lost: plain(false).unwrap_or(lost), kept: plain(true).unwrap_or(kept) }
-        }
+    // Where ends alone decide, plain data says it best; else what is special about those that are lost.
+    let first = |wanted: bool, usual: bool| {
+        let mut fit = samples.iter().filter(|(s, kept)| *kept == wanted && (s.usual || !usual)).map(|(s, _)| s);
+        let plain = fit.clone().find(|sample| sample.aspect == Aspect::Data);
+        plain.or_else(|| fit.next()).map(ToString::to_string)
+    };
+    match (first(false, true), first(true, true), first(false, false)) {
+        (Some(lost), Some(kept), _) => Found::Partly { lost, kept },
+        (Some(example), None, _) => Found::Lost { example },
+        (None, _, Some(lost)) => Found::Mostly { lost },
+        (None, _, None) => Found::Kept,
     }
 }
 
@@ -97,17 +108,16 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Row { half, found, tried } in &self.rows {
             let side = if half.side == Side::Lo { "lo" } else { "eth0" };
-            let from = match half.direction {
-                Direction::Client => "packets of the client",
-                Direction::Server => "packets of the server",
+            let half_name = match half.direction {
+                Direction::Client => "forward",
+                Direction::Server => "reply",
             };
-            let leg = half.leg.name();
-            let protocol = half.protocol.name();
-            write!(f, "{leg:18} {side:5} {protocol} {from}  ")?;
+            write!(f, "{:17} {side:4} {} {half_name:7}  ", half.leg.name(), half.protocol.name())?;
             match found {
-                Found::Kept => writeln!(f, "kept, {tried} tried")?,
-                Found::Lost { example } => writeln!(f, "LOST, all {tried} tried, such as {example}")?,
-                Found::Partly { lost, kept } => writeln!(f, "PARTLY LOST, such as {lost}; kept: {kept}")?,
+                Found::Kept => writeln!(f, "kept ({tried} tried)")?,
+                Found::Mostly { lost } => writeln!(f, "kept, but in rare cases: not {lost}")?,
+                Found::Partly { lost, kept } => writeln!(f, "PARTLY LOST: {lost}; kept: {kept}")?,
+                Found::Lost { example } => writeln!(f, "LOST: {example}")?,
             }
         }
         Ok(())

@@ -4,13 +4,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::super::cidr::Cidr;
-use super::super::half::{Ends, Half, Side};
+use super::super::half::{Direction, Ends, Half, Side};
+use super::super::pod::count;
 use super::tcpdump::Constants;
 use crate::nat::{Numbers, Protocol};
+use crate::ports;
 
-/// Values of a port that are tried where any will do: bounds of what clients get (`ip_local_port_range` by default, and
-/// at its widest), and ports of services.
-const PORTS: [u16; 10] = [32768, 40000, 60999, 1024, 65535, 80, 443, 3306, 8080, 50051];
+/// Ports of clients: what they get by default (`ip_local_port_range`).
+const CLIENTS: [u16; 3] = [32768, 40000, 60999];
+/// What they get where that range is as wide as it can be.
+const RARE_CLIENTS: [u16; 2] = [1024, 65535];
+/// Ports of services.
+const SERVICES: [u16; 5] = [80, 443, 3306, 8080, 50051];
 
 /// Values of one port or address that are tried, at most.
 const MOST: usize = 28;
@@ -38,6 +43,8 @@ pub(super) struct Sample {
     destination: SocketAddr,
     /// What it is.
     pub aspect: Aspect,
+    /// Whether packets of this half are mostly like it.
+    pub usual: bool,
     /// Its octets, from the Ethernet header on.
     pub frame: Vec<u8>,
 }
@@ -54,18 +61,25 @@ impl fmt::Display for Sample {
     }
 }
 
-/// Packets of a half.
-pub(super) fn samples(half: &Half, named: &Constants) -> Vec<Sample> {
-    let (sources, destinations) = (addresses(&half.source, named), addresses(&half.destination, named));
-    let (from, to) = (ports(&half.source.ports, named), ports(&half.destination.ports, named));
+/// Packets of a half. `listeners` are ports of the proxy: a filter that names them means no service.
+pub(super) fn samples(half: &Half, named: &Constants, listeners: &[u16]) -> Vec<Sample> {
+    let client = half.direction == Direction::Client;
+    let (from, to) = (&half.source, &half.destination);
+    let (sources, destinations) = (addresses(from, named), addresses(to, named));
+    let (from, to) = (ports(&from.ports, named, listeners, client), ports(&to.ports, named, listeners, !client));
     let mut samples = Vec::new();
     let pairs = sources.iter().flat_map(|s| destinations.iter().map(move |d| (*s, *d)));
-    for (source, destination) in pairs.filter(|(s, d)| s.is_ipv4() == d.is_ipv4()) {
+    for ((source, usual_source), (destination, usual_destination)) in pairs {
+        if source.is_ipv4() != destination.is_ipv4() {
+            continue;
+        }
         for (index, (&from, &to)) in from.iter().flat_map(|f| to.iter().map(move |t| (f, t))).enumerate() {
-            let (source, destination) = (SocketAddr::new(source, from), SocketAddr::new(destination, to));
+            let usual = usual_source && usual_destination && from.1 && to.1;
+            let (source, destination) = (SocketAddr::new(source, from.0), SocketAddr::new(destination, to.0));
             let mut add = |aspect| {
                 let frame = frame(half, source, destination, aspect);
-                samples.push(Sample { source, destination, aspect, frame });
+                let usual = usual && aspect != Aspect::Fragment;
+                samples.push(Sample { source, destination, aspect, usual, frame });
             };
             add(Aspect::Data);
             if index > 0 {
@@ -83,7 +97,9 @@ pub(super) fn samples(half: &Half, named: &Constants) -> Vec<Sample> {
     samples
 }
 
-fn addresses(ends: &Ends, named: &Constants) -> Vec<IpAddr> {
+/// Addresses, and whether they are usual. Of several networks, those of lo are not: only older Istio and nameservers on
+/// 127.0.0.1 have them.
+fn addresses(ends: &Ends, named: &Constants) -> Vec<(IpAddr, bool)> {
     let given = ends.within.iter().map(Cidr::sample);
     let any: [IpAddr; 4] = [
         Ipv4Addr::new(10, 96, 0, 10).into(),
@@ -91,15 +107,28 @@ fn addresses(ends: &Ends, named: &Constants) -> Vec<IpAddr> {
         Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10).into(),
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80).into(),
     ];
+    let any = any.into_iter().filter(|_| ends.within.is_empty());
     let all = given.chain(any).chain(named.addresses.iter().copied());
-    distinct(all.filter(|address| ends.has(*address)))
+    let all = distinct(all.filter(|address| ends.has(*address)));
+    let only_lo = all.iter().all(IpAddr::is_loopback);
+    all.into_iter().map(|address| (address, only_lo || !address.is_loopback())).collect()
 }
 
-fn ports(set: &Numbers, named: &Constants) -> Vec<u16> {
-    let bounds = set.ranges().iter().flat_map(|&(first, last)| [first.max(1), last.min(65535)]);
-    let bounds = bounds.filter(|_| set.ranges().len() <= 4 && *set != Numbers::all());
-    let all = bounds.map(|port| port as u16).chain(PORTS).chain(named.ports.iter().copied());
-    distinct(all.filter(|port| set.contains(u32::from(*port))))
+/// Ports, and whether they are usual.
+fn ports(set: &Numbers, named: &Constants, listeners: &[u16], client: bool) -> Vec<(u16, bool)> {
+    let few = set.ranges().len() <= 4 && *set != Numbers::all();
+    let bounds = set.ranges().iter().flat_map(|&(first, last)| [first.max(1), last.min(65535)]).filter(|_| few);
+    let bounds: Vec<u16> = bounds.filter_map(|port| u16::try_from(port).ok()).collect();
+    let usual: &[u16] = if client { &CLIENTS } else { &SERVICES };
+    let is_usual = |port: u16| {
+        // A small set is the application's ports, and the tunnels that not every mesh has.
+        let meant =
+            if count(set) < 1000 { ports::tunnels(None).all(|tunnel| tunnel != port) } else { usual.contains(&port) };
+        meant || count(set) == 1 || (!client && named.ports.contains(&port) && !listeners.contains(&port))
+    };
+    let all = usual.iter().copied().chain(bounds).chain(RARE_CLIENTS.into_iter().filter(|_| client));
+    let all = distinct(all.chain(named.ports.iter().copied()).filter(|port| set.contains(u32::from(*port))));
+    all.into_iter().map(|port| (port, is_usual(port))).collect()
 }
 
 fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
