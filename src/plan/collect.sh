@@ -54,11 +54,7 @@ sleeper=
 stopped=
 failed=0
 # A signal ends the waiting, and all that comes after it is done.
-on_signal() {
-    stopped=1
-    [ -n "$sleeper" ] && kill "$sleeper" 2>/dev/null
-}
-trap on_signal INT TERM HUP
+trap 'stopped=1; [ -n "$sleeper" ] && kill "$sleeper" 2>/dev/null' INT TERM HUP
 
 # capture INTERFACE FILTER
 capture() {

@@ -11,7 +11,7 @@ use crate::nat::{Numbers, Protocol};
 /// A filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expr {
-    /// A primitive, or several of them that stand for one.
+    /// A primitive: no `and`, no `or`, which would not stay together among others.
     Is(String),
     /// It does not hold.
     Not(Box<Expr>),
@@ -39,7 +39,9 @@ impl End {
 
 impl Expr {
     pub fn is(primitive: impl Into<String>) -> Expr {
-        Expr::Is(primitive.into())
+        let primitive = primitive.into();
+        debug_assert!(![" and ", " or ", "not "].iter().any(|word| primitive.contains(word)), "{primitive}");
+        Expr::Is(primitive)
     }
 
     pub fn protocol(protocol: Protocol) -> Expr {

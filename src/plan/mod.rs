@@ -196,18 +196,19 @@ fn filter(halves: &[Half], addresses: &[IpAddr]) -> String {
         };
         if udp {
             // RFC 791: the offset; RFC 8200, section 4.5: the fragment header is 44, the next one UDP.
-            let fragment = if v4 { "udp and ip[6:2] & 0x1fff != 0" } else { "ip6[6] = 44 and ip6[40] = 17" };
+            let fragment = if v4 { ["udp", "ip[6:2] & 0x1fff != 0"] } else { ["ip6[6] = 44", "ip6[40] = 17"] };
             // On lo, 127.0.0.1 may ask the proxy's DNS, too; nothing else is fragmented there.
             let hosts = if lo { Expr::All(Vec::new()) } else { hosts.clone() };
-            parts.push(Expr::All(vec![Expr::is(fragment), hosts]));
+            parts.push(Expr::All(fragment.map(Expr::is).into_iter().chain([hosts]).collect()));
         }
         // RFC 792: unreachable, time exceeded, parameter problem; RFC 4443, section 2.1: errors are below 128.
         let error = if v4 {
-            "icmp and (icmp[icmptype] = 3 or icmp[icmptype] = 11 or icmp[icmptype] = 12)"
+            let kinds = ["icmp[icmptype] = 3", "icmp[icmptype] = 11", "icmp[icmptype] = 12"];
+            [Expr::is("icmp"), Expr::Any(kinds.map(Expr::is).into())]
         } else {
-            "icmp6 and ip6[40] < 128"
+            [Expr::is("icmp6"), Expr::is("ip6[40] < 128")]
         };
-        parts.push(Expr::All(vec![Expr::is(error), hosts]));
+        parts.push(Expr::All(error.into_iter().chain([hosts]).collect()));
     }
     Expr::Any(parts).to_string()
 }
