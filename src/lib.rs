@@ -16,6 +16,7 @@
 //! output     frames             -> pcapng           interfaces, comments, names, secrets; a queue for what waits
 //! report     legs               -> CSV, JSON, text  one row a leg; the summary
 //! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
+//! folder     a folder           -> files            which file in it is what
 //! ports      mesh, port         -> rows             what listens where, what for
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
@@ -36,6 +37,7 @@ pub mod rewrite;
 pub mod tie;
 
 pub mod explain;
+pub mod folder;
 pub mod pipeline;
 pub mod plan;
 pub mod ports;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use crate::nat::{Numbers, PRESETS, Preset, RulesFile, Ruleset, load};
+use crate::nat::{Numbers, Preset, RulesFile, Ruleset, load};
 use crate::plan::{Cidr, Gateway, Leg, Pod, PodName, Settings, Target, Via};
 
 /// Say what to capture, and how, so that every leg can be repaired
@@ -39,7 +39,7 @@ pub struct PlanArgs {
     pub rules: Vec<RulesFile>,
 
     /// Take the rules that a mesh installs by default [default: istio-dns]
-    #[arg(long, value_name = "NAME", value_parser = meshes())]
+    #[arg(long, value_name = "NAME", value_parser = super::mesh())]
     pub mesh: Option<String>,
 
     /// The ports that the pod opens connections from, as in net.ipv4.ip_local_port_range: `32768-60999`
@@ -143,11 +143,6 @@ Exit status:
 fn legs() -> PossibleValuesParser {
     let all = Leg::SIDECAR.into_iter().chain(Leg::GATEWAY);
     PossibleValuesParser::new(all.map(|leg| PossibleValue::new(leg.name()).help(leg.meaning())))
-}
-
-/// The meshes whose rules are known.
-pub(super) fn meshes() -> PossibleValuesParser {
-    PossibleValuesParser::new(PRESETS.iter().map(|preset| PossibleValue::new(preset.name).help(preset.about)))
 }
 
 /// A name that the kernel takes for an interface, and that is no option.

@@ -11,7 +11,8 @@ use meshpcap::audit::Rules;
 use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::cli::{MergeArgs, NameArg};
-use meshpcap::nat::{self, Preset};
+use meshpcap::folder::Folder;
+use meshpcap::nat::{self, Preset, RulesFile};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
@@ -19,7 +20,11 @@ use super::{DAMAGED, INTERRUPTED, complain, fail};
 
 /// Merges, and says what was done.
 pub fn run(args: &MergeArgs) -> ExitCode {
-    let merge = match prepare(args) {
+    let found = match Found::among(args) {
+        Ok(found) => found,
+        Err(message) => return fail(&message),
+    };
+    let merge = match prepare(args, &found) {
         Ok(merge) => merge,
         Err(message) => return fail(&message),
     };
@@ -47,13 +52,44 @@ pub fn run(args: &MergeArgs) -> ExitCode {
     }
 }
 
+/// The captures, and what lies beside them in a folder.
+struct Found {
+    inputs: Vec<Source>,
+    names: Vec<GivenName>,
+    rules: Vec<RulesFile>,
+    /// The folders; those that were unpacked are gone with them.
+    _folders: Vec<Folder>,
+}
+
+impl Found {
+    /// What was typed, with the content of folders and archives in their place.
+    fn among(args: &MergeArgs) -> Result<Found, String> {
+        let mut found = Found { inputs: Vec::new(), names: Vec::new(), rules: Vec::new(), _folders: Vec::new() };
+        for path in &args.inputs {
+            if path.as_os_str() == "-" || !Folder::is_one(path) {
+                found.inputs.push(Source::from_arg(path.as_os_str()));
+                continue;
+            }
+            let folder = Folder::open(path).map_err(|error| error.to_string())?;
+            for capture in &folder.captures {
+                let input = found.inputs.len();
+                found.names.extend(capture.interface.clone().map(|name| GivenName { input, index: None, name }));
+                found.inputs.push(Source::Path(capture.path.clone()));
+            }
+            found.rules.extend(folder.rules.iter().map(|path| RulesFile { family: None, path: path.clone() }));
+            found._folders.push(folder);
+        }
+        Ok(found)
+    }
+}
+
 /// Builds the run from what was typed.
-fn prepare(args: &MergeArgs) -> Result<Merge, String> {
+fn prepare(args: &MergeArgs, found: &Found) -> Result<Merge, String> {
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && std::io::stdout().is_terminal() {
         return Err("the output is binary: pipe it into wireshark -k -i - or give a file with -o".to_owned());
     }
-    let inputs: Vec<Source> = args.inputs.iter().map(|path| Source::from_arg(path.as_os_str())).collect();
+    let inputs = found.inputs.clone();
     let rules_from_stdin = args.rules.iter().filter(|file| file.path.as_os_str() == "-").count();
     if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
         return Err("standard input (-) can be read only once".to_owned());
@@ -78,12 +114,15 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
         }
         Ok(GivenName { input: typed.capture - 1, index: typed.interface, name: typed.name.clone() })
     });
+    // Names that were typed come first.
+    let mut names = names.collect::<Result<Vec<_>, _>>()?;
+    names.extend(found.names.iter().cloned());
     Ok(Merge {
-        names: names.collect::<Result<_, _>>()?,
+        names,
         inputs,
         output: if to_stdout { Destination::Stdout } else { Destination::Path(args.output.clone()) },
         report: args.report.clone(),
-        rules: rules(args)?,
+        rules: rules(args, &found.rules)?,
         ethernet: args.linktype.is_some(),
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
@@ -99,18 +138,33 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
 }
 
 /// What was said of the pod's rules.
-fn rules(args: &MergeArgs) -> Result<Rules, String> {
+fn rules(args: &MergeArgs, found: &[RulesFile]) -> Result<Rules, String> {
     if let Some(preset) = args.mesh.as_deref().and_then(Preset::named) {
         return Ok(Rules::Mesh(preset));
     }
-    if args.rules.is_empty() {
-        return Ok(Rules::Unknown);
-    }
-    let rules = nat::load(&args.rules)?;
+    let rules = if args.rules.is_empty() {
+        // What nobody named is used if it can be.
+        let usable: Vec<RulesFile> = found.iter().filter(|file| usable(file)).cloned().collect();
+        if usable.is_empty() {
+            return Ok(Rules::Unknown);
+        }
+        nat::load(&usable)?
+    } else {
+        nat::load(&args.rules)?
+    };
     for note in &rules.notes {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
     }
     Ok(Rules::Read(rules))
+}
+
+/// Whether a rules file from a folder can be read; says why not.
+fn usable(file: &RulesFile) -> bool {
+    let read = nat::load(std::slice::from_ref(file));
+    if let Err(error) = &read {
+        complain(&format!("not used: {error}"));
+    }
+    read.is_ok()
 }
 
 /// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.

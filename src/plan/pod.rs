@@ -11,6 +11,9 @@ use crate::ports;
 /// Ports that tests of the rules name, at most; with more, exclusions are not looked at.
 const BOUNDARIES: usize = 1024;
 
+/// Nameservers that are told apart, at most.
+const NAMESERVERS: usize = 64;
+
 /// More redirected ports than this: all but some.
 const NEARLY_ALL: u64 = 60_000;
 
@@ -35,6 +38,8 @@ pub struct Pod {
     pub own_calls_outbound: bool,
     /// Whether some DNS over TCP goes the way of other outgoing TCP.
     pub dns_outbound: bool,
+    /// The nameservers of which it does not.
+    pub nameservers: Vec<IpAddr>,
 }
 
 impl Pod {
@@ -50,6 +55,7 @@ impl Pod {
             direct: Numbers::default(),
             own_calls_outbound: false,
             dns_outbound: true,
+            nameservers: Vec::new(),
         };
         let Some(&own) = addresses.first() else { return pod };
         let host = Host {
@@ -80,9 +86,14 @@ impl Pod {
         pod.redirected = some(&|port| !to(other, own, port, Some("eth0")).is_empty());
         pod.direct = some(&|port| to(own, other, port, None).is_empty());
         let outbound: Vec<u16> =
-            pod.listeners(Role::OutboundApp, Protocol::Tcp).map(|listener| listener.port).collect();
+            pod.listeners(Role::OutboundApp, Protocol::Tcp).filter_map(|listener| listener.port).collect();
         pod.own_calls_outbound = to(own, own, 8080, None).iter().any(|port| outbound.contains(port));
         pod.dns_outbound = to(own, other, 53, None).iter().any(|port| outbound.contains(port));
+        let captured = |address: &IpAddr| {
+            let ports = to(own, *address, 53, None);
+            !ports.is_empty() && !ports.iter().any(|port| outbound.contains(port))
+        };
+        pod.nameservers = nameservers(rules).into_iter().filter(captured).collect();
         pod
     }
 
@@ -140,6 +151,27 @@ fn foreign(own: IpAddr) -> IpAddr {
     } else {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80).into()
     }
+}
+
+/// Single addresses that rules name beside port 53.
+fn nameservers(rules: &Ruleset) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for rule in rules.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules) {
+        let tests = || rule.steps.iter().filter_map(|step| if let Step::Match(m) = step { Some(m) } else { None });
+        if !tests().any(|m| matches!(&m.test, Test::DestinationPort(ports) if !m.negated && ports.contains(53))) {
+            continue;
+        }
+        for test in tests().filter(|m| !m.negated) {
+            if let Test::Destination(addresses) = &test.test {
+                let single = addresses.0.iter().filter(|(first, last, _)| first == last).map(|(first, ..)| *first);
+                found.extend(single.filter(|address| !address.is_loopback()));
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.truncate(NAMESERVERS);
+    found
 }
 
 /// The ports cut where a test of the rules can change its answer.
@@ -215,6 +247,6 @@ mod tests {
         let pod = Pod::new(&["10.0.0.7".parse().expect("an address")], &rules, None);
         assert_eq!(pod.excluded().to_string(), "22,9000-9010");
         assert_eq!(pod.direct.to_string(), "3306");
-        assert_eq!(pod.listeners(Role::OutboundApp, Protocol::Tcp).map(|l| l.port).collect::<Vec<_>>(), [16001]);
+        assert_eq!(pod.listeners(Role::OutboundApp, Protocol::Tcp).filter_map(|l| l.port).collect::<Vec<_>>(), [16001]);
     }
 }

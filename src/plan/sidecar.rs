@@ -94,7 +94,7 @@ impl<'a> Networks<'a> {
             Some(address) => vec![Cidr::from(address)],
             None => [address(true, "127.0.0.1"), address(false, "::1")].into_iter().flatten().flatten().collect(),
         };
-        Ends::within(&networks).with(&Numbers::one(listener.port.into()))
+        Ends::within(&networks).with(&listener.port.map_or_else(Numbers::all, |port| Numbers::one(port.into())))
     }
 
     /// A half that nat rules split from its leg: the forward packets go to the listener.
@@ -120,23 +120,32 @@ impl<'a> Networks<'a> {
             // Replies bear the service's address and port, and come from the proxy on lo.
             let foreign =
                 if self.pod.own_calls_outbound { Ends::except(&self.loopback) } else { Ends::except(&self.all_own()) };
-            let dns_apart = self.pod.listeners(Role::Dns, protocol).next().is_some() && !self.pod.dns_outbound;
-            let foreign =
-                if dns_apart { foreign.with(&within_16_bits(&Numbers::one(53).complement())) } else { foreign };
             // A proxy that bears the client's address looks the same on its way to the application's ports.
             let client = if self.pod.spoofs() && !self.pod.ports.is_empty() {
                 Ends::within(&self.own).with(&within_16_bits(&self.pod.ports.complement()))
             } else {
                 Ends::within(&self.own)
             };
-            halves.push(Half {
+            let dns = Numbers::one(53);
+            let others = within_16_bits(&dns.complement());
+            let captured = self.pod.listeners(Role::Dns, protocol).next().is_some();
+            let servers: Vec<Cidr> = self.pod.nameservers.iter().map(|address| Cidr::from(*address)).collect();
+            let but_servers = Ends { except: [&foreign.except[..], &servers].concat(), ..foreign.clone() };
+            // Replies of DNS that goes to the proxy's DNS are another leg's.
+            let sources = match captured {
+                false => vec![foreign],
+                true if !self.pod.dns_outbound => vec![foreign.with(&others)],
+                true if servers.is_empty() => vec![foreign],
+                true => vec![foreign.with(&others), but_servers.with(&dns)],
+            };
+            halves.extend(sources.into_iter().map(|source| Half {
                 leg: Leg::OutboundApp,
                 side: Side::Lo,
                 direction: Direction::Server,
                 protocol,
-                source: foreign,
-                destination: client,
-            });
+                source,
+                destination: client.clone(),
+            }));
         }
         halves
     }

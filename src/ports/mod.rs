@@ -144,8 +144,8 @@ mod tests {
     fn every_listener_of_the_rules_has_a_row() {
         for preset in PRESETS {
             for listener in Model::from_rules(&preset.ruleset()).listeners {
-                let mut rows = find(Some(preset.name), Some(listener.port));
-                assert!(rows.any(|row| row.kind == Kind::Capture), "{} {}", preset.name, listener.port);
+                let mut rows = find(Some(preset.name), listener.port);
+                assert!(rows.any(|row| row.kind == Kind::Capture), "{} {:?}", preset.name, listener.port);
             }
         }
     }

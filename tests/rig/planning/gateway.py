@@ -1,0 +1,2 @@
+pass
+def gateway(rig, folder): return []

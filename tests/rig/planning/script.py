@@ -1,0 +1,2 @@
+def script(rig, folder): return []
+def kubectl(rig, folder): return []
