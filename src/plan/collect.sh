@@ -8,11 +8,14 @@ say() { printf 'meshpcap: %s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 # Not every sleep takes fractions of a second.
 pause() { sleep 0.2 2>/dev/null || sleep 1; }
-# The last line of a file that says something.
+# The last line of a file that says something; libpcap puts the system's words in parentheses below its own.
 told() {
     last=
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in *[![:space:]]*) last=$line ;; esac
+        case $line in
+        "("*) ;;
+        *[![:space:]]*) last=$line ;;
+        esac
     done <"$1"
     printf '%s' "$last"
 }
@@ -48,6 +51,8 @@ if has timeout && timeout 5 true 2>/dev/null; then
     bound="timeout $((duration + 30))"
 fi
 
+# Tools that are not there or not allowed: said once.
+useless=" "
 running=
 captures=
 sleeper=
@@ -59,8 +64,8 @@ trap 'stopped=1; [ -n "$sleeper" ] && kill "$sleeper" 2>/dev/null' INT TERM HUP
 # capture INTERFACE FILTER
 capture() {
     if ! has tcpdump; then
-        say "tcpdump is not there: $1 is not captured"
-        failed=1
+        case $useless in *" tcpdump "*) ;; *) say "tcpdump is not there: no packets" ;; esac
+        useless="${useless}tcpdump "
         return
     fi
     # As root, tcpdump becomes another user before it opens the next file, and may not write there.
@@ -74,8 +79,6 @@ capture() {
     captures="$captures $1:$!"
 }
 
-# Tools that are not there or not allowed: said once.
-useless=" "
 # snapshot FILE COMMAND...
 snapshot() {
     file=$1

@@ -90,7 +90,8 @@ impl Pod {
         pod.own_calls_outbound = to(own, own, 8080, None).iter().any(|port| outbound.contains(port));
         pod.dns_outbound = to(own, other, 53, None).iter().any(|port| outbound.contains(port));
         let captured = |address: &IpAddr| {
-            let ports = to(own, *address, 53, None);
+            let Some(own) = addresses.iter().find(|own| own.is_ipv4() == address.is_ipv4()) else { return false };
+            let ports = to(*own, *address, 53, None);
             !ports.is_empty() && !ports.iter().any(|port| outbound.contains(port))
         };
         pod.nameservers = nameservers(rules).into_iter().filter(captured).collect();

@@ -4,8 +4,8 @@ Which leg a packet is of is taken from the report of a merge of the captures wit
 filters.
 """
 import csv
+import ipaddress
 import json
-import subprocess
 import struct
 import time
 from collections import Counter
@@ -24,6 +24,8 @@ PEERS = {"inbound-peer", "outbound-peer"}
 ASKED = [("outbound-app",), ("inbound-app",), ("self-call",), ("dns",), ("outbound-peer",), ("inbound-peer",),
          ("outbound-app", "inbound-app"), ("outbound-peer", "inbound-peer"), ()]
 ALL = {"outbound-app", "inbound-app", "self-call", "dns", *PEERS}
+
+UNWANTED = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'x', ({!r}, {}))"
 
 End = tuple[str, int]
 
@@ -44,7 +46,6 @@ def packet(data: bytes) -> Packet:
         later = struct.unpack_from(">H", data, 20)[0] & 0x1fff
         icmp = number == 1 and data[14 + head] in (3, 11, 12)
     elif data[12:14] == b"\x86\xdd":
-        import ipaddress
         head, number, later = 40, data[20], 0
         ends = [str(ipaddress.IPv6Address(data[at:at + 16])) for at in (22, 38)]
         icmp = number == 58 and data[54] < 128
@@ -131,17 +132,19 @@ class Captures:
 def traffic(mesh: Mesh):
     """All legs that a pod can have, and some that none of the filters wants."""
     a, b = mesh.a, mesh.b
-    unwanted = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'x', ({!r}, 9999))"
     a.client(steps.http(steps.SERVICE_HTTP, n=2, size=3000), steps.echo(steps.SERVICE_TCP, n=3),
              steps.echo((b.ip, 9000)), steps.http(steps.SERVICE_SELF), steps.http((a.ip, 8080)),
              steps.http(("127.0.0.1", 8080)))
     b.client(steps.http(steps.SERVICE_HTTP, n=2), steps.echo(steps.SERVICE_TCP), steps.echo((a.ip, 9000)))
     if mesh.options.dns:
         a.client(steps.dns("a.test", "b.test"), steps.dns("c.test", stream=True))
+        # the proxy's own query, which nobody answers
+        query = UNWANTED.format(steps.NAMESERVERS[0][0], 53)
+        a.inside("setpriv", "--reuid", str(sidecar.UID), "--regid", str(sidecar.UID), "--clear-groups", "python3", "-c", query)
     if mesh.options.ipv6:
         a.client(steps.http(steps.SERVICE6_HTTP, n=2), steps.http((a.ip6, 8080)), steps.http(("::1", 8080)))
         b.client(steps.http(steps.SERVICE6_HTTP, n=2))
-    a.inside("python3", "-c", unwanted.format(b.ip))
+    a.inside("python3", "-c", UNWANTED.format(b.ip, 9999))
     time.sleep(0.2)
 
 
