@@ -156,7 +156,7 @@ if [ -n "$listening" ] && [ -z "$stopped" ]; then
     sleeper=$!
     wait "$sleeper" 2>/dev/null
     # The kernel hands packets over once a second.
-    [ -n "$stopped" ] || sleep 1
+    sleep 1
 fi
 
 # Terminates what runs, and kills what does not end.

@@ -53,7 +53,7 @@ fn body(plan: &Plan, root: &str, folder: Option<&str>, out: &mut String) {
     let _ = writeln!(out, "duration={duration}");
     let _ = writeln!(out, "folder={}", folder.map_or("meshpcap-$(date +%Y%m%d-%H%M%S)-$$".to_owned(), quoted));
     let _ = writeln!(out, "access_log={}\nkeys={}", log(&settings.access_log), log(&settings.keys));
-    let _ = writeln!(out, "options='-n -s {snaplen} -B {buffer} -C {file_size} -W {files}'");
+    let _ = writeln!(out, "options='-n -U -s {snaplen} -B {buffer} -C {file_size} -W {files}'");
     let (before, after) = COLLECT.split_once("# CAPTURES\n").unwrap_or((COLLECT, ""));
     out.push_str(before);
     for capture in &plan.captures {

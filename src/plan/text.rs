@@ -106,7 +106,7 @@ pub(super) fn tcpdump(capture: &Capture, settings: &Settings) -> String {
     let interface = &capture.interface;
     let filter = if capture.filter.is_empty() { String::new() } else { format!(" {}", quoted(&capture.filter)) };
     format!(
-        "tcpdump -i {} -n -s {} -B {} -Z root -C {} -W {} -w {}{filter}",
+        "tcpdump -i {} -n -U -s {} -B {} -Z root -C {} -W {} -w {}{filter}",
         quoted(interface),
         settings.snaplen,
         settings.buffer,
