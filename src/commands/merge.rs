@@ -11,16 +11,16 @@ use meshpcap::audit::Rules;
 use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::cli::{MergeArgs, NameArg};
-use meshpcap::folder::Folder;
 use meshpcap::nat::{self, Preset, RulesFile};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
+use super::found::Found;
 use super::{DAMAGED, INTERRUPTED, complain, fail};
 
 /// Merges, and says what was done.
 pub fn run(args: &MergeArgs) -> ExitCode {
-    let found = match Found::among(args) {
+    let found = match Found::at(&args.inputs) {
         Ok(found) => found,
         Err(message) => return fail(&message),
     };
@@ -49,37 +49,6 @@ pub fn run(args: &MergeArgs) -> ExitCode {
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => fail(&error.to_string()),
-    }
-}
-
-/// The captures, and what lies beside them in a folder.
-struct Found {
-    inputs: Vec<Source>,
-    names: Vec<GivenName>,
-    rules: Vec<RulesFile>,
-    /// The folders; those that were unpacked are gone with them.
-    _folders: Vec<Folder>,
-}
-
-impl Found {
-    /// What was typed, with the content of folders and archives in their place.
-    fn among(args: &MergeArgs) -> Result<Found, String> {
-        let mut found = Found { inputs: Vec::new(), names: Vec::new(), rules: Vec::new(), _folders: Vec::new() };
-        for path in &args.inputs {
-            if path.as_os_str() == "-" || !Folder::is_one(path) {
-                found.inputs.push(Source::from_arg(path.as_os_str()));
-                continue;
-            }
-            let folder = Folder::open(path).map_err(|error| error.to_string())?;
-            for capture in &folder.captures {
-                let input = found.inputs.len();
-                found.names.extend(capture.interface.clone().map(|name| GivenName { input, index: None, name }));
-                found.inputs.push(Source::Path(capture.path.clone()));
-            }
-            found.rules.extend(folder.rules.iter().map(|path| RulesFile { family: None, path: path.clone() }));
-            found._folders.push(folder);
-        }
-        Ok(found)
     }
 }
 
@@ -142,29 +111,15 @@ fn rules(args: &MergeArgs, found: &[RulesFile]) -> Result<Rules, String> {
     if let Some(preset) = args.mesh.as_deref().and_then(Preset::named) {
         return Ok(Rules::Mesh(preset));
     }
-    let rules = if args.rules.is_empty() {
-        // What nobody named is used if it can be.
-        let usable: Vec<RulesFile> = found.iter().filter(|file| usable(file)).cloned().collect();
-        if usable.is_empty() {
-            return Ok(Rules::Unknown);
-        }
-        nat::load(&usable)?
-    } else {
-        nat::load(&args.rules)?
-    };
+    let files = if args.rules.is_empty() { found } else { &args.rules };
+    if files.is_empty() {
+        return Ok(Rules::Unknown);
+    }
+    let rules = nat::load(files)?;
     for note in &rules.notes {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
     }
     Ok(Rules::Read(rules))
-}
-
-/// Whether a rules file from a folder can be read; says why not.
-fn usable(file: &RulesFile) -> bool {
-    let read = nat::load(std::slice::from_ref(file));
-    if let Err(error) = &read {
-        complain(&format!("not used: {error}"));
-    }
-    read.is_ok()
 }
 
 /// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.

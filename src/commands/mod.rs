@@ -1,6 +1,7 @@
 //! The subcommands: each takes what was typed and returns the exit status.
 
 pub mod explain;
+mod found;
 pub mod manual;
 pub mod merge;
 pub mod plan;

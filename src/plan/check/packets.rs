@@ -110,8 +110,8 @@ fn addresses(ends: &Ends, named: &Constants) -> Vec<(IpAddr, bool)> {
     let any = any.into_iter().filter(|_| ends.within.is_empty());
     let all = given.chain(any).chain(named.addresses.iter().copied());
     let all = distinct(all.filter(|address| ends.has(*address)));
-    let only_lo = all.iter().all(IpAddr::is_loopback);
-    all.into_iter().map(|address| (address, only_lo || !address.is_loopback())).collect()
+    let has_others = |v4: bool| all.iter().any(|address| address.is_ipv4() == v4 && !address.is_loopback());
+    all.iter().map(|address| (*address, !address.is_loopback() || !has_others(address.is_ipv4()))).collect()
 }
 
 /// Ports, and whether they are usual.
