@@ -72,7 +72,7 @@ pub struct ManArgs {
 }
 
 /// Those that have a manual page.
-const SUBCOMMANDS: [&str; 4] = ["merge", "explain", "completions", "man"];
+const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

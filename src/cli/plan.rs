@@ -126,14 +126,17 @@ Examples:
   What to run for a pod whose application listens on 8080:
       meshpcap plan --pod 10.244.1.7 --port 8080
   Only what the application sends and gets, with the pod's own rules:
-      meshpcap plan --pod 10.244.1.7 --port 8080 --rules rules.txt --leg outbound-app,inbound-app
+      meshpcap plan --pod 10.244.1.7 --port 8080 --rules rules.txt \\
+        --leg outbound-app,inbound-app
   A script for the pod's node, and what comes of it:
       meshpcap plan --pod 10.244.1.7 --via nsenter=12345 --script > capture.sh
-      sh capture.sh && meshpcap merge meshpcap-20260101-120000-77/ -o fixed.pcapng
+      sh capture.sh
+      meshpcap merge meshpcap-20260101-120000-77/ -o fixed.pcapng
   Does this filter do?
       meshpcap plan --pod 10.244.1.7 --port 8080 --check 'port 15001'
   An ingress gateway:
-      meshpcap plan --gateway --cluster-cidr 192.168.0.0/16 --service-cidr 10.96.0.0/12
+      meshpcap plan --gateway --cluster-cidr 192.168.0.0/16 \\
+        --service-cidr 10.96.0.0/12
 
 Exit status:
   0    printed; with --check: the filter loses nothing

@@ -42,7 +42,8 @@ Examples:
   All ports of a mesh:
       meshpcap ports --mesh linkerd
   What listens in this pod, and what is it for?
-      kubectl exec POD -c istio-proxy -- ss -tanp | meshpcap ports --mesh istio --sockets -
+      kubectl exec POD -c istio-proxy -- ss -tanp |
+        meshpcap ports --mesh istio --sockets -
 
 Exit status:
   0    printed
