@@ -98,8 +98,11 @@ fn tshark_shows_what_the_readme_shows() {
 
 #[test]
 fn the_readme_names_options_that_there_are() {
-    let help = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args(["merge", "--help"]).output().expect("it runs");
-    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let help = |subcommand: &str| {
+        let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args([subcommand, "--help"]).output().expect("it runs");
+        String::from_utf8(run.stdout).expect("UTF-8")
+    };
+    let help = help("merge") + &help("plan");
     let readme = read("README.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
