@@ -17,7 +17,7 @@ pub(super) fn halves(pod: &Pod, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Ha
     let mut halves = Vec::new();
     for leg in legs {
         match leg {
-            Leg::OutboundApp => halves.extend(pod.outbound_app()),
+            Leg::OutboundApp => halves.extend(pod.outbound_app(notes)),
             Leg::SelfCall => halves.extend(pod.self_call(notes)),
             Leg::Dns => halves.extend(pod.dns(notes)),
             Leg::InboundApp => halves.extend(pod.inbound_app(notes)),
@@ -109,7 +109,7 @@ impl<'a> Networks<'a> {
         }
     }
 
-    fn outbound_app(&self) -> Vec<Half> {
+    fn outbound_app(&self, notes: &mut Vec<String>) -> Vec<Half> {
         let mut halves = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let listeners: Vec<&Listener> = self.pod.listeners(Role::OutboundApp, protocol).collect();
@@ -118,8 +118,7 @@ impl<'a> Networks<'a> {
                 continue;
             }
             // Replies bear the service's address and port, and come from the proxy on lo.
-            let foreign =
-                if self.pod.own_calls_outbound { Ends::except(&self.loopback) } else { Ends::except(&self.all_own()) };
+            let foreign = Ends::except(&self.all_own());
             // A proxy that bears the client's address looks the same on its way to the application's ports.
             let client = if self.pod.spoofs() && !self.pod.ports.is_empty() {
                 Ends::within(&self.own).with(&within_16_bits(&self.pod.ports.complement()))
@@ -138,7 +137,10 @@ impl<'a> Networks<'a> {
                 true if servers.is_empty() => vec![foreign],
                 true => vec![foreign.with(&others), but_servers.with(&dns)],
             };
-            halves.extend(sources.into_iter().map(|source| Half {
+            // Those of the pod's own address, if calls to it go this way, too.
+            let own = Ends::within(&self.own).with(&self.application());
+            let sources = sources.into_iter().chain(Some(own).filter(|_| self.pod.own_calls_outbound));
+            halves.extend(sources.map(|source| Half {
                 leg: Leg::OutboundApp,
                 side: Side::Lo,
                 direction: Direction::Server,
@@ -146,6 +148,13 @@ impl<'a> Networks<'a> {
                 source,
                 destination: client.clone(),
             }));
+        }
+        if self.pod.own_calls_outbound {
+            notes.push(
+                "lo: calls to the pod's own address are redirected as others; replies of the proxy's calls to it look like \
+                 theirs, and are kept"
+                    .to_owned(),
+            );
         }
         halves
     }
@@ -220,14 +229,15 @@ impl<'a> Networks<'a> {
             );
         }
         if spoofs {
-            // Where the client is the pod itself, the address is the pod's.
-            let foreign =
-                if self.passthrough.is_empty() { Ends::except(&self.loopback) } else { Ends::except(&self.all_own()) };
-            halves.extend(tcp(foreign, Ends::within(&self.own).with(&self.application())));
+            halves.extend(tcp(Ends::except(&self.loopback), Ends::within(&self.own).with(&self.application())));
+            notes.push(
+                "lo: the proxy may bear the client's address, the pod's own if the pod calls itself; the application's own \
+                 calls to its pod's address (local) look like inbound-app, and are kept"
+                    .to_owned(),
+            );
             if self.pod.ports.is_empty() {
                 notes.push(
-                    "lo: the proxy bears the client's address; without --port, inbound-app cannot be told from replies of \
-                     outbound-app, and both are kept"
+                    "lo: without --port, inbound-app cannot be told from replies of outbound-app, and both are kept"
                         .to_owned(),
                 );
             }

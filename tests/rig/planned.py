@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The test of `meshpcap plan`: its filters on live captures of real parts, its script run as printed.
 
-    planned.py MESHPCAP [filters|linkerd|gateway|script|kubectl…] [--keep DIR]
+    planned.py MESHPCAP [filters|meshes|gateway|script|kubectl…] [--keep DIR]
 
 Prints a row for each judgement and a closing line; exit status 1 if one failed, 2 if the rig itself could not work.
 Needs what live.py needs, and shellcheck and busybox.

@@ -16,6 +16,7 @@ import frames
 import pod as pods
 import sidecar
 import steps
+from flavours import FLAVOURS
 from judge import Judgement
 from pod import Mesh, Options, Pod, run
 
@@ -23,6 +24,8 @@ APPS = {8080, 6379, 9000}
 PEERS = {"inbound-peer", "outbound-peer"}
 ASKED = [("outbound-app",), ("inbound-app",), ("self-call",), ("dns",), ("outbound-peer",), ("inbound-peer",),
          ("outbound-app", "inbound-app"), ("outbound-peer", "inbound-peer"), ()]
+MESHES = ("linkerd", "ambient", "tproxy", "consul", "osm", "kuma", "app-mesh", "exclusions", "nft-families",
+          "istio-dns-1.6", "osm-mirrored")
 ALL = {"outbound-app", "inbound-app", "self-call", "dns", *PEERS}
 
 UNWANTED = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'x', ({!r}, {}))"
@@ -77,9 +80,21 @@ def roles(report: Path) -> dict[Packet, str]:
     return known
 
 
-def is_kept(one: Packet, role: str | None, legs: set[str], own: set[str], inbound_is_local: bool) -> bool:
-    """Whether a filter for these legs has to keep a packet."""
-    inside = {one.source[0], one.destination[0]} <= own
+@dataclass(frozen=True)
+class Alike:
+    """What a mesh's filters cannot tell from the legs asked for, as the notes of the plan say."""
+    inside: bool = False        # connections between any of the pod's own addresses, from inbound-app
+    calls: bool = False         # calls to the pod's address, from inbound-app
+    replies: bool = False       # replies to such calls, from outbound-app
+
+    @classmethod
+    def said(cls, notes: list[str]) -> "Alike":
+        text = " ".join(notes)
+        return cls("no address of its own" in text, "may bear the client's address" in text, "redirected as others" in text)
+
+
+def is_kept(one: Packet, role: str | None, legs: set[str], own: set[str], alike: Alike) -> bool:
+    """Whether a filter for these legs has to keep a packet, or cannot but keep it."""
     if one.protocol == "icmp":
         return bool({one.source[0], one.destination[0]} & own)
     if role in legs - PEERS:
@@ -88,19 +103,18 @@ def is_kept(one: Packet, role: str | None, legs: set[str], own: set[str], inboun
         return True
     if role in legs & PEERS:
         return one.protocol == "tcp"
-    if role == "local" and inside and one.protocol == "tcp":
-        # What cannot be told apart, as plan says: replies of self-call, and without an address of the proxy's own,
-        # the way to the application.
-        if "self-call" in legs and one.source[1] in APPS and one.source[0] == one.destination[0]:
-            return not one.source[0].startswith("127.") and one.source[0] != "::1"
-        return inbound_is_local and "inbound-app" in legs and bool({one.source[1], one.destination[1]} & APPS)
-    return False
+    if one.protocol != "tcp" or not {one.source[0], one.destination[0]} <= own:
+        return False
+    loopback = bool({one.source[0], one.destination[0]} & {"127.0.0.1", "::1"})
+    application = bool({one.source[1], one.destination[1]} & APPS)
+    reply = one.source[1] in APPS and not loopback
+    return ("self-call" in legs and reply or "inbound-app" in legs and alike.inside and application
+            or "inbound-app" in legs and alike.calls and application and not loopback
+            or "outbound-app" in legs and alike.replies and reply)
 
 
 def plan(meshpcap: Path, pod: Pod, *arguments: str) -> dict:
-    addresses = f"{pod.ip},{pod.ip6}"
-    text = run(str(meshpcap), "plan", "--pod", addresses, "--json", *arguments)
-    return {capture["interface"]: capture["filter"] for capture in json.loads(text)["captures"]}
+    return json.loads(run(str(meshpcap), "plan", "--pod", f"{pod.ip},{pod.ip6}", "--json", *arguments))
 
 
 class Captures:
@@ -137,7 +151,11 @@ def traffic(mesh: Mesh):
              steps.http(("127.0.0.1", 8080)))
     b.client(steps.http(steps.SERVICE_HTTP, n=2), steps.echo(steps.SERVICE_TCP), steps.echo((a.ip, 9000)))
     if mesh.options.dns:
-        a.client(steps.dns("a.test", "b.test"), steps.dns("c.test", stream=True))
+        server = ("127.0.0.1", 53) if mesh.options.flavour == "consul" else steps.NAMESERVERS[0]
+        a.client(steps.dns("a.test", "b.test", to=server))
+        if mesh.options.flavour != "kuma":      # which captures UDP alone
+            a.client(steps.dns("c.test", to=server, stream=True))
+    if not mesh.flavour:
         # the proxy's own query, which nobody answers
         query = UNWANTED.format(steps.NAMESERVERS[0][0], 53)
         a.inside("setpriv", "--reuid", str(sidecar.UID), "--regid", str(sidecar.UID), "--clear-groups", "python3", "-c", query)
@@ -148,37 +166,39 @@ def traffic(mesh: Mesh):
     time.sleep(0.2)
 
 
-def judge(rig, mesh: Mesh, *arguments: str, inbound_is_local: bool = False, must: set[str] = frozenset(ALL)) -> list[Judgement]:
+def judge(rig, mesh: Mesh, *rules: str) -> list[Judgement]:
     """Captures pod a with the filters for each set of legs and without any."""
     pod, taps, wanted = mesh.a, {"lo": ("lo", ""), "eth0": ("eth0", "")}, {}
-    for legs in [legs for legs in ASKED if set(legs) <= must]:
+    arguments = ("--port", ",".join(map(str, sorted(APPS))), *rules)
+    planned = plan(rig.meshpcap, pod, *arguments)
+    there, alike = set(planned["legs"]), Alike.said(planned["notes"])
+    for legs in [legs for legs in ASKED if set(legs) <= there]:
         name = "+".join(legs) or "all"
         chosen = ("--leg", ",".join(legs)) if legs else ()
-        for interface, text in plan(rig.meshpcap, pod, *arguments, *chosen).items():
-            taps[f"{name}.{interface}"] = (interface, text)
-            wanted[f"{name}.{interface}"] = set(legs) or must
+        for capture in plan(rig.meshpcap, pod, *arguments, *chosen)["captures"]:
+            taps[f"{name}.{capture['interface']}"] = (capture["interface"], capture["filter"])
+            wanted[f"{name}.{capture['interface']}"] = set(legs) or there
     with Captures(pod, taps) as captures:
         traffic(mesh)
     report = pod.folder / "legs.csv"
-    run(str(rig.meshpcap), "merge", "-q", *(str(pod.folder / f"{name}.pcap") for name in ("eth0", "lo")),
+    run(str(rig.meshpcap), "merge", "-q", *(str(pod.folder / f"{name}.pcap") for name in ("eth0", "lo")), *rules,
         "-o", str(pod.folder / "all.pcapng"), "--report", str(report))
     known = roles(report)
-    seen = {role for role in known.values()}
-    rows = [Judgement("legs", must <= seen | ({"inbound-app"} if inbound_is_local else set()), f"{sorted(seen)} captured")]
-    own = pod.own
+    seen = set(known.values())
+    rows = [Judgement("legs", {"outbound-app", *PEERS} <= seen, f"{sorted(seen)} captured, {sorted(there)} planned")]
     for name, legs in wanted.items():
-        interface = name.rpartition(".")[2]
-        everything = captures.frames(interface)
+        everything = captures.frames(name.rpartition(".")[2])
         expected = Counter(data for data in everything
-                           if is_kept(one := packet(data), known.get(one), legs, own, inbound_is_local))
+                           if is_kept(one := packet(data), known.get(one), legs, pod.own, alike))
         kept = Counter(captures.frames(name))
         lost, extra = expected - kept, kept - expected
         told = f"{sum(kept.values())} of {len(everything)} packets"
         for what, which in (("lost", lost), ("not asked for", extra)):
             if which:
-                some = "; ".join(str(packet(data)) for data in list(which)[:3])
+                some = "; ".join(f"{known.get(packet(data))} {packet(data)}" for data in list(which)[:3])
                 told += f"; {sum(which.values())} {what}: {some}"
-        rows.append(Judgement(name, not lost and not extra and bool(kept), told))
+        # Some meshes made no packet of some leg here: nothing is to be kept then.
+        rows.append(Judgement(name, not lost and not extra, told))
     return rows
 
 
@@ -186,26 +206,21 @@ def istio(rig, folder: Path) -> list[Judgement]:
     """Istio's sidecar, IPv4 and IPv6, with DNS capture: the filters come from the pod's own rules."""
     with Mesh(folder, rig.envoy, rig.certificates, Options(ipv6=True, dns=True)) as mesh:
         files = [word for name in ("iptables", "ip6tables") for word in ("--rules", str(mesh.a.folder / name))]
-        return judge(rig, mesh, "--port", ",".join(map(str, sorted(APPS))), *files)
+        rows = judge(rig, mesh, *files)
+        # Envoy makes all of them; else the rows show little.
+        legs = next(row.told for row in rows if row.what == "legs")
+        return [*rows, Judgement("all legs", all(f"'{leg}'" in legs.split(" captured")[0] for leg in ALL), legs)]
 
 
-def linkerd(rig, folder: Path) -> list[Judgement]:
-    """Another mesh's ports, and a proxy without an address of its own: Envoy in the place of Linkerd's proxy."""
-    preset = Path(__file__).parents[3] / "src/nat/presets/linkerd.rules"
-    text = preset.read_text().replace("2102", str(sidecar.UID))
-    before = pods.rules, sidecar.OUTBOUND, sidecar.INBOUND, sidecar.configuration
-
-    def configuration(*arguments):
-        config = before[3](*arguments)
-        for cluster in config["static_resources"]["clusters"]:
-            cluster.pop("upstream_bind_config", None)
-        return config
-    try:
-        pods.rules, sidecar.OUTBOUND, sidecar.INBOUND = (lambda *_: text), 4140, 4143
-        sidecar.configuration = configuration
-        with Mesh(folder, rig.envoy, rig.certificates, Options(ipv6=True)) as mesh:
-            files = [word for name in ("iptables", "ip6tables") for word in ("--rules", str(mesh.a.folder / name))]
-            return judge(rig, mesh, "--port", ",".join(map(str, sorted(APPS))), *files, inbound_is_local=True,
-                         must={"outbound-app", "inbound-app", *PEERS})
-    finally:
-        pods.rules, sidecar.OUTBOUND, sidecar.INBOUND, sidecar.configuration = before
+def meshes(rig, folder: Path) -> list[Judgement]:
+    """Other meshes' rules, ports and proxies, with a stand-in for the proxy."""
+    rows = []
+    for name in MESHES:
+        flavour = FLAVOURS[name]
+        with Mesh(folder / name, rig.envoy, rig.certificates, Options(ipv6=True, dns=bool(flavour.dns), flavour=name)) as mesh:
+            if flavour.preset and not flavour.rules:
+                rules = ("--mesh", flavour.preset)
+            else:
+                rules = [word for path in mesh.saved_rules(mesh.a) for word in ("--rules", str(path))]
+            rows += [Judgement(f"{name}: {row.what}", row.good, row.told) for row in judge(rig, mesh, *rules)]
+    return rows

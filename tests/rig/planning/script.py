@@ -86,8 +86,8 @@ def whole(rig, mesh: Mesh, printed: str, where: Path) -> list[Judgement]:
     if merged.returncode:
         return rows
     output = where / command[4]
-    case = Case("a", (), mesh.a.truth, frozenset(mesh.a.own))
-    rows += connections(case, read_truth(case), wireshark.view(output), output)
+    case = Case("a", (), mesh.a.truth, mesh.own(mesh.a))
+    rows += connections(case, read_truth(case), wireshark.view(output, case.proxies, case.proxy_ports), output)
     names = run("capinfos", "-M", "-I", str(output))
     rows.append(Judgement("interfaces", "Name = lo" in names and "Name = eth0" in names, "named after the files"))
     return rows
