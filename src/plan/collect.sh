@@ -46,20 +46,20 @@ if [ -n "$pid" ] && ! $enter true 2>"$errors"; then
 fi
 
 # What runs in the background is bounded by itself, too, in case that this script is killed.
-bound=
-if has timeout && timeout 5 true 2>/dev/null; then
-    bound="timeout $((duration + 30))"
-fi
+most=$((duration + duration / 20 + 30))
+for bound in "timeout -k 3 $most" "timeout $most" ""; do
+    # shellcheck disable=SC2086
+    $bound true 2>/dev/null && break
+done
 
 # Tools that are not there or not allowed: said once.
 useless=" "
 running=
 captures=
-sleeper=
 stopped=
 failed=0
 # A signal ends the waiting, and all that comes after it is done.
-trap 'stopped=1; [ -n "$sleeper" ] && kill "$sleeper" 2>/dev/null' INT TERM HUP
+trap 'stopped=1' INT TERM HUP
 
 # capture INTERFACE FILTER
 capture() {
@@ -152,9 +152,12 @@ done
 
 if [ -n "$listening" ] && [ -z "$stopped" ]; then
     say "ready: capturing$listening for $duration s in $folder (^C ends it earlier)"
-    sleep "$duration" &
-    sleeper=$!
-    wait "$sleeper" 2>/dev/null
+    # In steps: a signal ends the step, or is seen after it, whenever it comes.
+    left=$duration
+    while [ "$left" -gt 0 ] && [ -z "$stopped" ]; do
+        sleep 1
+        left=$((left - 1))
+    done
     # The kernel hands packets over once a second.
     sleep 1
 fi
@@ -170,7 +173,6 @@ for process in $running; do
     kill -9 "$process" 2>/dev/null
     wait "$process" 2>/dev/null
 done
-[ -n "$sleeper" ] && wait "$sleeper" 2>/dev/null
 
 for interface in $listening; do
     while IFS= read -r line; do

@@ -75,7 +75,7 @@ fn through_kubectl(plan: &Plan, pod: &PodName, image: Option<&str>, out: &mut St
     let log = |path: &Option<String>| path.as_deref().map_or("''".to_owned(), quoted);
     let _ = writeln!(out, "access_log={}\nkeys={}", log(&settings.access_log), log(&settings.keys));
     let folder = settings.folder.as_deref().map_or("meshpcap-$pod-$(date +%Y%m%d-%H%M%S)".to_owned(), quoted);
-    let _ = writeln!(out, "folder={folder}\nlife={}", settings.duration.saturating_add(120));
+    let _ = writeln!(out, "folder={folder}\nlife={}", settings.duration + settings.duration / 20 + 120);
     let (before, after) = KUBECTL.split_once("# COLLECT\n").unwrap_or((KUBECTL, ""));
     out.push_str(before);
     let _ = writeln!(out, "collect() {{\n    cat <<'{END}'\npid=\nenter=");

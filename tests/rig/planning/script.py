@@ -11,7 +11,7 @@ from pathlib import Path
 import steps
 import wireshark
 from judge import Judgement, connections, read_truth
-from pod import Mesh, Options, Pod, run
+from pod import Mesh, Options, Pod, RigError, run
 from record import Case
 
 PORTS = "8080,6379,9000"
@@ -37,8 +37,9 @@ class Run:
         path.write_text(text)
         path.chmod(0o755)
         self.folder, self.said, self.ready = folder, [], threading.Event()
-        self.process = subprocess.Popen([*shell, str(path)], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, start_new_session=True, **more)
+        with open(folder / "stdout", "w") as stdout:
+            self.process = subprocess.Popen([*shell, str(path)], cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout,
+                                            stderr=subprocess.PIPE, text=True, start_new_session=True, **more)
         self.listener = threading.Thread(target=self.listen, daemon=True)
         self.listener.start()
 
@@ -52,12 +53,15 @@ class Run:
     def end(self, seconds: float = 60) -> int:
         """The exit status; standard output is in `printed`."""
         try:
-            self.printed = self.process.stdout.read()
             self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise RigError(f"the script does not end: {self.said}") from error
         finally:
             if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.killpg(self.process.pid, signal.SIGTERM)     # it ends what it started
+                self.process.wait(30)
         self.listener.join(5)
+        self.printed = (self.folder / "stdout").read_text()
         return self.process.returncode
 
 
@@ -128,9 +132,9 @@ def script(rig, folder: Path) -> list[Judgement]:
 def interrupted(rig, pod: Pod, via, folder: Path, before: set[str]) -> list[Judgement]:
     """Signals end it at once, and what was captured until then is there."""
     rows = []
-    for name, how in (("SIGTERM", signal.SIGTERM), ("SIGINT", signal.SIGINT)):
+    for name, how in (("SIGTERM", signal.SIGTERM), ("SIGINT", signal.SIGINT), ("SIGHUP", signal.SIGHUP)):
         one = Run(plan(rig, pod, *via, "--duration", "600"), ["dash"], folder / name)
-        one.ready.wait(30)
+        one.ready.wait(30)                      # at once: it may not wait yet
         began = time.monotonic()
         os.killpg(one.process.pid, how)
         status, took = one.end(), time.monotonic() - began
