@@ -26,8 +26,8 @@ use crate::pipeline::LookAhead;
 pub struct MergeArgs {
     /// Captures: pcap or pcapng, plain or compressed with gzip, zstd or lz4; `-` reads standard input
     ///
-    /// A folder, or a tar archive of one, stands for the captures in it and for what lies beside them: the rules, unless
-    /// --rules or --mesh is given.
+    /// A folder, or a tar archive of one, stands for the captures in it and for what lies beside them: rules, access logs,
+    /// lists of conntrack, names and keys, each unless its option is given.
     #[arg(value_name = "CAPTURE", required = true)]
     pub inputs: Vec<PathBuf>,
 

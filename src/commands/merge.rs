@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use meshpcap::audit::Rules;
-use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::cli::{MergeArgs, NameArg};
 use meshpcap::nat::{self, Preset, RulesFile};
@@ -95,13 +94,7 @@ fn prepare(args: &MergeArgs, found: &Found) -> Result<Merge, String> {
         ethernet: args.linktype.is_some(),
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
-        beside: Files {
-            names: args.names.clone(),
-            keys: args.keys.clone(),
-            access_logs: args.access_logs.clone(),
-            format: args.access_log_format.clone(),
-            conntrack: args.conntrack.clone(),
-        },
+        beside: found.beside(args),
         keep_proxy_address: args.keep_proxy_address,
     })
 }

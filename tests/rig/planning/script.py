@@ -1,4 +1,5 @@
 """The script of `meshpcap plan`, run as printed: what it leaves, what it says, and that nothing of it stays."""
+import csv
 import os
 import shlex
 import shutil
@@ -89,9 +90,22 @@ def whole(rig, mesh: Mesh, printed: str, where: Path) -> list[Judgement]:
                       merged.stderr.strip().replace("\n", " | ")[:200])]
     if merged.returncode:
         return rows
-    output = where / command[4]
-    case = Case("a", (), mesh.a.truth, mesh.own(mesh.a))
-    rows += connections(case, read_truth(case), wireshark.view(output, case.proxies, case.proxy_ports), output)
+    output, left = where / command[4], folder_of(printed, where)
+    # Named one by one, they give the same; and there are ties.
+    options = [word for option, names in (("--rules", ("iptables-save.txt", "ip6tables-save.txt")), ("--keys", ("keys.log",)),
+                                          ("--access-log", ("access.log",)), ("--names", ("names.json",)),
+                                          ("--conntrack", ("conntrack-events.txt", "conntrack-before.txt",
+                                                           "conntrack6-before.txt")))
+               for name in names if (left / name).exists() for word in (option, str(left / name))]
+    captures = [str(left / name) for name in ("eth0.pcap0", "lo.pcap0")]
+    run(str(rig.meshpcap), "merge", *captures, *options, "-o", str(where / "typed.pcapng"), "--report", str(where / "typed.csv"))
+    found, typed = ((where / name).read_text() for name in ("legs.csv", "typed.csv"))
+    tied = sum(bool(row["tie"]) for row in csv.DictReader(found.splitlines()))
+    rows.append(Judgement("side files", found == typed and tied > 0, f"{tied} legs tied, {len(options) // 2} files"))
+    # The application's own sockets saw the proxy's address.
+    run(str(rig.meshpcap), "merge", "-q", str(left), "--keep-proxy-address", "-o", str(where / "kept.pcapng"))
+    case, kept = Case("a", (), mesh.a.truth, mesh.own(mesh.a)), where / "kept.pcapng"
+    rows += connections(case, read_truth(case), wireshark.view(kept, case.proxies, case.proxy_ports), kept)
     names = run("capinfos", "-M", "-I", str(output))
     rows.append(Judgement("interfaces", "Name = lo" in names and "Name = eth0" in names, "named after the files"))
     return rows
