@@ -8,6 +8,7 @@
 //! packet     frame              -> view             link, IP and transport headers, as offsets
 //! nat        rules              -> model, verdicts  which ports the mesh redirects to; what rules do to a connection
 //! beside     text files         -> records          access logs, conntrack's listings, names, secrets
+//! ports      mesh, port         -> rows             what listens where, what for
 //! flow       views, one by one  -> marks and legs   halves paired into legs, with the evidence
 //! audit      legs, rules        -> findings         which mesh it is; where rules and packets contradict each other
 //! tie        legs, logs         -> ties             which legs are one call; whose the proxy's own are
@@ -16,6 +17,8 @@
 //! output     frames             -> pcapng           interfaces, comments, names, secrets; a queue for what waits
 //! report     legs               -> CSV, JSON, text  one row a leg; the summary
 //! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
+//! folder     a folder           -> files            which file in it is what
+//! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)
@@ -34,6 +37,9 @@ pub mod rewrite;
 pub mod tie;
 
 pub mod explain;
+pub mod folder;
 pub mod pipeline;
+pub mod plan;
+pub mod ports;
 
 pub mod cli;

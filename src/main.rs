@@ -10,6 +10,8 @@ fn main() -> ExitCode {
     match commands::typed::parse().command {
         Command::Merge(args) => commands::merge::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Ports(args) => commands::ports::run(&args),
         Command::Completions { shell } => commands::manual::completions(shell),
         Command::Man(args) => commands::manual::manual(&args),
     }

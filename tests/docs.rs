@@ -98,8 +98,11 @@ fn tshark_shows_what_the_readme_shows() {
 
 #[test]
 fn the_readme_names_options_that_there_are() {
-    let help = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args(["merge", "--help"]).output().expect("it runs");
-    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let help = |subcommand: &str| {
+        let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args([subcommand, "--help"]).output().expect("it runs");
+        String::from_utf8(run.stdout).expect("UTF-8")
+    };
+    let help = help("merge") + &help("plan");
     let readme = read("README.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
@@ -114,6 +117,21 @@ fn the_readme_names_options_that_there_are() {
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let live = shown(&readme, "sh", "and a live one can be watched:");
     assert!(squeezed(&help).contains(&squeezed(&live)), "{live}");
+}
+
+#[test]
+fn a_filter_loses_what_the_document_shows() {
+    if !common::require("tcpdump", "what a filter loses in docs/capturing.md") {
+        return;
+    }
+    let document = read("docs/capturing.md");
+    let is_it = |inside: &String| inside.starts_with("outbound-app ");
+    let shown = blocks(&document, "text").into_iter().map(|(_, inside)| inside).find(is_it).expect("what it prints");
+    assert!(document.contains("meshpcap plan --pod 10.244.1.7 --port 8080 --leg outbound-app --check 'port 15001'"));
+    let args = "plan --pod 10.244.1.7 --port 8080 --leg outbound-app --check".split(' ').chain(["port 15001"]);
+    let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args(args).output().expect("it runs");
+    assert_eq!(String::from_utf8(run.stdout).expect("UTF-8"), shown + "\n");
+    assert_eq!(run.status.code(), Some(1));
 }
 
 #[test]

@@ -25,6 +25,9 @@ use crate::pipeline::LookAhead;
 #[command(after_long_help = EXAMPLES)]
 pub struct MergeArgs {
     /// Captures: pcap or pcapng, plain or compressed with gzip, zstd or lz4; `-` reads standard input
+    ///
+    /// A folder, or a tar archive of one, stands for the captures in it and for what lies beside them: rules, access logs,
+    /// lists of conntrack, names and keys, each unless its option is given.
     #[arg(value_name = "CAPTURE", required = true)]
     pub inputs: Vec<PathBuf>,
 
@@ -131,6 +134,8 @@ Examples:
       meshpcap merge eth0.pcap lo.pcap -o fixed.pcapng
   One `tcpdump -i any` capture is enough:
       meshpcap merge any.pcap -o fixed.pcapng --report legs.csv
+  What the script of `meshpcap plan` leaves:
+      meshpcap merge meshpcap-20260101-120000-77/ -o fixed.pcapng
   Look while it is captured:
       kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - |
         meshpcap merge - -o - | wireshark -k -i -

@@ -2,6 +2,8 @@
 
 mod explain;
 mod merge;
+mod plan;
+mod ports;
 
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ use crate::nat::PRESETS;
 
 pub use explain::{AddressArg, ExplainArgs};
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs, NameArg};
+pub use plan::{PlanArgs, PortsArg, ViaArg};
+pub use ports::PortsArgs;
 
 /// Give every leg of a sidecar capture its original addresses back
 ///
@@ -35,6 +39,10 @@ pub enum Command {
     Merge(MergeArgs),
     /// Say what netfilter rules do to a connection, rule by rule
     Explain(ExplainArgs),
+    /// Say what to capture, and how, so that every leg can be repaired
+    Plan(Box<PlanArgs>),
+    /// Say what listens on a port of the mesh, what for, and who should reach it
+    Ports(PortsArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -64,7 +72,7 @@ pub struct ManArgs {
 }
 
 /// Those that have a manual page.
-const SUBCOMMANDS: [&str; 4] = ["merge", "explain", "completions", "man"];
+const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

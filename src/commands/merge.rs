@@ -8,18 +8,22 @@ use std::sync::atomic::AtomicBool;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use meshpcap::audit::Rules;
-use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::cli::{MergeArgs, NameArg};
-use meshpcap::nat::{self, Preset};
+use meshpcap::nat::{self, Preset, RulesFile};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
+use super::found::Found;
 use super::{DAMAGED, INTERRUPTED, complain, fail};
 
 /// Merges, and says what was done.
 pub fn run(args: &MergeArgs) -> ExitCode {
-    let merge = match prepare(args) {
+    let found = match Found::at(&args.inputs) {
+        Ok(found) => found,
+        Err(message) => return fail(&message),
+    };
+    let merge = match prepare(args, &found) {
         Ok(merge) => merge,
         Err(message) => return fail(&message),
     };
@@ -48,12 +52,12 @@ pub fn run(args: &MergeArgs) -> ExitCode {
 }
 
 /// Builds the run from what was typed.
-fn prepare(args: &MergeArgs) -> Result<Merge, String> {
+fn prepare(args: &MergeArgs, found: &Found) -> Result<Merge, String> {
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && std::io::stdout().is_terminal() {
         return Err("the output is binary: pipe it into wireshark -k -i - or give a file with -o".to_owned());
     }
-    let inputs: Vec<Source> = args.inputs.iter().map(|path| Source::from_arg(path.as_os_str())).collect();
+    let inputs = found.inputs.clone();
     let rules_from_stdin = args.rules.iter().filter(|file| file.path.as_os_str() == "-").count();
     if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
         return Err("standard input (-) can be read only once".to_owned());
@@ -78,35 +82,33 @@ fn prepare(args: &MergeArgs) -> Result<Merge, String> {
         }
         Ok(GivenName { input: typed.capture - 1, index: typed.interface, name: typed.name.clone() })
     });
+    // Names that were typed come first.
+    let mut names = names.collect::<Result<Vec<_>, _>>()?;
+    names.extend(found.names.iter().cloned());
     Ok(Merge {
-        names: names.collect::<Result<_, _>>()?,
+        names,
         inputs,
         output: if to_stdout { Destination::Stdout } else { Destination::Path(args.output.clone()) },
         report: args.report.clone(),
-        rules: rules(args)?,
+        rules: rules(args, &found.rules)?,
         ethernet: args.linktype.is_some(),
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
-        beside: Files {
-            names: args.names.clone(),
-            keys: args.keys.clone(),
-            access_logs: args.access_logs.clone(),
-            format: args.access_log_format.clone(),
-            conntrack: args.conntrack.clone(),
-        },
+        beside: found.beside(args),
         keep_proxy_address: args.keep_proxy_address,
     })
 }
 
 /// What was said of the pod's rules.
-fn rules(args: &MergeArgs) -> Result<Rules, String> {
+fn rules(args: &MergeArgs, found: &[RulesFile]) -> Result<Rules, String> {
     if let Some(preset) = args.mesh.as_deref().and_then(Preset::named) {
         return Ok(Rules::Mesh(preset));
     }
-    if args.rules.is_empty() {
+    let files = if args.rules.is_empty() { found } else { &args.rules };
+    if files.is_empty() {
         return Ok(Rules::Unknown);
     }
-    let rules = nat::load(&args.rules)?;
+    let rules = nat::load(files)?;
     for note in &rules.notes {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
     }

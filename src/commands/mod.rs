@@ -1,8 +1,11 @@
 //! The subcommands: each takes what was typed and returns the exit status.
 
 pub mod explain;
+mod found;
 pub mod manual;
 pub mod merge;
+pub mod plan;
+pub mod ports;
 pub mod typed;
 
 use std::io::Write;

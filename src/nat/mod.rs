@@ -29,6 +29,7 @@ mod ruleset;
 pub use eval::{Condition, Event, Fate, Outcome, Seen, Verdict, View, evaluate};
 pub use files::{RulesFile, load};
 pub use model::{Inbound, Listener, Model, Protocol, Role, is_redirect_address};
+pub use parse::numbers::Numbers;
 pub use parse::{BadLine, Error};
 pub use presets::{Hop, PRESETS, Preset};
 pub use probe::{Host, Interface, Probe};

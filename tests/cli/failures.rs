@@ -207,7 +207,7 @@ meshpcap: short: cut short before the first frame at byte 0: a pcap header has 2
             "folder",
             str![[r#"
 2
-meshpcap: folder: is a directory (name the captures in it)
+meshpcap: folder: there is no capture in it (pcap or pcapng; folders within it are not looked into)
 
 "#]],
         ),

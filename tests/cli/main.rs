@@ -7,6 +7,8 @@ mod beside;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
+mod folders;
+mod plan;
 mod signals;
 
 use std::fs::File;
@@ -206,7 +208,7 @@ fn completions() {
     }
 }
 
-const SUBCOMMANDS: [&str; 4] = ["merge", "explain", "completions", "man"];
+const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
 
 #[test]
 fn manual_pages() {
