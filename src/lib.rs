@@ -28,6 +28,7 @@ pub mod output;
 pub mod packet;
 pub mod report;
 pub mod rewrite;
+pub mod tie;
 
 pub mod explain;
 pub mod pipeline;

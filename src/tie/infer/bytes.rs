@@ -1,0 +1,145 @@
+//! TCP: a proxy that passes octets on sends the same number of them as it got, both ways, and none before it got it.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::candidates::{Candidates, Fit, Tied};
+use super::shape::{Reading, Shape};
+use super::units::Counts;
+use super::{Side, Stage, TOLERANCE, may_meet};
+use crate::capture::Timestamp;
+
+/// Near legs that are tried for one far leg; with more, nothing is said of any of them.
+const TRIED: usize = 2048;
+
+/// What was captured in the first moments may belong to a leg that began before the capture: 2 s, in nanoseconds.
+const BEGINNING: u64 = 2_000_000_000;
+
+/// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
+const ENDING: u64 = 1_000_000_000;
+
+/// Near legs of one server by what they may have passed on.
+#[derive(Default)]
+struct Bucket {
+    by_total: HashMap<(u64, u64), Vec<usize>, RandomState>,
+    /// Those that may have passed on another number than was captured.
+    loose: Vec<usize>,
+}
+
+/// Ties legs by their octets.
+pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], seen: (Timestamp, Timestamp)) -> Vec<Tied> {
+    let bucket_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+    let mut buckets: HashMap<u16, Bucket, RandomState> = HashMap::default();
+    for (index, side) in near.iter().enumerate() {
+        let bucket = buckets.entry(bucket_of(side)).or_default();
+        for reading in &side.shape.readings {
+            let list = bucket.by_total.entry(reading.total).or_default();
+            if list.last() != Some(&index) {
+                list.push(index);
+            }
+        }
+        if looseness(&side.shape, seen.1) != Looseness::None {
+            bucket.loose.push(index);
+        }
+    }
+    let mut candidates = Candidates::new(near.len(), far.len());
+    for (index, side) in far.iter().enumerate() {
+        let Some(bucket) = buckets.get(&bucket_of(side)) else { continue };
+        let mut tried: Vec<usize> = bucket.loose.clone();
+        for reading in &side.shape.readings {
+            tried.extend(bucket.by_total.get(&reading.total).into_iter().flatten());
+        }
+        tried.sort_unstable();
+        tried.dedup();
+        let within = |&at: &usize| may_meet(stage, near[at].leg, side.leg) && opens(&near[at].shape, &side.shape, seen.0);
+        tried.retain(within);
+        if tried.len() > TRIED {
+            candidates.give_up(index, tried);
+            continue;
+        }
+        for at in tried {
+            if let Some(fit) = fit(&near[at].shape, &side.shape, seen.1) {
+                candidates.add(index, at, fit);
+            }
+        }
+    }
+    candidates.settle()
+}
+
+/// In what way the octets of a leg may differ from what the other side of the proxy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looseness {
+    None,
+    /// What came last may be missing on the other side.
+    Tail,
+    /// In any way.
+    Any,
+}
+
+fn looseness(shape: &Shape<'_>, end: Timestamp) -> Looseness {
+    if !shape.is_sure || shape.up.syn.is_none() {
+        return Looseness::Any;
+    }
+    let is_reset = shape.up.rst.is_some() || shape.down.rst.is_some();
+    let last = shape.up.last_data().max(shape.down.last_data());
+    let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
+    let is_under_way = is_open && last.is_some_and(|last| last.0.saturating_add(ENDING) > end.0);
+    if is_reset || is_under_way { Looseness::Tail } else { Looseness::None }
+}
+
+/// Whether the far leg can have been opened for the near one.
+fn opens(near: &Shape<'_>, far: &Shape<'_>, begin: Timestamp) -> bool {
+    let early = |time: Timestamp| time.0 < begin.0.saturating_add(BEGINNING);
+    match (near.opened(), far.up.syn) {
+        (Some((from, until)), Some(syn)) => {
+            from.0 <= syn.0.saturating_add(TOLERANCE) && until.is_none_or(|until| syn.0 <= until.0.saturating_add(TOLERANCE))
+        }
+        // One of them began before the capture, and so did the other, or soon after.
+        (None, Some(syn)) => early(syn),
+        (Some((from, _)), None) => early(from),
+        (None, None) => true,
+    }
+}
+
+/// How well the octets fit.
+fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
+    let is_plain = near.readings.len() == 1 && far.readings.len() == 1;
+    let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
+    let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
+    let is_same = |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f);
+    if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
+        // Without the beginning, lengths mean little.
+        let is_enough = is_captured || is_plain;
+        let is_silent = pairs().any(|pair| is_same(&pair) && pair.0.total == (0, 0));
+        return Some(if is_enough && !is_silent { Fit::Whole } else { Fit::Possible });
+    }
+    match (looseness(near, end), looseness(far, end)) {
+        (Looseness::None, Looseness::None) => None,
+        (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
+        _ => {
+            let is_part = |(n, f): (&Reading<'_>, &Reading<'_>)| {
+                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(near, far, n, f) && is_causal(n, f)
+            };
+            pairs().any(is_part).then_some(Fit::Possible)
+        }
+    }
+}
+
+/// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS.
+fn agree(near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
+    let content = |a: &super::stream::Stream, b: &super::stream::Stream| match (&a.data, &b.data) {
+        (Some(a), Some(b)) => a.content.agrees(&b.content),
+        _ => true,
+    };
+    match (n.up.counts, f.up.counts) {
+        (Counts::Raw, Counts::Raw) => content(near.up, far.up) && content(near.down, far.down),
+        (Counts::Protected { .. }, Counts::Protected { .. }) => false,
+        _ => true,
+    }
+}
+
+/// Whether nothing was sent on before it came.
+fn is_causal(near: &Reading<'_>, far: &Reading<'_>) -> bool {
+    near.up.causes(far.up, TOLERANCE) && far.down.causes(near.down, TOLERANCE)
+}
