@@ -69,7 +69,7 @@ fn main() {
         let truth: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("truth.json")).expect("truth")).expect("json");
         if truth["scenario"] == "many-clients" { many(dir, &truth, &mut total, verbose) } else { two(dir, &truth, &mut total, verbose) }
     }
-    println!("TOTAL {total:#?}");
+    println!("\nTOTAL {total:#?}");
 }
 
 fn many(dir: &Path, truth: &serde_json::Value, total: &mut BTreeMap<String, usize>, verbose: bool) {

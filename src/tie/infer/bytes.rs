@@ -19,6 +19,9 @@ const BEGINNING: u64 = 2_000_000_000;
 /// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
 const ENDING: u64 = 1_000_000_000;
 
+/// How long a proxy takes to close the other side of a leg, if nothing is left to be sent: 1 s, in nanoseconds.
+const CLOSING: u64 = 1_000_000_000;
+
 /// Near legs of one server by what they may have passed on.
 #[derive(Default)]
 struct Bucket {
@@ -28,7 +31,9 @@ struct Bucket {
 }
 
 /// Ties legs by their octets.
-pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], seen: (Timestamp, Timestamp)) -> Vec<Tied> {
+pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Vec<Tied> {
+    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.shape.first_seen()).min().unwrap_or(Timestamp(0));
+    let begin = Begin { near: first(near), far: first(far) };
     let bucket_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
     let mut buckets: HashMap<u16, Bucket, RandomState> = HashMap::default();
     for (index, side) in near.iter().enumerate() {
@@ -39,7 +44,7 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], seen: (Timestamp, 
                 list.push(index);
             }
         }
-        if looseness(&side.shape, seen.1) != Looseness::None {
+        if looseness(&side.shape, end) != Looseness::None {
             bucket.loose.push(index);
         }
     }
@@ -52,20 +57,24 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], seen: (Timestamp, 
         }
         tried.sort_unstable();
         tried.dedup();
-        let within = |&at: &usize| may_meet(stage, near[at].leg, side.leg) && opens(&near[at].shape, &side.shape, seen.0);
+        let within = |&at: &usize| may_meet(stage, near[at].leg, side.leg) && opens(&near[at].shape, &side.shape, begin);
         tried.retain(within);
         if tried.len() > TRIED {
             candidates.give_up(index, tried);
             continue;
         }
         for at in tried {
-            if let Some(fit) = fit(&near[at].shape, &side.shape, seen.1) {
+            if let Some(fit) = fit(&near[at].shape, &side.shape, end) {
                 candidates.add(index, at, fit);
             }
         }
     }
+    if std::env::var("DBG").is_ok() { for (i, of) in candidates.of.iter().enumerate() { println!("DBG {} {:?} tot {:?} syn {:?} -> {:?}", far[i].leg.id, far[i].leg.client, far[i].shape.readings[0].total, far[i].shape.up.syn, of.iter().map(|&(n, f)| (near[n].leg.client, f, near[n].shape.readings.iter().map(|r| r.total).collect::<Vec<_>>(), near[n].shape.tls, near[n].shape.up.syn)).take(6).collect::<Vec<_>>()); } }
     candidates.settle()
 }
+
+/// Octets that must be the same where the rest was dropped.
+const SHOWN: u64 = 64;
 
 /// In what way the octets of a leg may differ from what the other side of the proxy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,22 +97,45 @@ fn looseness(shape: &Shape<'_>, end: Timestamp) -> Looseness {
     if is_reset || is_under_way { Looseness::Tail } else { Looseness::None }
 }
 
+/// When the first leg of either side was captured.
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    near: Timestamp,
+    far: Timestamp,
+}
+
 /// Whether the far leg can have been opened for the near one.
-fn opens(near: &Shape<'_>, far: &Shape<'_>, begin: Timestamp) -> bool {
-    let early = |time: Timestamp| time.0 < begin.0.saturating_add(BEGINNING);
+fn opens(near: &Shape<'_>, far: &Shape<'_>, begin: Begin) -> bool {
+    let late = |time: Timestamp| Timestamp(time.0.saturating_add(TOLERANCE));
+    let answered = near.down.first_data();
     match (near.opened(), far.up.syn) {
-        (Some((from, until)), Some(syn)) => {
-            from.0 <= syn.0.saturating_add(TOLERANCE) && until.is_none_or(|until| syn.0 <= until.0.saturating_add(TOLERANCE))
-        }
-        // One of them began before the capture, and so did the other, or soon after.
-        (None, Some(syn)) => early(syn),
-        (Some((from, _)), None) => early(from),
+        (Some(from), Some(syn)) => from <= late(syn) && answered.is_none_or(|until| syn <= late(until)),
+        // It began before the capture, and so did the far leg, or soon after.
+        (None, Some(syn)) => syn.0 < begin.near.0.saturating_add(BEGINNING) && answered.is_none_or(|until| syn <= late(until)),
+        (Some(from), None) => from <= late(begin.far),
         (None, None) => true,
     }
 }
 
+/// Whether each side closed because the other did, in this order, or the proxy closed both.
+fn closes(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+    let until = |time: Timestamp| Timestamp(time.0.saturating_add(TOLERANCE));
+    let is_close = |a: Timestamp, b: Timestamp| a.0.abs_diff(b.0) <= CLOSING;
+    let caused = |at: Timestamp| [near.left(), far.down.ended()].into_iter().flatten().any(|cause| cause <= until(at));
+    let far_is_caused = far.up.fin.is_none_or(|at| {
+        let first = near.down.ended().filter(|&proxy| near.up.ended().is_none_or(|client| proxy < client));
+        caused(at) || first.is_some_and(|proxy| is_close(proxy, at))
+    });
+    let near_is_caused =
+        near.down.fin.is_none_or(|at| caused(at) || far.up.ended().is_some_and(|proxy| is_close(proxy, at)));
+    far_is_caused && near_is_caused
+}
+
 /// How well the octets fit.
 fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
+    if !closes(near, far) {
+        return None;
+    }
     let is_plain = near.readings.len() == 1 && far.readings.len() == 1;
     let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
     let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
@@ -116,14 +148,36 @@ fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
     }
     match (looseness(near, end), looseness(far, end)) {
         (Looseness::None, Looseness::None) => None,
+        (Looseness::Any, _) if near.is_whole && is_captured_later(near, far) && !holds(near, far) => None,
         (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
         _ => {
             let is_part = |(n, f): (&Reading<'_>, &Reading<'_>)| {
                 n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(near, far, n, f) && is_causal(n, f)
             };
-            pairs().any(is_part).then_some(Fit::Possible)
+            // By lengths alone a part fits too much: only what is seen to be the same is enough.
+            let shows = |n: &Reading<'_>, f: &Reading<'_>| {
+                near.up.rst.is_some() && n.is_raw() && f.is_raw() && f.total.0 >= SHOWN && f.total.1.min(n.total.1) != 0
+            };
+            let is_shown = pairs().any(|(n, f)| shows(n, f) && is_part((n, f)));
+            let fit = if is_shown { Fit::Part } else { Fit::Possible };
+            let is_over = |at: Timestamp| match far.up.ended() {
+                Some(over) => over.0.saturating_add(TOLERANCE) >= at.0 && over.0 <= at.0.saturating_add(CLOSING),
+                None => at.0.saturating_add(CLOSING) > end.0,
+            };
+            (near.up.rst.is_none_or(is_over) && pairs().any(is_part)).then_some(fit)
         }
     }
+}
+
+/// Whether the near leg began before the capture, the far one in it.
+fn is_captured_later(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+    near.up.syn.is_none() && far.up.syn.is_some()
+}
+
+/// Whether what the far leg's server sent can be in what the near leg's did, however it is wrapped.
+fn holds(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+    let (Some(near), Some(far)) = (near.readings.first(), far.readings.first()) else { return true };
+    near.total.1 >= far.total.1
 }
 
 /// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS.

@@ -7,6 +7,8 @@ use super::Evidence;
 pub enum Fit {
     /// In everything that is known of both, which is enough for a tie.
     Whole,
+    /// In all that was passed on before a reset, which dropped the rest.
+    Part,
     /// Nothing contradicts it, but it shows nothing either: only that no other answer is sure.
     Possible,
 }
@@ -17,7 +19,7 @@ const ROUNDS: usize = 64;
 /// The candidates of each far leg, as indices of near legs.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    of: Vec<Vec<(usize, Fit)>>,
+    pub of: Vec<Vec<(usize, Fit)>>,
     /// Near legs of which it is not known who else may have them.
     contested: Vec<bool>,
 }
@@ -49,6 +51,14 @@ impl Candidates {
 
     /// The pairs that are sure.
     pub fn settle(mut self) -> Vec<Tied> {
+        // A near leg that wholly fits somewhere is not looked for where it might fit in part.
+        let mut has_home = vec![false; self.contested.len()];
+        for &(near, _) in self.of.iter().flatten().filter(|(_, fit)| *fit == Fit::Whole) {
+            has_home[near] = true;
+        }
+        for of in &mut self.of {
+            of.retain(|&(near, fit)| fit == Fit::Whole || !has_home[near]);
+        }
         let mut settled: Vec<Tied> = Vec::new();
         let mut taken = vec![false; self.contested.len()];
         for round in 0..ROUNDS {
@@ -61,7 +71,7 @@ impl Candidates {
                 }
             }
             let only = |far: usize, of: &Vec<(usize, Fit)>| match of[..] {
-                [(near, Fit::Whole)] if wanted[near].1 == 1 && !self.contested[near] => Some((near, far)),
+                [(near, Fit::Whole | Fit::Part)] if wanted[near].1 == 1 && !self.contested[near] => Some((near, far)),
                 _ => None,
             };
             let found: Vec<(usize, usize)> = self.of.iter().enumerate().filter_map(|(far, of)| only(far, of)).collect();

@@ -144,7 +144,7 @@ pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg])
     let side = |leg| Side::new(observer, leg);
     let near: Vec<Side<'_>> = near.iter().map(side).collect();
     let far: Vec<Side<'_>> = far.iter().map(side).collect();
-    for tied in bytes::tie(stage, &near, &far, observer.seen()) {
+    for tied in bytes::tie(stage, &near, &far, observer.end()) {
         let (near, far) = (near[tied.near].leg, far[tied.far].leg);
         inferred.ties.push(Tie { near: near.id, far: far.id, evidence: tied.evidence, exchanges: Vec::new() });
         inferred.clients.push((far.id, Clients::One(near.client.ip())));

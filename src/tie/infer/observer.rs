@@ -40,8 +40,8 @@ pub struct Observer {
     memory: usize,
     /// Whether the bound was reached.
     full: bool,
-    /// When the first and last segment was captured.
-    seen: Option<(Timestamp, Timestamp)>,
+    /// When the last segment was captured.
+    end: Timestamp,
     nothing: Stream,
 }
 
@@ -53,15 +53,14 @@ impl Observer {
             conversations: Vec::new(),
             memory: 0,
             full: false,
-            seen: None,
+            end: Timestamp(0),
             nothing: Stream::default(),
         }
     }
 
     /// Takes in a segment. `data` is what was captured of its `data_len` octets.
     pub fn segment(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], data_len: u32) {
-        let (first, last) = self.seen.get_or_insert((time, time));
-        (*first, *last) = ((*first).min(time), (*last).max(time));
+        self.end = self.end.max(time);
         if self.full {
             return;
         }
@@ -108,8 +107,8 @@ impl Observer {
         }
     }
 
-    /// When the first and last segment was captured.
-    pub(super) fn seen(&self) -> (Timestamp, Timestamp) {
-        self.seen.unwrap_or((Timestamp(0), Timestamp(0)))
+    /// When the last segment was captured.
+    pub(super) fn end(&self) -> Timestamp {
+        self.end
     }
 }

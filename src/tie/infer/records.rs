@@ -7,6 +7,7 @@ use crate::capture::Timestamp;
 
 /// ContentType (RFC 8446, section 5.1).
 pub const CHANGE_CIPHER_SPEC: u8 = 20;
+pub const ALERT: u8 = 21;
 pub const HANDSHAKE: u8 = 22;
 pub const APPLICATION_DATA: u8 = 23;
 

@@ -4,7 +4,7 @@
 //! plaintext behind TLS, whose length is that of the records. What of a TLS 1.3 leg is handshake, session ticket or
 //! alert can only be told by place and length: where that leaves two answers, there are two readings.
 
-use super::records::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
+use super::records::{self, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
 use super::stream::Stream;
 use super::units::{Counts, Curve, Unit};
 use crate::capture::Timestamp;
@@ -47,6 +47,8 @@ pub struct Shape<'a> {
     pub up: &'a Stream,
     /// What the server sent.
     pub down: &'a Stream,
+    /// Whether every octet of what was captured of it is known.
+    pub is_whole: bool,
     /// Whether the records tell what is inside, or there are none.
     pub is_sure: bool,
     pub readings: Vec<Reading<'a>>,
@@ -67,7 +69,7 @@ impl<'a> Shape<'a> {
     /// Reads a leg.
     pub fn new(up: &'a Stream, down: &'a Stream) -> Shape<'a> {
         let is_whole = up.is_whole() && down.is_whole();
-        let mut shape = Shape { up, down, is_sure: is_whole, readings: Vec::new(), tls: None };
+        let mut shape = Shape { up, down, is_whole, is_sure: is_whole, readings: Vec::new(), tls: None };
         shape.push(Curve { units: up.units(), counts: Counts::Raw }, Curve { units: down.units(), counts: Counts::Raw });
         if !up.is_tls() && !down.is_tls() {
             return shape;
@@ -138,28 +140,48 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Where the first request may have arrived whole enough for a proxy to connect onwards, and when it answered.
-    pub fn opened(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+    /// When a proxy could first connect onwards, if the beginning was captured: a ClientHello is waited for.
+    pub fn opened(&self) -> Option<Timestamp> {
         let syn = self.up.syn?;
-        let first = |stream: &Stream| stream.units().first().copied();
-        match first(self.up) {
-            Some(hello) if self.up.is_tls() => Some((hello.last(), first(self.down).map(|unit| unit.first))),
-            _ => Some((syn, first(self.down).map(|unit| unit.first))),
-        }
+        Some(self.up.units().first().filter(|_| self.up.is_tls()).map_or(syn, Unit::last))
     }
 
-    /// Whether any octet was seen of it that a proxy would pass on.
-    pub fn is_silent(&self) -> bool {
-        self.readings.iter().all(|reading| reading.total == (0, 0))
+    /// When the client was done: it closed, or said so within TLS.
+    pub fn left(&self) -> Option<Timestamp> {
+        let is_alert = |unit: &&Unit| match unit.kind {
+            records::ALERT => true,
+            APPLICATION_DATA => unit.payload(OVERHEAD_1_3) == Some(ALERT),
+            _ => false,
+        };
+        let alert = self.up.units().last().filter(is_alert).map(Unit::last);
+        alert.into_iter().chain(self.up.ended()).min()
+    }
+
+    /// When the first segment was captured.
+    pub fn first_seen(&self) -> Option<Timestamp> {
+        [self.up, self.down].into_iter().filter_map(|stream| stream.seen).map(|(first, _)| first).min()
     }
 }
 
 /// Where the client's Finished may be, as an index of `units`; `sent` are those that are Application Data.
+///
+/// It is in the first of them, alone or behind Certificate and CertificateVerify, or these have records of their own. Then
+/// all are written at once: what stands in the segment of the one before it was not sent for a proxy to pass on.
 fn finished(units: &[Unit], sent: &[usize]) -> Vec<usize> {
-    let is_finished = |&&at: &&usize| units[at].payload(OVERHEAD_1_3).is_some_and(|len| FINISHED.contains(&len));
-    let mut found: Vec<usize> = sent.iter().take(1).copied().collect();
-    found.extend(sent.iter().take(CLIENT_FLIGHT).filter(is_finished));
-    found.dedup();
+    let is_finished = |at: usize| units[at].payload(OVERHEAD_1_3).is_some_and(|len| FINISHED.contains(&len));
+    let Some(&first) = sent.first() else { return Vec::new() };
+    let mut found = vec![first];
+    if is_finished(first) {
+        return found;
+    }
+    for (&before, &at) in sent.iter().zip(&sent[1..]).take(CLIENT_FLIGHT - 1) {
+        if is_finished(at) {
+            if units[before].first == units[at].first {
+                return vec![at];
+            }
+            found.push(at);
+        }
+    }
     found
 }
 

@@ -232,6 +232,11 @@ impl Stream {
         self.fin.into_iter().chain(self.rst).min()
     }
 
+    /// When its first octet came.
+    pub fn first_data(&self) -> Option<Timestamp> {
+        self.units().first().map(|unit| unit.first)
+    }
+
     /// When its last octet came.
     pub fn last_data(&self) -> Option<Timestamp> {
         self.units().last().map(Unit::last)
