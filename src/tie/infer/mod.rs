@@ -17,12 +17,16 @@
 mod bytes;
 mod candidates;
 mod content;
+mod exchanges;
+mod learned;
 mod observer;
 mod records;
 mod shape;
 mod stream;
+mod turns;
 mod units;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::capture::Timestamp;
@@ -76,7 +80,7 @@ pub struct Tie {
     pub far: u32,
     /// What shows it.
     pub evidence: Evidence,
-    /// What they carried, at most [`EXCHANGES`] of it.
+    /// What they carried, at most 1024 exchanges of it.
     pub exchanges: Vec<Exchange>,
 }
 
@@ -149,6 +153,9 @@ pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg])
         inferred.ties.push(Tie { near: near.id, far: far.id, evidence: tied.evidence, exchanges: Vec::new() });
         inferred.clients.push((far.id, Clients::One(near.client.ip())));
     }
+    let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
+    let rest: Vec<Side<'_>> = far.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
+    exchanges::tie(stage, &near, &rest, observer.end(), &mut inferred);
     inferred
 }
 

@@ -42,8 +42,8 @@ pub struct Data {
     held: Vec<Held>,
     held_octets: usize,
     /// The first octets.
-    pub head: [u8; 16],
-    pub head_len: usize,
+    head: [u8; 16],
+    head_len: usize,
     /// Whether octets are missing that can not be had any more.
     lost: bool,
 }
@@ -133,6 +133,11 @@ impl Data {
         }
         self.held_octets += data.len();
         self.held.push(Held { seq, data: data.into(), len });
+    }
+
+    /// The first octets.
+    pub fn head(&self) -> &[u8] {
+        &self.head[..self.head_len]
     }
 
     /// Whether it is TLS, as far as its records tell.
@@ -225,6 +230,11 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         self.data.as_ref().is_some_and(|data| data.is_tls())
+    }
+
+    /// Whether units were joined.
+    pub fn is_thinned(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| data.units.thinned)
     }
 
     /// When the first FIN or RST was sent.

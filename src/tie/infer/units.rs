@@ -137,13 +137,17 @@ impl<'a> Curve<'a> {
         }
     }
 
+    /// Each unit that counts, with its octets.
+    pub fn parts(self) -> impl Iterator<Item = (u64, &'a Unit)> {
+        self.units.iter().filter_map(move |unit| Some((self.octets(unit).filter(|&octets| octets > 0)?, unit)))
+    }
+
     /// Each unit that counts, with the octets up to its end.
     pub fn steps(self) -> impl Iterator<Item = (u64, &'a Unit)> {
         let mut sum = 0;
-        self.units.iter().filter_map(move |unit| {
-            let octets = self.octets(unit).filter(|&octets| octets > 0)?;
+        self.parts().map(move |(octets, unit)| {
             sum += octets;
-            Some((sum, unit))
+            (sum, unit)
         })
     }
 

@@ -1,0 +1,379 @@
+//! HTTP/1.1: the exchanges of a far leg, each within one of a near leg in time, and of a size that the proxy makes of it.
+//!
+//! A pooled far leg carries the exchanges of many near ones, so each is looked at on its own. A far leg is claimed for its
+//! client when every one of its exchanges has one client address that it can be of, and no other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+
+use super::learned::{Growth, Learned};
+use super::shape::Version;
+use super::turns::{Turn, turns};
+use super::{Clients, Evidence, Exchange, Inferred, Side, Span, Stage, TOLERANCE, Tie, may_meet};
+use crate::capture::Timestamp;
+
+/// Near exchanges that are under way at one time; with more, nothing is said of what goes on then.
+const AT_ONCE: usize = 1024;
+
+/// Candidates of all exchanges together; with more, nothing is said of any.
+const CANDIDATES: usize = 4 << 20;
+
+/// Exchanges that are told of a tie.
+pub const TOLD: usize = 1024;
+
+/// Rounds of learning: what is learned tells more pairs apart, which tell more.
+const ROUNDS: usize = 3;
+
+/// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
+const ENDING: u64 = 1_000_000_000;
+
+/// Never.
+const NEVER: Timestamp = Timestamp(u64::MAX);
+
+/// An exchange on the near side, or a leg of which it can not be told what it carried.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    leg: usize,
+    turn: Turn,
+    /// Whether the request may have any length.
+    any_up: bool,
+    /// Whether the response may have any length, and end later.
+    any_down: bool,
+}
+
+/// An exchange on the far side.
+#[derive(Debug)]
+struct Far {
+    leg: usize,
+    turn: Turn,
+    /// Indices of near exchanges.
+    candidates: Vec<u32>,
+    /// Whether there are candidates that are not known.
+    is_crowded: bool,
+}
+
+/// Ties what is left of the far legs by their exchanges.
+pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, inferred: &mut Inferred) {
+    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+    let mut buckets: HashMap<u16, (Vec<usize>, Vec<usize>), RandomState> = HashMap::default();
+    for (index, side) in far.iter().enumerate().filter(|(_, side)| is_http(side)) {
+        buckets.entry(port_of(side)).or_default().1.push(index);
+    }
+    for (index, side) in near.iter().enumerate() {
+        if let Some((near, _)) = buckets.get_mut(&port_of(side)) {
+            near.push(index);
+        }
+    }
+    let mut buckets: Vec<(u16, (Vec<usize>, Vec<usize>))> = buckets.into_iter().collect();
+    buckets.sort_unstable_by_key(|(port, _)| *port);
+    for (_, (near_legs, far_legs)) in buckets {
+        Matching::new(stage, near, far, &near_legs, &far_legs, end).tell(inferred);
+    }
+}
+
+/// Whether it is HTTP/1.1 in plain text, by how it begins.
+fn is_http(side: &Side<'_>) -> bool {
+    const METHODS: [&[u8]; 8] =
+        [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ", b"HTTP/1."];
+    let begins = |head: &[u8]| METHODS.iter().any(|method| head.starts_with(method));
+    [side.shape.up, side.shape.down].iter().filter_map(|stream| stream.data.as_ref()).any(|data| begins(data.head()))
+}
+
+/// The exchanges of one server port.
+struct Matching<'a> {
+    stage: Stage,
+    near_legs: &'a [Side<'a>],
+    far_legs: &'a [Side<'a>],
+    near: Vec<Near>,
+    far: Vec<Far>,
+    /// The ways in which a near leg's exchanges can be read, each as indices of `near`.
+    readings: Vec<(usize, Vec<u32>)>,
+    /// Far legs of which not every exchange is known.
+    unknown: BTreeSet<usize>,
+    learned: Learned,
+}
+
+impl<'a> Matching<'a> {
+    fn new(
+        stage: Stage,
+        near_legs: &'a [Side<'a>],
+        far_legs: &'a [Side<'a>],
+        near: &[usize],
+        far: &[usize],
+        end: Timestamp,
+    ) -> Matching<'a> {
+        let mut matching = Matching {
+            stage,
+            near_legs,
+            far_legs,
+            near: Vec::new(),
+            far: Vec::new(),
+            readings: Vec::new(),
+            unknown: BTreeSet::new(),
+            learned: Learned::default(),
+        };
+        for &leg in near {
+            matching.read_near(leg, end);
+        }
+        for &leg in far {
+            matching.read_far(leg);
+        }
+        let all = (0..matching.near.len() as u32).collect();
+        if !matching.sweep(all) {
+            matching.unknown.extend(far);
+        }
+        matching
+    }
+
+    fn read_near(&mut self, leg: usize, end: Timestamp) {
+        let shape = &self.near_legs[leg].shape;
+        let is_thinned = [shape.up, shape.down].iter().any(|stream| stream.is_thinned());
+        if !shape.is_sure || is_thinned {
+            self.add_unsure(leg);
+            return;
+        }
+        let is_cut = shape.up.rst.is_some() || shape.down.rst.is_some();
+        let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
+        let mut known: HashMap<Turn, u32, RandomState> = HashMap::default();
+        for reading in shape.readings.iter().filter(|reading| reading.is_raw() == shape.tls.is_none()) {
+            let turns = turns(reading.up, reading.down);
+            let mut indices = Vec::with_capacity(turns.len());
+            for (n, turn) in turns.iter().enumerate() {
+                let is_last = n + 1 == turns.len();
+                let is_late = turn.response.is_none_or(|(_, last)| last.0.saturating_add(ENDING) > end.0);
+                let any_up = n == 0 && shape.up.syn.is_none();
+                let any_down = any_up || turn.response.is_none() || is_last && (is_cut || is_open && is_late);
+                let index = *known.entry(*turn).or_insert_with(|| {
+                    self.near.push(Near { leg, turn: *turn, any_up, any_down });
+                    self.near.len() as u32 - 1
+                });
+                indices.push(index);
+            }
+            self.readings.push((leg, indices));
+        }
+    }
+
+    /// Any exchange may be in this leg while it lasts.
+    fn add_unsure(&mut self, leg: usize) -> u32 {
+        let shape = &self.near_legs[leg].shape;
+        let seen = [shape.up, shape.down].into_iter().filter_map(|stream| stream.seen);
+        let (first, last) = seen.fold((NEVER, Timestamp(0)), |(a, b), (first, last)| (a.min(first), b.max(last)));
+        let last = if shape.up.ended().is_some() || shape.down.ended().is_some() { last } else { NEVER };
+        let turn = Turn { request: (first, Timestamp(0)), response: Some((last, last)), up: 0, down: 0 };
+        self.near.push(Near { leg, turn, any_up: true, any_down: true });
+        self.near.len() as u32 - 1
+    }
+
+    fn read_far(&mut self, leg: usize) {
+        let shape = &self.far_legs[leg].shape;
+        let is_thinned = [shape.up, shape.down].iter().any(|stream| stream.is_thinned());
+        let Some(reading) = shape.readings.first().filter(|_| shape.is_whole && !is_thinned) else {
+            self.unknown.insert(leg);
+            return;
+        };
+        for turn in turns(reading.up, reading.down) {
+            if turn.up == 0 {
+                self.unknown.insert(leg);
+            }
+            self.far.push(Far { leg, turn, candidates: Vec::new(), is_crowded: false });
+        }
+    }
+
+    /// Finds for each far exchange those of `near` that it is within. False if there are too many.
+    fn sweep(&mut self, mut near: Vec<u32>) -> bool {
+        near.sort_unstable_by_key(|&n| self.near[n as usize].turn.request.0);
+        let mut order: Vec<usize> = (0..self.far.len()).collect();
+        order.sort_unstable_by_key(|&f| self.far[f].turn.request.0);
+        let mut near = near.into_iter().peekable();
+        let mut under_way: Vec<u32> = Vec::new();
+        let mut found = 0;
+        for f in order {
+            let at = self.far[f].turn.request.0;
+            while let Some(n) = near.next_if(|&n| self.near[n as usize].turn.request.0.0 <= at.0.saturating_add(TOLERANCE)) {
+                under_way.push(n);
+            }
+            under_way.retain(|&n| self.near[n as usize].ends().0.saturating_add(TOLERANCE) >= at.0);
+            if under_way.len() > AT_ONCE {
+                self.far[f].is_crowded = true;
+                continue;
+            }
+            let fits = under_way.iter().copied().filter(|&n| self.is_within(&self.near[n as usize], &self.far[f]));
+            let fits: Vec<u32> = fits.collect();
+            found += fits.len();
+            self.far[f].candidates.extend(fits);
+            if found > CANDIDATES {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_within(&self, near: &Near, far: &Far) -> bool {
+        let until = |time: Timestamp| Timestamp(time.0.saturating_add(TOLERANCE));
+        let (n, f) = (&near.turn, &far.turn);
+        let is_answered = match (n.response, f.response) {
+            (Some(n), Some(f)) => f.0 <= until(n.0) && (near.any_down && n.1 != NEVER || f.1 <= until(n.1)),
+            (None, _) | (_, None) => true,
+        };
+        is_answered
+            && n.request.0 <= until(f.request.0)
+            && n.request.1 <= until(f.request.1)
+            && may_meet(self.stage, self.near_legs[near.leg].leg, self.far_legs[far.leg].leg)
+            && self.has_size(near, far)
+    }
+
+    fn version(&self, near: &Near) -> Option<Version> {
+        self.near_legs[near.leg].shape.tls
+    }
+
+    /// Whether the proxy may have made the one of the other.
+    fn has_size(&self, near: &Near, far: &Far) -> bool {
+        let growth = growth(near, far);
+        let version = self.version(near);
+        (near.any_up || self.learned.has_request(version, growth.request))
+            && (near.any_down || far.turn.response.is_none() || self.learned.has_response(version, growth.response))
+    }
+
+    /// Learns from what has no other answer, and drops the candidates that do not agree with it.
+    fn learn(&mut self) {
+        let mut wanted = vec![0_u32; self.near.len()];
+        for &n in self.far.iter().flat_map(|far| &far.candidates) {
+            wanted[n as usize] += 1;
+        }
+        let only = self.far.iter().filter_map(|far| match far.candidates[..] {
+            [n] if wanted[n as usize] == 1 && far.turn.response.is_some() => {
+                let near = &self.near[n as usize];
+                let is_known = !near.any_up && !near.any_down;
+                is_known.then(|| (self.version(near), growth(near, far)))
+            }
+            _ => None,
+        });
+        self.learned = Learned::from_pairs(only);
+        let mut far = std::mem::take(&mut self.far);
+        for far in &mut far {
+            let candidates = std::mem::take(&mut far.candidates);
+            far.candidates = candidates.into_iter().filter(|&n| self.has_size(&self.near[n as usize], far)).collect();
+        }
+        self.far = far;
+    }
+
+    /// Near legs with an exchange that is nowhere on the far side: what they carry was read wrongly, or is something else.
+    fn unexplained(&self) -> Vec<usize> {
+        let mut is_wanted = vec![false; self.near.len()];
+        for &n in self.far.iter().flat_map(|far| &far.candidates) {
+            is_wanted[n as usize] = true;
+        }
+        let is_explained = |indices: &Vec<u32>| {
+            indices.iter().all(|&n| is_wanted[n as usize] || self.near[n as usize].any_down)
+        };
+        let mut legs: HashMap<usize, bool, RandomState> = HashMap::default();
+        for (leg, indices) in &self.readings {
+            *legs.entry(*leg).or_default() |= is_explained(indices);
+        }
+        let mut legs: Vec<usize> = legs.into_iter().filter(|(_, is)| !is).map(|(leg, _)| leg).collect();
+        legs.sort_unstable();
+        legs
+    }
+
+    /// Tells the clients of the far legs, and the ties.
+    fn tell(mut self, inferred: &mut Inferred) {
+        for _ in 0..ROUNDS {
+            self.learn();
+        }
+        if std::env::var("DBG").is_ok() { println!("LEARNED {:?}", self.learned); }
+        let unexplained = self.unexplained();
+        if std::env::var("DBG").is_ok() { println!("UNEXPLAINED {:?} of {}", unexplained.iter().map(|&l| self.near_legs[l].leg.client).collect::<Vec<_>>(), self.near_legs.len()); }
+        if std::env::var("NOUNEX").is_err() {
+        let unsure: Vec<u32> = unexplained.into_iter().map(|leg| self.add_unsure(leg)).collect();
+        if !self.sweep(unsure) {
+            self.unknown.extend(self.far.iter().map(|far| far.leg));
+        }
+        }
+        // A near exchange that two far ones need is the answer to neither.
+        let mut needed = vec![0_u32; self.near.len()];
+        for far in &self.far {
+            if let [n] = far.candidates[..] {
+                needed[n as usize] += 1;
+            }
+        }
+        let mut legs: Vec<(usize, Vec<&Far>)> = Vec::new();
+        for far in &self.far {
+            match legs.last_mut() {
+                Some((leg, exchanges)) if *leg == far.leg => exchanges.push(far),
+                _ => legs.push((far.leg, vec![far])),
+            }
+        }
+        for (leg, exchanges) in legs {
+            let id = self.far_legs[leg].leg.id;
+            let is_unknown = self.unknown.contains(&leg);
+            let clients: Option<BTreeSet<IpAddr>> =
+                if is_unknown { None } else { exchanges.iter().map(|far| self.client(far, &needed)).collect() };
+            let Some(clients) = clients else {
+                inferred.clients.push((id, Clients::Unknown));
+                continue;
+            };
+            inferred.ties.extend(self.ties(leg, &exchanges));
+            let clients: Vec<IpAddr> = clients.into_iter().collect();
+            let clients = match clients[..] {
+                [client] => Clients::One(client),
+                _ => Clients::Several(clients),
+            };
+            inferred.clients.push((id, clients));
+        }
+    }
+
+    /// The client address of an exchange, if there is but one.
+    fn client(&self, far: &Far, needed: &[u32]) -> Option<IpAddr> {
+        let is_taken = |&n: &u32| needed[n as usize] > 1 && !self.near[n as usize].any_up;
+        if far.is_crowded || far.candidates.len() == 1 && far.candidates.iter().any(is_taken) {
+            return None;
+        }
+        let of = |&n: &u32| self.near_legs[self.near[n as usize].leg].leg.client.ip();
+        let first = far.candidates.first().map(of)?;
+        far.candidates.iter().all(|n| of(n) == first).then_some(first)
+    }
+
+    fn ties(&self, leg: usize, exchanges: &[&Far]) -> Vec<Tie> {
+        let mut ties: Vec<(usize, Tie)> = Vec::new();
+        for far in exchanges {
+            let [n] = far.candidates[..] else { continue };
+            let near = &self.near[n as usize];
+            if near.any_up {
+                continue;
+            }
+            let at = ties.iter().position(|(leg, _)| *leg == near.leg).unwrap_or_else(|| {
+                let (near_id, far_id) = (self.near_legs[near.leg].leg.id, self.far_legs[leg].leg.id);
+                let tie = Tie { near: near_id, far: far_id, evidence: Evidence::Exchanges, exchanges: Vec::new() };
+                ties.push((near.leg, tie));
+                ties.len() - 1
+            });
+            if let (Some(n), Some(f)) = (near.turn.response, far.turn.response)
+                && ties[at].1.exchanges.len() < TOLD
+            {
+                ties[at].1.exchanges.push(Exchange {
+                    near: Span { request: near.turn.request, response: n },
+                    far: Span { request: far.turn.request, response: f },
+                });
+            }
+        }
+        ties.into_iter().map(|(_, tie)| tie).collect()
+    }
+}
+
+impl Near {
+    fn ends(&self) -> Timestamp {
+        match self.turn.response {
+            Some((_, last)) if !self.any_down || self.any_up => last,
+            _ => NEVER,
+        }
+    }
+}
+
+fn growth(near: &Near, far: &Far) -> Growth {
+    Growth {
+        request: far.turn.up.cast_signed().wrapping_sub(near.turn.up.cast_signed()),
+        response: near.turn.down.cast_signed().wrapping_sub(far.turn.down.cast_signed()),
+    }
+}
