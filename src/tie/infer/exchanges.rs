@@ -48,7 +48,9 @@ struct Near {
 struct Far {
     leg: usize,
     turn: Turn,
-    /// Indices of near exchanges.
+    /// Indices of the near exchanges that it is within.
+    within: Vec<u32>,
+    /// Those of them that it can have been made of.
     candidates: Vec<u32>,
     /// Whether there are candidates that are not known.
     is_crowded: bool,
@@ -57,6 +59,7 @@ struct Far {
 /// Ties what is left of the far legs by their exchanges.
 pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, inferred: &mut Inferred) {
     let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+    let http2: BTreeSet<u16> = far.iter().filter(|side| is_http2(side)).map(port_of).collect();
     let mut buckets: HashMap<u16, (Vec<usize>, Vec<usize>), RandomState> = HashMap::default();
     for (index, side) in far.iter().enumerate().filter(|(_, side)| is_http(side)) {
         buckets.entry(port_of(side)).or_default().1.push(index);
@@ -68,8 +71,8 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, in
     }
     let mut buckets: Vec<(u16, (Vec<usize>, Vec<usize>))> = buckets.into_iter().collect();
     buckets.sort_unstable_by_key(|(port, _)| *port);
-    for (_, (near_legs, far_legs)) in buckets {
-        Matching::new(stage, near, far, &near_legs, &far_legs, end).tell(inferred);
+    for (port, (near_legs, far_legs)) in buckets {
+        Matching::new(stage, near, far, &near_legs, &far_legs, http2.contains(&port), end).tell(inferred);
     }
 }
 
@@ -79,6 +82,19 @@ fn is_http(side: &Side<'_>) -> bool {
         [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ", b"HTTP/1."];
     let begins = |head: &[u8]| METHODS.iter().any(|method| head.starts_with(method));
     [side.shape.up, side.shape.down].iter().filter_map(|stream| stream.data.as_ref()).any(|data| begins(data.head()))
+}
+
+/// Whether it is HTTP/2, in plain text or as its records tell.
+///
+/// The preface (RFC 9113, section 3.4), or one of the first records holds the 9 octets of a SETTINGS frame that acknowledges
+/// the server's (section 6.5), which no request of HTTP/1.1 has.
+fn is_http2(side: &Side<'_>) -> bool {
+    if side.shape.tls.is_none() {
+        return side.shape.up.data.as_ref().is_some_and(|data| data.head().starts_with(b"PRI * HTTP/2."));
+    }
+    let protected = side.shape.readings.iter().filter(|reading| !reading.is_raw());
+    let mut firsts = protected.flat_map(|reading| reading.up.parts().skip(1).take(4));
+    firsts.any(|(octets, _)| octets == 9)
 }
 
 /// The exchanges of one server port.
@@ -93,6 +109,8 @@ struct Matching<'a> {
     /// Far legs of which not every exchange is known.
     unknown: BTreeSet<usize>,
     learned: Learned,
+    /// Whether the proxy speaks HTTP/2 to this server, too: then it does so for those who do, and for nobody else.
+    has_http2: bool,
 }
 
 impl<'a> Matching<'a> {
@@ -102,6 +120,7 @@ impl<'a> Matching<'a> {
         far_legs: &'a [Side<'a>],
         near: &[usize],
         far: &[usize],
+        has_http2: bool,
         end: Timestamp,
     ) -> Matching<'a> {
         let mut matching = Matching {
@@ -113,6 +132,7 @@ impl<'a> Matching<'a> {
             readings: Vec::new(),
             unknown: BTreeSet::new(),
             learned: Learned::default(),
+            has_http2,
         };
         for &leg in near {
             matching.read_near(leg, end);
@@ -177,7 +197,7 @@ impl<'a> Matching<'a> {
             if turn.up == 0 {
                 self.unknown.insert(leg);
             }
-            self.far.push(Far { leg, turn, candidates: Vec::new(), is_crowded: false });
+            self.far.push(Far { leg, turn, within: Vec::new(), candidates: Vec::new(), is_crowded: false });
         }
     }
 
@@ -202,7 +222,8 @@ impl<'a> Matching<'a> {
             let fits = under_way.iter().copied().filter(|&n| self.is_within(&self.near[n as usize], &self.far[f]));
             let fits: Vec<u32> = fits.collect();
             found += fits.len();
-            self.far[f].candidates.extend(fits);
+            self.far[f].candidates.extend(&fits);
+            self.far[f].within.extend(fits);
             if found > CANDIDATES {
                 return false;
             }
@@ -233,7 +254,7 @@ impl<'a> Matching<'a> {
         let growth = growth(near, far);
         let version = self.version(near);
         (near.any_up || self.learned.has_request(version, growth.request))
-            && (near.any_down || far.turn.response.is_none() || self.learned.has_response(version, growth.response))
+            && (near.any_down || far.turn.response.is_none() || self.learned.has_response(growth.response))
     }
 
     /// Learns from what has no other answer, and drops the candidates that do not agree with it.
@@ -253,8 +274,8 @@ impl<'a> Matching<'a> {
         self.learned = Learned::from_pairs(only);
         let mut far = std::mem::take(&mut self.far);
         for far in &mut far {
-            let candidates = std::mem::take(&mut far.candidates);
-            far.candidates = candidates.into_iter().filter(|&n| self.has_size(&self.near[n as usize], far)).collect();
+            let fits = far.within.iter().copied().filter(|&n| self.has_size(&self.near[n as usize], far));
+            far.candidates = fits.collect();
         }
         self.far = far;
     }
@@ -284,6 +305,13 @@ impl<'a> Matching<'a> {
         }
         if std::env::var("DBG").is_ok() { println!("LEARNED {:?}", self.learned); }
         let unexplained = self.unexplained();
+        let has_h2 = self.has_http2;
+        let unexplained: Vec<usize> = unexplained.into_iter().filter(|&leg| !(has_h2 && is_http2(&self.near_legs[leg]))).collect();
+        if std::env::var("DBG2").is_ok() { for &l in &unexplained { let sh = &self.near_legs[l].shape; println!("UX {} {:?} up {:?} down {:?}", self.near_legs[l].leg.client, sh.tls, sh.up.units().iter().take(9).map(|u| (u.kind, u.len)).collect::<Vec<_>>(), sh.down.units().iter().take(9).map(|u| (u.kind, u.len)).collect::<Vec<_>>());
+          for (leg, idx) in &self.readings { if *leg == l { for &n in idx { let ne = &self.near[n as usize]; let w = self.far.iter().filter(|f| f.candidates.contains(&n)).count(); if w == 0 {
+             let poss: Vec<_> = self.far.iter().filter(|f| { let (a,b)=(&ne.turn,&f.turn); a.request.0<=b.request.0 && a.request.1<=b.request.1 && a.response.zip(b.response).is_some_and(|(x,y)| y.0<=x.0&&y.1<=x.1) && may_meet(self.stage, self.near_legs[ne.leg].leg, self.far_legs[f.leg].leg)}).map(|f| growth(ne,f)).filter(|g| (-100..900).contains(&g.request)&&(-50..400).contains(&g.response)).map(|g| (g.request,g.response)).collect(); for f in &self.far { let g = growth(ne,f); if g.request==288 && (72..75).contains(&g.response) { println!("   NOTE near {:?} far {:?} crowded {} cands {}", ne, f.turn, f.is_crowded, f.candidates.len()); } }
+             println!("   NOT {:?} up {} down {} poss {:?}", ne.turn.request.0, ne.turn.up, ne.turn.down, poss); } } } }
+        } }
         if std::env::var("DBG").is_ok() { println!("UNEXPLAINED {:?} of {}", unexplained.iter().map(|&l| self.near_legs[l].leg.client).collect::<Vec<_>>(), self.near_legs.len()); }
         if std::env::var("NOUNEX").is_err() {
         let unsure: Vec<u32> = unexplained.into_iter().map(|leg| self.add_unsure(leg)).collect();

@@ -27,25 +27,25 @@ pub struct Growth {
 /// The differences that occur.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    known: Option<(Differences, Differences)>,
+    /// Of requests, by what carries them, and of responses, which the proxy changes alike whatever does.
+    known: Option<(HashSet<(Option<Version>, i64), RandomState>, HashSet<i64, RandomState>)>,
 }
-
-type Differences = HashSet<(Option<Version>, i64), RandomState>;
 
 impl Learned {
     /// From pairs that nothing else was in question for.
     pub fn from_pairs(pairs: impl Iterator<Item = (Option<Version>, Growth)>) -> Learned {
-        let mut counts: [HashMap<(Option<Version>, i64), usize, RandomState>; 2] = Default::default();
+        let mut requests: HashMap<(Option<Version>, i64), usize, RandomState> = HashMap::default();
+        let mut responses: HashMap<i64, usize, RandomState> = HashMap::default();
         let mut all = 0;
         for (version, growth) in pairs {
-            *counts[0].entry((version, growth.request)).or_default() += 1;
-            *counts[1].entry((version, growth.response)).or_default() += 1;
+            *requests.entry((version, growth.request)).or_default() += 1;
+            *responses.entry(growth.response).or_default() += 1;
             all += 1;
         }
         let enough = LEAST.max(all / SHARE);
-        let [request, response] =
-            counts.map(|counts| counts.into_iter().filter(|&(_, n)| n >= enough).map(|(key, _)| key).collect());
-        Learned { known: Some((request, response)) }
+        let requests = requests.into_iter().filter(|&(_, n)| n >= enough).map(|(key, _)| key).collect();
+        let responses = responses.into_iter().filter(|&(_, n)| n >= enough).map(|(key, _)| key).collect();
+        Learned { known: Some((requests, responses)) }
     }
 
     /// Whether a request may have grown by this much.
@@ -54,7 +54,9 @@ impl Learned {
     }
 
     /// Whether a response may have.
-    pub fn has_response(&self, version: Option<Version>, growth: i64) -> bool {
-        self.known.as_ref().map_or(RESPONSE.contains(&growth), |(_, known)| known.contains(&(version, growth)))
+    pub fn has_response(&self, growth: i64) -> bool {
+        // A number in decimal that is added, as the time that it took, may have a digit more or less.
+        let is_near = |known: &HashSet<i64, RandomState>| (-1..=1).any(|digit| known.contains(&(growth + digit)));
+        self.known.as_ref().map_or(RESPONSE.contains(&growth), |(_, known)| is_near(known))
     }
 }
