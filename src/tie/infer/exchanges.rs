@@ -26,6 +26,9 @@ pub const TOLD: usize = 1024;
 /// Rounds of learning: what is learned tells more pairs apart, which tell more.
 const ROUNDS: usize = 3;
 
+/// Rounds of elimination.
+const ELIMINATIONS: usize = 64;
+
 /// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
 const ENDING: u64 = 1_000_000_000;
 
@@ -298,6 +301,36 @@ impl<'a> Matching<'a> {
         legs
     }
 
+    /// Takes near exchanges that are some far one's only candidate from the others, as often as that settles more. Returns how
+    /// many far exchanges need each: one that two need is the answer to neither.
+    fn eliminate(&mut self) -> Vec<u32> {
+        for _ in 0..ELIMINATIONS {
+            let needed = self.needed();
+            let near = &self.near;
+            let is_taken = |n: u32| needed[n as usize] == 1 && !near[n as usize].any_up;
+            let mut has_changed = false;
+            for far in self.far.iter_mut().filter(|far| far.candidates.len() > 1) {
+                let before = far.candidates.len();
+                far.candidates.retain(|&n| !is_taken(n));
+                has_changed |= far.candidates.len() != before;
+            }
+            if !has_changed {
+                return needed;
+            }
+        }
+        self.needed()
+    }
+
+    fn needed(&self) -> Vec<u32> {
+        let mut needed = vec![0_u32; self.near.len()];
+        for far in &self.far {
+            if let [n] = far.candidates[..] {
+                needed[n as usize] += 1;
+            }
+        }
+        needed
+    }
+
     /// Tells the clients of the far legs, and the ties.
     fn tell(mut self, inferred: &mut Inferred) {
         for _ in 0..ROUNDS {
@@ -319,13 +352,8 @@ impl<'a> Matching<'a> {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
         }
         }
-        // A near exchange that two far ones need is the answer to neither.
-        let mut needed = vec![0_u32; self.near.len()];
-        for far in &self.far {
-            if let [n] = far.candidates[..] {
-                needed[n as usize] += 1;
-            }
-        }
+        let needed = self.eliminate();
+        if std::env::var("DBG3").is_ok() { for f in &self.far { println!("FX {} {:?} {} {} cand {:?} crowded {}", self.far_legs[f.leg].leg.id, f.turn.request.0, f.turn.up, f.turn.down, f.candidates.iter().map(|&n| (self.near_legs[self.near[n as usize].leg].leg.client, self.near[n as usize].any_up, self.near[n as usize].turn.up, self.near[n as usize].turn.down)).collect::<Vec<_>>(), f.is_crowded) } }
         let mut legs: Vec<(usize, Vec<&Far>)> = Vec::new();
         for far in &self.far {
             match legs.last_mut() {
