@@ -40,6 +40,10 @@ const NEVER: Timestamp = Timestamp(u64::MAX);
 struct Near {
     leg: usize,
     turn: Turn,
+    /// The first of those that are the same exchange, read in another way.
+    slot: u32,
+    /// When a request that was not answered is given up.
+    until: Timestamp,
     /// Whether the request may have any length.
     any_up: bool,
     /// Whether the response may have any length, and end later.
@@ -159,7 +163,10 @@ impl<'a> Matching<'a> {
         }
         let is_cut = shape.up.rst.is_some() || shape.down.rst.is_some();
         let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
+        let ended = shape.up.ended().max(shape.down.ended());
+        let until = ended.map_or(NEVER, |ended| Timestamp(ended.0.saturating_add(ENDING)));
         let mut known: HashMap<Turn, u32, RandomState> = HashMap::default();
+        let mut slots: HashMap<Timestamp, u32, RandomState> = HashMap::default();
         for reading in shape.readings.iter().filter(|reading| reading.is_raw() == shape.tls.is_none()) {
             let turns = turns(reading.up, reading.down);
             let mut indices = Vec::with_capacity(turns.len());
@@ -169,8 +176,10 @@ impl<'a> Matching<'a> {
                 let any_up = n == 0 && shape.up.syn.is_none();
                 let any_down = any_up || turn.response.is_none() || is_last && (is_cut || is_open && is_late);
                 let index = *known.entry(*turn).or_insert_with(|| {
-                    self.near.push(Near { leg, turn: *turn, any_up, any_down });
-                    self.near.len() as u32 - 1
+                    let index = self.near.len() as u32;
+                    let slot = *slots.entry(turn.request.0).or_insert(index);
+                    self.near.push(Near { leg, turn: *turn, slot, until, any_up, any_down });
+                    index
                 });
                 indices.push(index);
             }
@@ -185,8 +194,9 @@ impl<'a> Matching<'a> {
         let (first, last) = seen.fold((NEVER, Timestamp(0)), |(a, b), (first, last)| (a.min(first), b.max(last)));
         let last = if shape.up.ended().is_some() || shape.down.ended().is_some() { last } else { NEVER };
         let turn = Turn { request: (first, Timestamp(0)), response: Some((last, last)), up: 0, down: 0 };
-        self.near.push(Near { leg, turn, any_up: true, any_down: true });
-        self.near.len() as u32 - 1
+        let slot = self.near.len() as u32;
+        self.near.push(Near { leg, turn, slot, until: last, any_up: true, any_down: true });
+        slot
     }
 
     fn read_far(&mut self, leg: usize) {
@@ -257,7 +267,10 @@ impl<'a> Matching<'a> {
         let growth = growth(near, far);
         let version = self.version(near);
         (near.any_up || self.learned.has_request(version, growth.request))
-            && (near.any_down || far.turn.response.is_none() || self.learned.has_response(growth.response))
+            && (far.turn.response.is_none()
+                || near.any_up && near.any_down
+                || near.any_down && self.learned.has_response_part(growth.response)
+                || self.learned.has_response(growth.response))
     }
 
     /// Learns from what has no other answer, and drops the candidates that do not agree with it.
@@ -306,10 +319,11 @@ impl<'a> Matching<'a> {
     fn eliminate(&mut self) -> Vec<u32> {
         for _ in 0..ELIMINATIONS {
             let needed = self.needed();
+            let only: Vec<Option<u32>> = self.far.iter().map(|far| self.only_slot(far)).collect();
             let near = &self.near;
-            let is_taken = |n: u32| needed[n as usize] == 1 && !near[n as usize].any_up;
+            let is_taken = |n: u32| needed[near[n as usize].slot as usize] == 1 && !near[n as usize].any_up;
             let mut has_changed = false;
-            for far in self.far.iter_mut().filter(|far| far.candidates.len() > 1) {
+            for (far, _) in self.far.iter_mut().zip(only).filter(|(_, only)| only.is_none()) {
                 let before = far.candidates.len();
                 far.candidates.retain(|&n| !is_taken(n));
                 has_changed |= far.candidates.len() != before;
@@ -321,14 +335,20 @@ impl<'a> Matching<'a> {
         self.needed()
     }
 
+    /// By slot: how many far exchanges have nothing else.
     fn needed(&self) -> Vec<u32> {
         let mut needed = vec![0_u32; self.near.len()];
-        for far in &self.far {
-            if let [n] = far.candidates[..] {
-                needed[n as usize] += 1;
-            }
+        for slot in self.far.iter().filter_map(|far| self.only_slot(far)) {
+            needed[slot as usize] += 1;
         }
         needed
+    }
+
+    /// The one near exchange that it can be of.
+    fn only_slot(&self, far: &Far) -> Option<u32> {
+        let slot = |n: &u32| self.near[*n as usize].slot;
+        let first = far.candidates.first().map(slot)?;
+        (!far.is_crowded && far.candidates.iter().all(|n| slot(n) == first)).then_some(first)
     }
 
     /// Tells the clients of the far legs, and the ties.
@@ -382,8 +402,10 @@ impl<'a> Matching<'a> {
 
     /// The client address of an exchange, if there is but one.
     fn client(&self, far: &Far, needed: &[u32]) -> Option<IpAddr> {
-        let is_taken = |&n: &u32| needed[n as usize] > 1 && !self.near[n as usize].any_up;
-        if far.is_crowded || far.candidates.len() == 1 && far.candidates.iter().any(is_taken) {
+        let is_contested = self.only_slot(far).is_some_and(|slot| {
+            needed[slot as usize] > 1 && !self.near[slot as usize].any_up
+        });
+        if far.is_crowded || is_contested {
             return None;
         }
         let of = |&n: &u32| self.near_legs[self.near[n as usize].leg].leg.client.ip();
@@ -394,8 +416,8 @@ impl<'a> Matching<'a> {
     fn ties(&self, leg: usize, exchanges: &[&Far]) -> Vec<Tie> {
         let mut ties: Vec<(usize, Tie)> = Vec::new();
         for far in exchanges {
-            let [n] = far.candidates[..] else { continue };
-            let near = &self.near[n as usize];
+            let near = self.only_slot(far).and(far.candidates.first()).map(|&n| &self.near[n as usize]);
+            let Some(near) = near else { continue };
             if near.any_up {
                 continue;
             }
@@ -421,8 +443,8 @@ impl<'a> Matching<'a> {
 impl Near {
     fn ends(&self) -> Timestamp {
         match self.turn.response {
-            Some((_, last)) if !self.any_down || self.any_up => last,
-            _ => NEVER,
+            Some((_, last)) if !self.any_down => last,
+            _ => self.until,
         }
     }
 }

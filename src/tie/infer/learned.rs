@@ -59,4 +59,13 @@ impl Learned {
         let is_near = |known: &HashSet<i64, RandomState>| (-1..=1).any(|digit| known.contains(&(growth + digit)));
         self.known.as_ref().map_or(RESPONSE.contains(&growth), |(_, known)| is_near(known))
     }
+
+    /// Whether a response that was cut off may have grown by this much: by no more than a whole one.
+    pub fn has_response_part(&self, growth: i64) -> bool {
+        let most = match &self.known {
+            Some((_, known)) => known.iter().max().map_or(i64::MIN, |most| most + 1),
+            None => *RESPONSE.end(),
+        };
+        growth <= most
+    }
 }
