@@ -298,10 +298,7 @@ impl<'a> Matching<'a> {
 
     /// Near legs with an exchange that is nowhere on the far side: what they carry was read wrongly, or is something else.
     fn unexplained(&self) -> Vec<usize> {
-        let mut is_wanted = vec![false; self.near.len()];
-        for &n in self.far.iter().flat_map(|far| &far.candidates) {
-            is_wanted[n as usize] = true;
-        }
+        let is_wanted = self.wanted();
         let is_explained = |indices: &Vec<u32>| {
             indices.iter().all(|&n| is_wanted[n as usize] || self.near[n as usize].any_down)
         };
@@ -312,6 +309,37 @@ impl<'a> Matching<'a> {
         let mut legs: Vec<usize> = legs.into_iter().filter(|(_, is)| !is).map(|(leg, _)| leg).collect();
         legs.sort_unstable();
         legs
+    }
+
+    /// Where one reading of a near leg explains all its exchanges, what only the others have is dropped.
+    fn prefer_explained(&mut self) {
+        let is_wanted = self.wanted();
+        let explains = |n: &u32| is_wanted[*n as usize] && self.near[*n as usize].turn.response.is_some();
+        let mut is_dropped = vec![false; self.near.len()];
+        for readings in self.readings.chunk_by(|a, b| a.0 == b.0) {
+            let (good, bad): (Vec<_>, Vec<_>) = readings.iter().partition(|(_, indices)| indices.iter().all(explains));
+            if good.is_empty() {
+                continue;
+            }
+            for &n in bad.iter().flat_map(|(_, indices)| indices) {
+                is_dropped[n as usize] = true;
+            }
+            for &n in good.iter().flat_map(|(_, indices)| indices) {
+                is_dropped[n as usize] = false;
+            }
+        }
+        for far in &mut self.far {
+            far.candidates.retain(|&n| !is_dropped[n as usize]);
+        }
+    }
+
+    /// Which near exchanges are somebody's candidate.
+    fn wanted(&self) -> Vec<bool> {
+        let mut is_wanted = vec![false; self.near.len()];
+        for &n in self.far.iter().flat_map(|far| &far.candidates) {
+            is_wanted[n as usize] = true;
+        }
+        is_wanted
     }
 
     /// Takes near exchanges that are some far one's only candidate from the others, as often as that settles more. Returns how
@@ -372,6 +400,7 @@ impl<'a> Matching<'a> {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
         }
         }
+        self.prefer_explained();
         let needed = self.eliminate();
         if std::env::var("DBG3").is_ok() { for f in &self.far { println!("FX {} {:?} {} {} cand {:?} crowded {}", self.far_legs[f.leg].leg.id, f.turn.request.0, f.turn.up, f.turn.down, f.candidates.iter().map(|&n| (self.near_legs[self.near[n as usize].leg].leg.client, self.near[n as usize].any_up, self.near[n as usize].turn.up, self.near[n as usize].turn.down)).collect::<Vec<_>>(), f.is_crowded) } }
         let mut legs: Vec<(usize, Vec<&Far>)> = Vec::new();
