@@ -333,6 +333,26 @@ impl<'a> Matching<'a> {
         }
     }
 
+    /// A request id that one request on either side has is the same request, if all else fits.
+    fn prefer_ids(&mut self) {
+        let id = |side: &Side<'_>, turn: &Turn| side.shape.up.data.as_ref()?.requests.at(turn.request.0);
+        let near: Vec<Option<u64>> = self.near.iter().map(|near| id(&self.near_legs[near.leg], &near.turn)).collect();
+        let far: Vec<Option<u64>> = self.far.iter().map(|far| id(&self.far_legs[far.leg], &far.turn)).collect();
+        let mut counts: HashMap<u64, (u32, u32), RandomState> = HashMap::default();
+        for id in near.iter().flatten() {
+            counts.entry(*id).or_default().0 += 1;
+        }
+        for id in far.iter().flatten() {
+            counts.entry(*id).or_default().1 += 1;
+        }
+        for (far, id) in self.far.iter_mut().zip(&far) {
+            let is_alone = id.is_some_and(|id| counts[&id] == (1, 1));
+            if is_alone && far.candidates.iter().any(|&n| near[n as usize] == *id) {
+                far.candidates.retain(|&n| near[n as usize] == *id);
+            }
+        }
+    }
+
     /// Which near exchanges are somebody's candidate.
     fn wanted(&self) -> Vec<bool> {
         let mut is_wanted = vec![false; self.near.len()];
@@ -401,6 +421,7 @@ impl<'a> Matching<'a> {
         }
         }
         self.prefer_explained();
+        self.prefer_ids();
         let needed = self.eliminate();
         if std::env::var("DBG3").is_ok() { for f in &self.far { println!("FX {} {:?} {} {} cand {:?} crowded {}", self.far_legs[f.leg].leg.id, f.turn.request.0, f.turn.up, f.turn.down, f.candidates.iter().map(|&n| (self.near_legs[self.near[n as usize].leg].leg.client, self.near[n as usize].any_up, self.near[n as usize].turn.up, self.near[n as usize].turn.down)).collect::<Vec<_>>(), f.is_crowded) } }
         let mut legs: Vec<(usize, Vec<&Far>)> = Vec::new();

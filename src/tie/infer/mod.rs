@@ -21,6 +21,7 @@ mod exchanges;
 mod learned;
 mod observer;
 mod records;
+mod requests;
 mod shape;
 mod stream;
 mod turns;

@@ -5,6 +5,7 @@
 
 use super::content::Content;
 use super::records::Records;
+use super::requests::Requests;
 use super::units::{PLAIN, Unit, Units};
 use crate::capture::Timestamp;
 use crate::flow::flags;
@@ -38,6 +39,7 @@ pub struct Stream {
 pub struct Data {
     pub units: Units,
     pub content: Content,
+    pub requests: Requests,
     reader: Reader,
     held: Vec<Held>,
     held_octets: usize,
@@ -67,6 +69,7 @@ impl Data {
         Data {
             units: Units::default(),
             content: Content::default(),
+            requests: Requests::default(),
             reader: Reader::Tls(Records::default()),
             held: Vec::new(),
             held_octets: 0,
@@ -103,6 +106,7 @@ impl Data {
                 self.units.push(Unit::new(time, time, before, PLAIN));
             }
         }
+        self.requests.read(time, data);
         let len = (data.len() as u32).saturating_add(unknown);
         self.units.push(Unit::new(time, time, len, PLAIN));
     }
@@ -152,7 +156,7 @@ impl Data {
     }
 
     pub fn memory(&self) -> usize {
-        size_of::<Data>() + self.units.memory() + self.held_octets + self.held.capacity() * size_of::<Held>()
+        size_of::<Data>() + self.units.memory() + self.requests.memory() + self.held_octets + self.held.capacity() * size_of::<Held>()
     }
 }
 
