@@ -41,6 +41,7 @@ fn read(dir: &Path) -> (Observer, BTreeMap<u32, Conv>, Flows) {
         c.last = p.time;
         if flags & 2 != 0 && flags & 16 == 0 && c.syn.is_none() { c.syn = Some(from_first) }
         if flags & 2 != 0 && flags & 16 != 0 && c.syn.is_none() { c.syn = Some(!from_first) }
+        if let Ok(v) = std::env::var("DROPPKT") { let x = (p.time.0 ^ (p.number * 2654435761)).wrapping_mul(0x9E3779B97F4A7C15) >> 40; if (x % 100000) < v.parse::<u64>().unwrap() { continue } }
         let t = std::time::Instant::now();
         observer.segment(Half { conversation: u64::from(id), from_first }, p.time, seq, flags, &bytes[tcp.data.min(ip.end)..ip.end], tcp.data_len);
         took += t.elapsed(); n += 1;
@@ -82,9 +83,12 @@ fn many(dir: &Path, truth: &serde_json::Value, total: &mut BTreeMap<String, usiz
         if c.origin == Origin::Network && pod.contains(&l.server.ip()) { near.push(l) }
         if c.origin == Origin::Loopback && proxy.contains(&l.client.ip()) { far.push(l) }
     }
+    if let Ok(v) = std::env::var("DROPLEG") { near.retain(|l| (u64::from(l.id) * 7919 + u64::from(l.client.port())).wrapping_mul(0x9E3779B97F4A7C15) >> 40 & 1023 >= v.parse::<u64>().unwrap()); }
+    let nearall: Vec<TcpLeg> = near.clone();
     let t = std::time::Instant::now();
     let inferred = infer::infer(&observer, Stage::Inbound, &near, &far);
     let took = t.elapsed();
+    let _ = nearall;
     let begin = convs.values().map(|c| c.time.0).min().unwrap() as f64 / 1e9;
     let nearby: HashMap<u32, &TcpLeg> = near.iter().map(|l| (l.id, l)).collect();
     let ties: HashMap<u32, Vec<&infer::Tie>> = { let mut m: HashMap<u32, Vec<&infer::Tie>> = HashMap::new(); for t in &inferred.ties { m.entry(t.far).or_default().push(t) } m };

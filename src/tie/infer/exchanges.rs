@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use super::learned::{Growth, Learned};
-use super::shape::Version;
 use super::turns::{Turn, turns};
 use super::{Clients, Evidence, Exchange, Inferred, Side, Span, Stage, TOLERANCE, Tie, may_meet};
 use crate::capture::Timestamp;
@@ -25,6 +24,9 @@ pub const TOLD: usize = 1024;
 
 /// Rounds of learning: what is learned tells more pairs apart, which tell more.
 const ROUNDS: usize = 3;
+
+/// Nothing is said if more than one of so many far exchanges is of no near one.
+const MISSING: usize = 100;
 
 /// Rounds of elimination.
 const ELIMINATIONS: usize = 64;
@@ -258,15 +260,14 @@ impl<'a> Matching<'a> {
             && self.has_size(near, far)
     }
 
-    fn version(&self, near: &Near) -> Option<Version> {
-        self.near_legs[near.leg].shape.tls
+    fn is_tls(&self, near: &Near) -> bool {
+        self.near_legs[near.leg].shape.tls.is_some()
     }
 
     /// Whether the proxy may have made the one of the other.
     fn has_size(&self, near: &Near, far: &Far) -> bool {
         let growth = growth(near, far);
-        let version = self.version(near);
-        (near.any_up || self.learned.has_request(version, growth.request))
+        (near.any_up || self.learned.has_request(self.is_tls(near), growth.request))
             && (far.turn.response.is_none()
                 || near.any_up && near.any_down
                 || near.any_down && self.learned.has_response_part(growth.response)
@@ -283,7 +284,7 @@ impl<'a> Matching<'a> {
             [n] if wanted[n as usize] == 1 && far.turn.response.is_some() => {
                 let near = &self.near[n as usize];
                 let is_known = !near.any_up && !near.any_down;
-                is_known.then(|| (self.version(near), growth(near, far)))
+                is_known.then(|| (self.is_tls(near), growth(near, far)))
             }
             _ => None,
         });
@@ -331,6 +332,14 @@ impl<'a> Matching<'a> {
         for far in &mut self.far {
             far.candidates.retain(|&n| !is_dropped[n as usize]);
         }
+    }
+
+    /// Whether so many far exchanges are of no near one that some near ones must be missing: then one that fits may not be
+    /// the right one.
+    fn is_incomplete(&self) -> bool {
+        let without = self.far.iter().filter(|far| far.candidates.is_empty() && !far.is_crowded).count();
+        if std::env::var("DBG4").is_ok() { println!("WITHOUT {without} of {}", self.far.len()); }
+        without * MISSING > self.far.len()
     }
 
     /// A request id that one request on either side has is the same request, if all else fits.
@@ -419,6 +428,9 @@ impl<'a> Matching<'a> {
         if !self.sweep(unsure) {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
         }
+        }
+        if self.is_incomplete() {
+            self.unknown.extend(self.far.iter().map(|far| far.leg));
         }
         self.prefer_explained();
         self.prefer_ids();

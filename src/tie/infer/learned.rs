@@ -1,11 +1,9 @@
 //! By how many octets the proxy makes requests and responses longer: what it adds and takes away is the same again and
-//! again, for one configuration and one kind of leg.
+//! again, for one configuration: of requests another with TLS than without it.
 
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
-
-use super::shape::Version;
 
 /// Before anything is learned: headers of a few hundred octets may be added to a request, or some taken away.
 const REQUEST: std::ops::RangeInclusive<i64> = -100..=900;
@@ -27,18 +25,18 @@ pub struct Growth {
 /// The differences that occur.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    /// Of requests, by what carries them, and of responses, which the proxy changes alike whatever does.
-    known: Option<(HashSet<(Option<Version>, i64), RandomState>, HashSet<i64, RandomState>)>,
+    /// Of requests, by whether TLS carries them, and of responses, which the proxy changes alike whatever does.
+    known: Option<(HashSet<(bool, i64), RandomState>, HashSet<i64, RandomState>)>,
 }
 
 impl Learned {
     /// From pairs that nothing else was in question for.
-    pub fn from_pairs(pairs: impl Iterator<Item = (Option<Version>, Growth)>) -> Learned {
-        let mut requests: HashMap<(Option<Version>, i64), usize, RandomState> = HashMap::default();
+    pub fn from_pairs(pairs: impl Iterator<Item = (bool, Growth)>) -> Learned {
+        let mut requests: HashMap<(bool, i64), usize, RandomState> = HashMap::default();
         let mut responses: HashMap<i64, usize, RandomState> = HashMap::default();
         let mut all = 0;
-        for (version, growth) in pairs {
-            *requests.entry((version, growth.request)).or_default() += 1;
+        for (is_tls, growth) in pairs {
+            *requests.entry((is_tls, growth.request)).or_default() += 1;
             *responses.entry(growth.response).or_default() += 1;
             all += 1;
         }
@@ -49,8 +47,8 @@ impl Learned {
     }
 
     /// Whether a request may have grown by this much.
-    pub fn has_request(&self, version: Option<Version>, growth: i64) -> bool {
-        self.known.as_ref().map_or(REQUEST.contains(&growth), |(known, _)| known.contains(&(version, growth)))
+    pub fn has_request(&self, is_tls: bool, growth: i64) -> bool {
+        self.known.as_ref().map_or(REQUEST.contains(&growth), |(known, _)| known.contains(&(is_tls, growth)))
     }
 
     /// Whether a response may have.
