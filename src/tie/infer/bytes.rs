@@ -7,7 +7,9 @@ use foldhash::fast::RandomState;
 use super::candidates::{Candidates, Fit, Tied};
 use super::shape::{Reading, Shape};
 use super::units::Counts;
-use super::{Side, Stage, TOLERANCE, may_meet};
+use super::sweep::{Interval, NEVER, Within, sweep};
+use super::turns::{Turn, turns};
+use super::{Exchange, Side, Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
 
 /// Near legs that are tried for one far leg; with more, nothing is said of any of them.
@@ -22,55 +24,91 @@ const ENDING: u64 = 1_000_000_000;
 /// How long a proxy takes to close the other side of a leg, if nothing is left to be sent: 1 s, in nanoseconds.
 const CLOSING: u64 = 1_000_000_000;
 
-/// Near legs of one server by what they may have passed on.
+/// Units that are compared with each other, of all pairs together.
+const WORK: usize = 400_000_000;
+
+/// Legs that may belong together by what they passed on.
 #[derive(Default)]
 struct Bucket {
-    by_total: HashMap<(u64, u64), Vec<usize>, RandomState>,
-    /// Those that may have passed on another number than was captured.
-    loose: Vec<usize>,
+    near: Vec<usize>,
+    far: Vec<usize>,
 }
+
+/// Legs of one port and total; without a total, all of the port that may have passed on another number than was captured.
+type Buckets = HashMap<(u16, Option<(u64, u64)>), Bucket, RandomState>;
 
 /// Ties legs by their octets.
 pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Vec<Tied> {
-    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.shape.first_seen()).min().unwrap_or(Timestamp(0));
-    let begin = Begin { near: first(near), far: first(far) };
-    let bucket_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
-    let mut buckets: HashMap<u16, Bucket, RandomState> = HashMap::default();
-    for (index, side) in near.iter().enumerate() {
-        let bucket = buckets.entry(bucket_of(side)).or_default();
-        for reading in &side.shape.readings {
-            let list = bucket.by_total.entry(reading.total).or_default();
-            if list.last() != Some(&index) {
-                list.push(index);
-            }
-        }
-        if looseness(&side.shape, end) != Looseness::None {
-            bucket.loose.push(index);
-        }
-    }
+    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.shape.first_seen()).min();
+    let begin = Begin { near: first(near).unwrap_or(NEVER), far: first(far).unwrap_or(NEVER) };
     let mut candidates = Candidates::new(near.len(), far.len());
-    for (index, side) in far.iter().enumerate() {
-        let Some(bucket) = buckets.get(&bucket_of(side)) else { continue };
-        let mut tried: Vec<usize> = bucket.loose.clone();
-        for reading in &side.shape.readings {
-            tried.extend(bucket.by_total.get(&reading.total).into_iter().flatten());
-        }
-        tried.sort_unstable();
-        tried.dedup();
-        let within = |&at: &usize| may_meet(stage, near[at].leg, side.leg) && opens(&near[at].shape, &side.shape, begin);
-        tried.retain(within);
-        if tried.len() > TRIED {
-            candidates.give_up(index, tried);
+    let mut work = 0;
+    for bucket in buckets(stage, near, far, end).into_values() {
+        let mut try_one = |far_index: usize, near_index: usize, candidates: &mut Candidates| {
+            let (n, f) = (&near[near_index], &far[far_index]);
+            if !may_meet(stage, n.leg, f.leg) {
+                return;
+            }
+            work += n.shape.len() + f.shape.len();
+            if work > WORK {
+                candidates.give_up(far_index, [near_index]);
+            } else if let Some(fit) = fit(&n.shape, &f.shape, end) {
+                candidates.add(far_index, near_index, fit);
+            }
+        };
+        let intervals = bucket.near.iter().map(|&n| interval(&near[n].shape, n, begin)).collect();
+        let (opened, others): (Vec<usize>, Vec<usize>) =
+            bucket.far.iter().partition(|&&f| far[f].shape.up.syn.is_some());
+        let moments = opened.iter().filter_map(|&f| Some((far[f].shape.up.syn?, f))).collect();
+        sweep(intervals, moments, TRIED, |f, within| match within {
+            Within::These(open) => open.iter().for_each(|near| try_one(f, near.what, &mut candidates)),
+            Within::TooMany(open) => candidates.give_up(f, open.iter().map(|near| near.what)),
+        });
+        // What began before the capture on the far side did so on the near side, too.
+        let is_early = |n: &usize| near[*n].shape.opened().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+        let early: Vec<usize> =
+            if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
+        if early.len() > TRIED {
+            for f in others {
+                candidates.give_up(f, []);
+            }
+            early.iter().for_each(|&n| candidates.contest(n));
             continue;
         }
-        for at in tried {
-            if let Some(fit) = fit(&near[at].shape, &side.shape, end) {
-                candidates.add(index, at, fit);
+        for f in others {
+            early.iter().for_each(|&n| try_one(f, n, &mut candidates));
+        }
+    }
+    candidates.settle()
+}
+
+fn buckets(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Buckets {
+    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+    let mut buckets = Buckets::default();
+    for (index, side) in near.iter().enumerate() {
+        let port = port_of(side);
+        for reading in &side.shape.readings {
+            buckets.entry((port, Some(reading.total))).or_default().near.push(index);
+        }
+        if looseness(&side.shape, end) != Looseness::None {
+            buckets.entry((port, None)).or_default().near.push(index);
+        }
+    }
+    for (index, side) in far.iter().enumerate() {
+        let port = port_of(side);
+        let totals = side.shape.readings.iter().map(|reading| Some(reading.total));
+        for total in totals.chain([None]) {
+            if let Some(bucket) = buckets.get_mut(&(port, total)) {
+                bucket.far.push(index);
             }
         }
     }
-    if std::env::var("DBG").is_ok() { for (i, of) in candidates.of.iter().enumerate() { println!("DBG {} {:?} tot {:?} syn {:?} -> {:?}", far[i].leg.id, far[i].leg.client, far[i].shape.readings[0].total, far[i].shape.up.syn, of.iter().map(|&(n, f)| (near[n].leg.client, f, near[n].shape.readings.iter().map(|r| r.total).collect::<Vec<_>>(), near[n].shape.tls, near[n].shape.up.syn)).take(6).collect::<Vec<_>>()); } }
-    candidates.settle()
+    for bucket in buckets.values_mut() {
+        // Two readings may have one total.
+        bucket.near.dedup();
+        bucket.far.dedup();
+    }
+    buckets
 }
 
 /// Octets that must be the same where the rest was dropped.
@@ -104,16 +142,14 @@ struct Begin {
     far: Timestamp,
 }
 
-/// Whether the far leg can have been opened for the near one.
-fn opens(near: &Shape<'_>, far: &Shape<'_>, begin: Begin) -> bool {
-    let late = |time: Timestamp| Timestamp(time.0.saturating_add(TOLERANCE));
-    let answered = near.down.first_data();
-    match (near.opened(), far.up.syn) {
-        (Some(from), Some(syn)) => from <= late(syn) && answered.is_none_or(|until| syn <= late(until)),
+/// When a far leg can have been opened for the near one: after the client asked, before it was answered.
+fn interval(near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
+    let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
+    let answered = near.down.first_data().map_or(NEVER, |time| later(time, TOLERANCE));
+    match near.opened() {
+        Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
         // It began before the capture, and so did the far leg, or soon after.
-        (None, Some(syn)) => syn.0 < begin.near.0.saturating_add(BEGINNING) && answered.is_none_or(|until| syn <= late(until)),
-        (Some(from), None) => from <= late(begin.far),
-        (None, None) => true,
+        None => Interval { from: Timestamp(0), until: answered.min(later(begin.near, BEGINNING)), what },
     }
 }
 
@@ -178,6 +214,19 @@ fn is_captured_later(near: &Shape<'_>, far: &Shape<'_>) -> bool {
 fn holds(near: &Shape<'_>, far: &Shape<'_>) -> bool {
     let (Some(near), Some(far)) = (near.readings.first(), far.readings.first()) else { return true };
     near.total.1 >= far.total.1
+}
+
+/// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
+pub fn exchanges(near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
+    let pairs = near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
+    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f));
+    let Some((n, f)) = same.next() else { return Vec::new() };
+    let (mut n, mut f) = (turns(n.up, n.down), turns(f.up, f.down));
+    let is_like = |(n, f): (&Turn, &Turn)| n.up == f.up && n.down == f.down;
+    if n.len() != f.len() || !n.iter().zip(&f).all(is_like) {
+        (n, f) = (Turn::all(&n).into_iter().collect(), Turn::all(&f).into_iter().collect());
+    }
+    n.iter().zip(&f).filter_map(|(n, f)| Exchange::of(n, f)).take(most).collect()
 }
 
 /// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS.

@@ -3,7 +3,7 @@
 use super::Evidence;
 
 /// How well a near leg fits a far one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
     /// In everything that is known of both, which is enough for a tie.
     Whole,
@@ -16,10 +16,17 @@ pub enum Fit {
 /// Rounds of elimination; each settles what the one before left with one candidate.
 const ROUNDS: usize = 64;
 
+/// Pairs that are looked at; with more, nothing is said of those that come late.
+const PAIRS: usize = 4 << 20;
+
 /// The candidates of each far leg, as indices of near legs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Candidates {
-    pub of: Vec<Vec<(usize, Fit)>>,
+    of: Vec<Vec<(usize, Fit)>>,
+    /// Far legs that may have others than those.
+    given_up: Vec<bool>,
+    /// Pairs of all together.
+    pairs: usize,
     /// Near legs of which it is not known who else may have them.
     contested: Vec<bool>,
 }
@@ -34,23 +41,43 @@ pub struct Tied {
 
 impl Candidates {
     pub fn new(near: usize, far: usize) -> Candidates {
-        Candidates { of: vec![Vec::new(); far], contested: vec![false; near] }
+        Candidates {
+            of: vec![Vec::new(); far],
+            given_up: vec![false; far],
+            pairs: 0,
+            contested: vec![false; near],
+        }
     }
 
+    /// Adds a pair, perhaps again.
     pub fn add(&mut self, far: usize, near: usize, fit: Fit) {
+        if self.pairs == PAIRS {
+            return self.give_up(far, [near]);
+        }
+        self.pairs += 1;
         self.of[far].push((near, fit));
     }
 
     /// There are too many for this one: whoever it may have, it is not known.
     pub fn give_up(&mut self, far: usize, near: impl IntoIterator<Item = usize>) {
-        self.of[far].clear();
-        for near in near {
-            self.contested[near] = true;
-        }
+        self.given_up[far] = true;
+        near.into_iter().for_each(|near| self.contest(near));
+    }
+
+    /// Somebody may have this one who does not say so.
+    pub fn contest(&mut self, near: usize) {
+        self.contested[near] = true;
     }
 
     /// The pairs that are sure.
     pub fn settle(mut self) -> Vec<Tied> {
+        for (of, given_up) in self.of.iter_mut().zip(&self.given_up) {
+            of.sort_unstable();
+            of.dedup_by_key(|&mut (near, _)| near);
+            if *given_up {
+                of.drain(..).for_each(|(near, _)| self.contested[near] = true);
+            }
+        }
         // A near leg that wholly fits somewhere is not looked for where it might fit in part.
         let mut has_home = vec![false; self.contested.len()];
         for &(near, _) in self.of.iter().flatten().filter(|(_, fit)| *fit == Fit::Whole) {

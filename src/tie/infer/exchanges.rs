@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use super::learned::{Growth, Learned};
+use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, turns};
-use super::{Clients, Evidence, Exchange, Inferred, Side, Span, Stage, TOLERANCE, Tie, may_meet};
+use super::{Clients, EXCHANGES, Evidence, Exchange, Inferred, Side, Stage, TOLERANCE, Tie, may_meet};
 use crate::capture::Timestamp;
 
 /// Near exchanges that are under way at one time; with more, nothing is said of what goes on then.
@@ -19,8 +20,8 @@ const AT_ONCE: usize = 1024;
 /// Candidates of all exchanges together; with more, nothing is said of any.
 const CANDIDATES: usize = 4 << 20;
 
-/// Exchanges that are told of a tie.
-pub const TOLD: usize = 1024;
+/// Near exchanges, in all ways to read them; legs with more may have carried anything.
+const READ: usize = 2 << 20;
 
 /// Rounds of learning: what is learned tells more pairs apart, which tell more.
 const ROUNDS: usize = 3;
@@ -33,9 +34,6 @@ const ELIMINATIONS: usize = 64;
 
 /// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
 const ENDING: u64 = 1_000_000_000;
-
-/// Never.
-const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// An exchange on the near side, or a leg of which it can not be told what it carried.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +115,8 @@ struct Matching<'a> {
     readings: Vec<(usize, Vec<u32>)>,
     /// Far legs of which not every exchange is known.
     unknown: BTreeSet<usize>,
+    /// Near exchanges read so far.
+    read: usize,
     learned: Learned,
     /// Whether the proxy speaks HTTP/2 to this server, too: then it does so for those who do, and for nobody else.
     has_http2: bool,
@@ -140,6 +140,7 @@ impl<'a> Matching<'a> {
             far: Vec::new(),
             readings: Vec::new(),
             unknown: BTreeSet::new(),
+            read: 0,
             learned: Learned::default(),
             has_http2,
         };
@@ -171,6 +172,11 @@ impl<'a> Matching<'a> {
         let mut slots: HashMap<Timestamp, u32, RandomState> = HashMap::default();
         for reading in shape.readings.iter().filter(|reading| reading.is_raw() == shape.tls.is_none()) {
             let turns = turns(reading.up, reading.down);
+            self.read += turns.len();
+            if self.read > READ {
+                self.add_unsure(leg);
+                return;
+            }
             let mut indices = Vec::with_capacity(turns.len());
             for (n, turn) in turns.iter().enumerate() {
                 let is_last = n + 1 == turns.len();
@@ -217,33 +223,29 @@ impl<'a> Matching<'a> {
     }
 
     /// Finds for each far exchange those of `near` that it is within. False if there are too many.
-    fn sweep(&mut self, mut near: Vec<u32>) -> bool {
-        near.sort_unstable_by_key(|&n| self.near[n as usize].turn.request.0);
-        let mut order: Vec<usize> = (0..self.far.len()).collect();
-        order.sort_unstable_by_key(|&f| self.far[f].turn.request.0);
-        let mut near = near.into_iter().peekable();
-        let mut under_way: Vec<u32> = Vec::new();
+    fn sweep(&mut self, near: Vec<u32>) -> bool {
+        let interval = |n: u32| {
+            let near = &self.near[n as usize];
+            let from = Timestamp(near.turn.request.0.0.saturating_sub(TOLERANCE));
+            Interval { from, until: Timestamp(near.ends().0.saturating_add(TOLERANCE)), what: n }
+        };
+        let intervals = near.into_iter().map(interval).collect();
+        let moments = self.far.iter().enumerate().map(|(f, far)| (far.turn.request.0, f)).collect();
+        let mut far = std::mem::take(&mut self.far);
         let mut found = 0;
-        for f in order {
-            let at = self.far[f].turn.request.0;
-            while let Some(n) = near.next_if(|&n| self.near[n as usize].turn.request.0.0 <= at.0.saturating_add(TOLERANCE)) {
-                under_way.push(n);
+        sweep(intervals, moments, AT_ONCE, |f, within| match within {
+            Within::TooMany(_) => far[f].is_crowded = true,
+            Within::These(_) if found > CANDIDATES => far[f].is_crowded = true,
+            Within::These(open) => {
+                let fits = open.iter().map(|near| near.what);
+                let fits: Vec<u32> = fits.filter(|&n| self.is_within(&self.near[n as usize], &far[f])).collect();
+                found += fits.len();
+                far[f].candidates.extend(&fits);
+                far[f].within.extend(fits);
             }
-            under_way.retain(|&n| self.near[n as usize].ends().0.saturating_add(TOLERANCE) >= at.0);
-            if under_way.len() > AT_ONCE {
-                self.far[f].is_crowded = true;
-                continue;
-            }
-            let fits = under_way.iter().copied().filter(|&n| self.is_within(&self.near[n as usize], &self.far[f]));
-            let fits: Vec<u32> = fits.collect();
-            found += fits.len();
-            self.far[f].candidates.extend(&fits);
-            self.far[f].within.extend(fits);
-            if found > CANDIDATES {
-                return false;
-            }
-        }
-        true
+        });
+        self.far = far;
+        found <= CANDIDATES
     }
 
     fn is_within(&self, near: &Near, far: &Far) -> bool {
@@ -338,7 +340,6 @@ impl<'a> Matching<'a> {
     /// the right one.
     fn is_incomplete(&self) -> bool {
         let without = self.far.iter().filter(|far| far.candidates.is_empty() && !far.is_crowded).count();
-        if std::env::var("DBG4").is_ok() { println!("WITHOUT {without} of {}", self.far.len()); }
         without * MISSING > self.far.len()
     }
 
@@ -413,21 +414,12 @@ impl<'a> Matching<'a> {
         for _ in 0..ROUNDS {
             self.learn();
         }
-        if std::env::var("DBG").is_ok() { println!("LEARNED {:?}", self.learned); }
         let unexplained = self.unexplained();
         let has_h2 = self.has_http2;
         let unexplained: Vec<usize> = unexplained.into_iter().filter(|&leg| !(has_h2 && is_http2(&self.near_legs[leg]))).collect();
-        if std::env::var("DBG2").is_ok() { for &l in &unexplained { let sh = &self.near_legs[l].shape; println!("UX {} {:?} up {:?} down {:?}", self.near_legs[l].leg.client, sh.tls, sh.up.units().iter().take(9).map(|u| (u.kind, u.len)).collect::<Vec<_>>(), sh.down.units().iter().take(9).map(|u| (u.kind, u.len)).collect::<Vec<_>>());
-          for (leg, idx) in &self.readings { if *leg == l { for &n in idx { let ne = &self.near[n as usize]; let w = self.far.iter().filter(|f| f.candidates.contains(&n)).count(); if w == 0 {
-             let poss: Vec<_> = self.far.iter().filter(|f| { let (a,b)=(&ne.turn,&f.turn); a.request.0<=b.request.0 && a.request.1<=b.request.1 && a.response.zip(b.response).is_some_and(|(x,y)| y.0<=x.0&&y.1<=x.1) && may_meet(self.stage, self.near_legs[ne.leg].leg, self.far_legs[f.leg].leg)}).map(|f| growth(ne,f)).filter(|g| (-100..900).contains(&g.request)&&(-50..400).contains(&g.response)).map(|g| (g.request,g.response)).collect(); for f in &self.far { let g = growth(ne,f); if g.request==288 && (72..75).contains(&g.response) { println!("   NOTE near {:?} far {:?} crowded {} cands {}", ne, f.turn, f.is_crowded, f.candidates.len()); } }
-             println!("   NOT {:?} up {} down {} poss {:?}", ne.turn.request.0, ne.turn.up, ne.turn.down, poss); } } } }
-        } }
-        if std::env::var("DBG").is_ok() { println!("UNEXPLAINED {:?} of {}", unexplained.iter().map(|&l| self.near_legs[l].leg.client).collect::<Vec<_>>(), self.near_legs.len()); }
-        if std::env::var("NOUNEX").is_err() {
         let unsure: Vec<u32> = unexplained.into_iter().map(|leg| self.add_unsure(leg)).collect();
         if !self.sweep(unsure) {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
-        }
         }
         if self.is_incomplete() {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
@@ -435,7 +427,6 @@ impl<'a> Matching<'a> {
         self.prefer_explained();
         self.prefer_ids();
         let needed = self.eliminate();
-        if std::env::var("DBG3").is_ok() { for f in &self.far { println!("FX {} {:?} {} {} cand {:?} crowded {}", self.far_legs[f.leg].leg.id, f.turn.request.0, f.turn.up, f.turn.down, f.candidates.iter().map(|&n| (self.near_legs[self.near[n as usize].leg].leg.client, self.near[n as usize].any_up, self.near[n as usize].turn.up, self.near[n as usize].turn.down)).collect::<Vec<_>>(), f.is_crowded) } }
         let mut legs: Vec<(usize, Vec<&Far>)> = Vec::new();
         for far in &self.far {
             match legs.last_mut() {
@@ -489,13 +480,8 @@ impl<'a> Matching<'a> {
                 ties.push((near.leg, tie));
                 ties.len() - 1
             });
-            if let (Some(n), Some(f)) = (near.turn.response, far.turn.response)
-                && ties[at].1.exchanges.len() < TOLD
-            {
-                ties[at].1.exchanges.push(Exchange {
-                    near: Span { request: near.turn.request, response: n },
-                    far: Span { request: far.turn.request, response: f },
-                });
+            if ties[at].1.exchanges.len() < EXCHANGES {
+                ties[at].1.exchanges.extend(Exchange::of(&near.turn, &far.turn));
             }
         }
         ties.into_iter().map(|(_, tie)| tie).collect()

@@ -24,6 +24,7 @@ mod records;
 mod requests;
 mod shape;
 mod stream;
+mod sweep;
 mod turns;
 mod units;
 
@@ -35,9 +36,13 @@ use crate::capture::Timestamp;
 pub use observer::{Half, Limits, Observer};
 
 use shape::Shape;
+use turns::Turn;
 
 /// Clocks and the order of capture may be off by this much: 30 µs, in nanoseconds.
 const TOLERANCE: u64 = 30_000;
+
+/// How many exchanges of a tie are told.
+pub const EXCHANGES: usize = 1024;
 
 /// Which way a connection goes through the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +86,7 @@ pub struct Tie {
     pub far: u32,
     /// What shows it.
     pub evidence: Evidence,
-    /// What they carried, at most 1024 exchanges of it.
+    /// What they carried, at most [`EXCHANGES`] of it.
     pub exchanges: Vec<Exchange>,
 }
 
@@ -112,6 +117,14 @@ pub struct Span {
     pub request: (Timestamp, Timestamp),
     /// First and last octet of the response.
     pub response: (Timestamp, Timestamp),
+}
+
+impl Exchange {
+    /// Of turns that were both answered.
+    fn of(near: &Turn, far: &Turn) -> Option<Exchange> {
+        let span = |turn: &Turn| Some(Span { request: turn.request, response: turn.response? });
+        Some(Exchange { near: span(near)?, far: span(far)? })
+    }
 }
 
 /// Who a far leg served.
@@ -150,9 +163,10 @@ pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg])
     let near: Vec<Side<'_>> = near.iter().map(side).collect();
     let far: Vec<Side<'_>> = far.iter().map(side).collect();
     for tied in bytes::tie(stage, &near, &far, observer.end()) {
-        let (near, far) = (near[tied.near].leg, far[tied.far].leg);
-        inferred.ties.push(Tie { near: near.id, far: far.id, evidence: tied.evidence, exchanges: Vec::new() });
-        inferred.clients.push((far.id, Clients::One(near.client.ip())));
+        let (near, far) = (&near[tied.near], &far[tied.far]);
+        let exchanges = bytes::exchanges(&near.shape, &far.shape, EXCHANGES);
+        inferred.ties.push(Tie { near: near.leg.id, far: far.leg.id, evidence: tied.evidence, exchanges });
+        inferred.clients.push((far.leg.id, Clients::One(near.leg.client.ip())));
     }
     let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
     let rest: Vec<Side<'_>> = far.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();

@@ -98,6 +98,11 @@ impl<'a> Shape<'a> {
         shape
     }
 
+    /// How many units it has.
+    pub fn len(&self) -> usize {
+        self.up.units().len() + self.down.units().len()
+    }
+
     fn push(&mut self, up: Curve<'a>, down: Curve<'a>) {
         if let (Some(u), Some(d)) = (up.total(), down.total()) {
             let is_known = self.readings.iter().any(|reading| {

@@ -17,6 +17,21 @@ pub struct Turn {
     pub down: u64,
 }
 
+impl Turn {
+    /// All turns as one, from the first request to the last response.
+    pub fn all(turns: &[Turn]) -> Option<Turn> {
+        let mut all = *turns.iter().find(|turn| turn.up > 0)?;
+        for turn in turns {
+            all.request.1 = all.request.1.max(turn.request.1);
+            all.response = match (all.response, turn.response) {
+                (Some((first, _)), Some((_, last))) => Some((first, last)),
+                (one, other) => one.or(other),
+            };
+        }
+        Some(all)
+    }
+}
+
 /// The turns of a leg. An answer to what was not captured comes first, with a request of no octets at time 0.
 pub fn turns(up: Curve<'_>, down: Curve<'_>) -> Vec<Turn> {
     // A record is there for the proxy when it is whole; it was sent when it began.
