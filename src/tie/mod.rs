@@ -6,6 +6,7 @@
 //! edge is made where one answer stands out, and says on what; where two fit, there is none.
 //!
 //! ```text
+//! infer    packets              -> edges       what carries the same octets, or exchanges that fit
 //! logs     access log, conntrack  -> edges     both connections of each request, exactly
 //! groups   edges                  -> ties      legs of one call, however many pods it crosses
 //! clients  edges                  -> renames   legs from 127.0.0.6 that are one client's
@@ -13,6 +14,7 @@
 
 mod clients;
 mod groups;
+pub mod infer;
 mod logs;
 
 use std::net::{IpAddr, SocketAddr};

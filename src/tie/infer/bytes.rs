@@ -1,0 +1,248 @@
+//! TCP: a proxy that passes octets on sends the same number of them as it got, both ways, and none before it got it.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::candidates::{Candidates, Fit, Tied};
+use super::shape::{Reading, Shape};
+use super::units::Counts;
+use super::sweep::{Interval, NEVER, Within, sweep};
+use super::turns::{Turn, turns};
+use super::{Exchange, Side, Stage, TOLERANCE, may_meet};
+use crate::capture::Timestamp;
+
+/// Near legs that are tried for one far leg; with more, nothing is said of any of them.
+const TRIED: usize = 2048;
+
+/// What was captured in the first moments may belong to a leg that began before the capture: 2 s, in nanoseconds.
+const BEGINNING: u64 = 2_000_000_000;
+
+/// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
+const ENDING: u64 = 1_000_000_000;
+
+/// How long a proxy takes to close the other side of a leg, if nothing is left to be sent: 1 s, in nanoseconds.
+const CLOSING: u64 = 1_000_000_000;
+
+/// Units that are compared with each other, of all pairs together.
+const WORK: usize = 400_000_000;
+
+/// Legs that may belong together by what they passed on.
+#[derive(Default)]
+struct Bucket {
+    near: Vec<usize>,
+    far: Vec<usize>,
+}
+
+/// Legs of one port and total; without a total, all of the port that may have passed on another number than was captured.
+type Buckets = HashMap<(u16, Option<(u64, u64)>), Bucket, RandomState>;
+
+/// Ties legs by their octets.
+pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Vec<Tied> {
+    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.shape.first_seen()).min();
+    let begin = Begin { near: first(near).unwrap_or(NEVER), far: first(far).unwrap_or(NEVER) };
+    let mut candidates = Candidates::new(near.len(), far.len());
+    let mut work = 0;
+    for bucket in buckets(stage, near, far, end).into_values() {
+        let mut try_one = |far_index: usize, near_index: usize, candidates: &mut Candidates| {
+            let (n, f) = (&near[near_index], &far[far_index]);
+            if !may_meet(stage, n.leg, f.leg) {
+                return;
+            }
+            work += n.shape.len() + f.shape.len();
+            if work > WORK {
+                candidates.give_up(far_index, [near_index]);
+            } else if let Some(fit) = fit(&n.shape, &f.shape, end) {
+                candidates.add(far_index, near_index, fit);
+            }
+        };
+        let intervals = bucket.near.iter().map(|&n| interval(&near[n].shape, n, begin)).collect();
+        let (opened, others): (Vec<usize>, Vec<usize>) =
+            bucket.far.iter().partition(|&&f| far[f].shape.up.syn.is_some());
+        let moments = opened.iter().filter_map(|&f| Some((far[f].shape.up.syn?, f))).collect();
+        sweep(intervals, moments, TRIED, |f, within| match within {
+            Within::These(open) => open.iter().for_each(|near| try_one(f, near.what, &mut candidates)),
+            Within::TooMany(open) => candidates.give_up(f, open.iter().map(|near| near.what)),
+        });
+        // What began before the capture on the far side did so on the near side, too.
+        let is_early = |n: &usize| near[*n].shape.opened().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+        let early: Vec<usize> =
+            if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
+        if early.len() > TRIED {
+            for f in others {
+                candidates.give_up(f, []);
+            }
+            early.iter().for_each(|&n| candidates.contest(n));
+            continue;
+        }
+        for f in others {
+            early.iter().for_each(|&n| try_one(f, n, &mut candidates));
+        }
+    }
+    candidates.settle()
+}
+
+fn buckets(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Buckets {
+    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+    let mut buckets = Buckets::default();
+    for (index, side) in near.iter().enumerate() {
+        let port = port_of(side);
+        for reading in &side.shape.readings {
+            buckets.entry((port, Some(reading.total))).or_default().near.push(index);
+        }
+        if looseness(&side.shape, end) != Looseness::None {
+            buckets.entry((port, None)).or_default().near.push(index);
+        }
+    }
+    for (index, side) in far.iter().enumerate() {
+        let port = port_of(side);
+        let totals = side.shape.readings.iter().map(|reading| Some(reading.total));
+        for total in totals.chain([None]) {
+            if let Some(bucket) = buckets.get_mut(&(port, total)) {
+                bucket.far.push(index);
+            }
+        }
+    }
+    for bucket in buckets.values_mut() {
+        // Two readings may have one total.
+        bucket.near.dedup();
+        bucket.far.dedup();
+    }
+    buckets
+}
+
+/// Octets that must be the same where the rest was dropped.
+const SHOWN: u64 = 64;
+
+/// In what way the octets of a leg may differ from what the other side of the proxy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looseness {
+    None,
+    /// What came last may be missing on the other side.
+    Tail,
+    /// In any way.
+    Any,
+}
+
+fn looseness(shape: &Shape<'_>, end: Timestamp) -> Looseness {
+    if !shape.is_sure || shape.up.syn.is_none() {
+        return Looseness::Any;
+    }
+    let is_reset = shape.up.rst.is_some() || shape.down.rst.is_some();
+    let last = shape.up.last_data().max(shape.down.last_data());
+    let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
+    let is_under_way = is_open && last.is_some_and(|last| last.0.saturating_add(ENDING) > end.0);
+    if is_reset || is_under_way { Looseness::Tail } else { Looseness::None }
+}
+
+/// When the first leg of either side was captured.
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    near: Timestamp,
+    far: Timestamp,
+}
+
+/// When a far leg can have been opened for the near one: after the client asked, before it was answered.
+fn interval(near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
+    let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
+    let answered = near.down.first_data().map_or(NEVER, |time| later(time, TOLERANCE));
+    match near.opened() {
+        Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
+        // It began before the capture, and so did the far leg, or soon after.
+        None => Interval { from: Timestamp(0), until: answered.min(later(begin.near, BEGINNING)), what },
+    }
+}
+
+/// Whether each side closed because the other did, in this order, or the proxy closed both.
+fn closes(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+    let until = |time: Timestamp| Timestamp(time.0.saturating_add(TOLERANCE));
+    let is_close = |a: Timestamp, b: Timestamp| a.0.abs_diff(b.0) <= CLOSING;
+    let caused = |at: Timestamp| [near.left(), far.down.ended()].into_iter().flatten().any(|cause| cause <= until(at));
+    let far_is_caused = far.up.fin.is_none_or(|at| {
+        let first = near.down.ended().filter(|&proxy| near.up.ended().is_none_or(|client| proxy < client));
+        caused(at) || first.is_some_and(|proxy| is_close(proxy, at))
+    });
+    let near_is_caused =
+        near.down.fin.is_none_or(|at| caused(at) || far.up.ended().is_some_and(|proxy| is_close(proxy, at)));
+    far_is_caused && near_is_caused
+}
+
+/// How well the octets fit.
+fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
+    if !closes(near, far) {
+        return None;
+    }
+    let is_plain = near.readings.len() == 1 && far.readings.len() == 1;
+    let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
+    let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
+    let is_same = |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f);
+    if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
+        // Without the beginning, lengths mean little.
+        let is_enough = is_captured || is_plain;
+        let is_silent = pairs().any(|pair| is_same(&pair) && pair.0.total == (0, 0));
+        return Some(if is_enough && !is_silent { Fit::Whole } else { Fit::Possible });
+    }
+    match (looseness(near, end), looseness(far, end)) {
+        (Looseness::None, Looseness::None) => None,
+        (Looseness::Any, _) if near.is_whole && is_captured_later(near, far) && !holds(near, far) => None,
+        (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
+        _ => {
+            let is_part = |(n, f): (&Reading<'_>, &Reading<'_>)| {
+                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(near, far, n, f) && is_causal(n, f)
+            };
+            // By lengths alone a part fits too much: only what is seen to be the same is enough.
+            let shows = |n: &Reading<'_>, f: &Reading<'_>| {
+                near.up.rst.is_some() && n.is_raw() && f.is_raw() && f.total.0 >= SHOWN && f.total.1.min(n.total.1) != 0
+            };
+            let is_shown = pairs().any(|(n, f)| shows(n, f) && is_part((n, f)));
+            let fit = if is_shown { Fit::Part } else { Fit::Possible };
+            let is_over = |at: Timestamp| match far.up.ended() {
+                Some(over) => over.0.saturating_add(TOLERANCE) >= at.0 && over.0 <= at.0.saturating_add(CLOSING),
+                None => at.0.saturating_add(CLOSING) > end.0,
+            };
+            (near.up.rst.is_none_or(is_over) && pairs().any(is_part)).then_some(fit)
+        }
+    }
+}
+
+/// Whether the near leg began before the capture, the far one in it.
+fn is_captured_later(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+    near.up.syn.is_none() && far.up.syn.is_some()
+}
+
+/// Whether what the far leg's server sent can be in what the near leg's did, however it is wrapped.
+fn holds(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+    let (Some(near), Some(far)) = (near.readings.first(), far.readings.first()) else { return true };
+    near.total.1 >= far.total.1
+}
+
+/// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
+pub fn exchanges(near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
+    let pairs = near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
+    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f));
+    let Some((n, f)) = same.next() else { return Vec::new() };
+    let (mut n, mut f) = (turns(n.up, n.down), turns(f.up, f.down));
+    let is_like = |(n, f): (&Turn, &Turn)| n.up == f.up && n.down == f.down;
+    if n.len() != f.len() || !n.iter().zip(&f).all(is_like) {
+        (n, f) = (Turn::all(&n).into_iter().collect(), Turn::all(&f).into_iter().collect());
+    }
+    n.iter().zip(&f).filter_map(|(n, f)| Exchange::of(n, f)).take(most).collect()
+}
+
+/// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS.
+fn agree(near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
+    let content = |a: &super::stream::Stream, b: &super::stream::Stream| match (&a.data, &b.data) {
+        (Some(a), Some(b)) => a.content.agrees(&b.content),
+        _ => true,
+    };
+    match (n.up.counts, f.up.counts) {
+        (Counts::Raw, Counts::Raw) => content(near.up, far.up) && content(near.down, far.down),
+        (Counts::Protected { .. }, Counts::Protected { .. }) => false,
+        _ => true,
+    }
+}
+
+/// Whether nothing was sent on before it came.
+fn is_causal(near: &Reading<'_>, far: &Reading<'_>) -> bool {
+    near.up.causes(far.up, TOLERANCE) && far.down.causes(near.down, TOLERANCE)
+}

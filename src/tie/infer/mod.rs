@@ -1,0 +1,184 @@
+//! Ties inferred from the captures alone: which leg on the near side of a proxy, towards the client, belongs to which on
+//! the far side, towards the server.
+//!
+//! What comes in is every TCP segment of a first pass ([`Observer`]), then the legs that may be a near or a far side; what
+//! goes out is the ties that are sure, and the clients of the far legs that are. A wrong tie is worse than none: where two
+//! answers fit, or one that was not seen might, nothing is said. Nothing is decrypted, and names are not looked at.
+//!
+//! ```text
+//! observer    segments -> streams    by conversation, within a bound
+//! stream      segments -> octets     in order; then TLS records (records), points in time (units), a hash (content)
+//! shape       streams  -> readings   how many octets a leg passed on, whichever of its records are payload
+//! candidates  fits     -> pairs      what is each other's only candidate
+//! bytes       TCP: the same octets, on the far side never before the near
+//! exchanges   HTTP/1.1: each exchange within one on the near side, of a size that the proxy makes of it
+//! ```
+
+mod bytes;
+mod candidates;
+mod content;
+mod exchanges;
+mod learned;
+mod observer;
+mod records;
+mod requests;
+mod shape;
+mod stream;
+mod sweep;
+mod turns;
+mod units;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::capture::Timestamp;
+
+pub use observer::{Half, Limits, Observer};
+
+use shape::Shape;
+use turns::Turn;
+
+/// Clocks and the order of capture may be off by this much: 30 µs, in nanoseconds.
+const TOLERANCE: u64 = 30_000;
+
+/// How many exchanges of a tie are told.
+pub const EXCHANGES: usize = 1024;
+
+/// Which way a connection goes through the sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// To the pod: both sides have the same server, or the far one's is on loopback.
+    Inbound,
+    /// From the pod: the near side's server is what the application asked for, the far side's where the proxy went.
+    Outbound,
+}
+
+/// A leg that may be tied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpLeg {
+    /// What the caller knows it by.
+    pub id: u32,
+    /// Where its octets from the client were captured.
+    pub from_client: Half,
+    /// Where its octets from the server were captured.
+    pub from_server: Half,
+    /// The end that opened it.
+    pub client: SocketAddr,
+    /// The other end.
+    pub server: SocketAddr,
+}
+
+/// What was inferred.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inferred {
+    /// The ties.
+    pub ties: Vec<Tie>,
+    /// Far legs whose clients were looked for.
+    pub clients: Vec<(u32, Clients)>,
+}
+
+/// Two legs that carry the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// The leg towards the client.
+    pub near: u32,
+    /// The leg towards the server.
+    pub far: u32,
+    /// What shows it.
+    pub evidence: Evidence,
+    /// What they carried, at most [`EXCHANGES`] of it.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// What shows that two legs belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Evidence {
+    /// They passed on the same octets, in this order in time, and no other two did.
+    Bytes,
+    /// As [`Evidence::Bytes`], and all others belong to other legs.
+    Elimination,
+    /// Each exchange of the far leg fits into one of the near leg alone.
+    Exchanges,
+}
+
+/// An exchange on both sides of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// On the near side.
+    pub near: Span,
+    /// On the far side.
+    pub far: Span,
+}
+
+/// When the octets of an exchange were captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First and last octet of the request.
+    pub request: (Timestamp, Timestamp),
+    /// First and last octet of the response.
+    pub response: (Timestamp, Timestamp),
+}
+
+impl Exchange {
+    /// Of turns that were both answered.
+    fn of(near: &Turn, far: &Turn) -> Option<Exchange> {
+        let span = |turn: &Turn| Some(Span { request: turn.request, response: turn.response? });
+        Some(Exchange { near: span(near)?, far: span(far)? })
+    }
+}
+
+/// Who a far leg served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// One client.
+    One(IpAddr),
+    /// These clients, and no others.
+    Several(Vec<IpAddr>),
+    /// It can not be told.
+    Unknown,
+}
+
+/// A leg and how it can be read.
+struct Side<'a> {
+    leg: &'a TcpLeg,
+    shape: Shape<'a>,
+}
+
+impl<'a> Side<'a> {
+    fn new(observer: &'a Observer, leg: &'a TcpLeg) -> Side<'a> {
+        Side { leg, shape: Shape::new(observer.stream(leg.from_client), observer.stream(leg.from_server)) }
+    }
+}
+
+/// Ties the legs on both sides of proxies.
+///
+/// `near` and `far` are all that may be on that side, whether they can be tied or not: a leg that is left out may be the
+/// true partner of one that then fits another. Of pods whose applications listen on loopback, one at a time.
+pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg]) -> Inferred {
+    let mut inferred = Inferred::default();
+    if !observer.is_complete() {
+        return inferred;
+    }
+    let side = |leg| Side::new(observer, leg);
+    let near: Vec<Side<'_>> = near.iter().map(side).collect();
+    let far: Vec<Side<'_>> = far.iter().map(side).collect();
+    for tied in bytes::tie(stage, &near, &far, observer.end()) {
+        let (near, far) = (&near[tied.near], &far[tied.far]);
+        let exchanges = bytes::exchanges(&near.shape, &far.shape, EXCHANGES);
+        inferred.ties.push(Tie { near: near.leg.id, far: far.leg.id, evidence: tied.evidence, exchanges });
+        inferred.clients.push((far.leg.id, Clients::One(near.leg.client.ip())));
+    }
+    let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
+    let rest: Vec<Side<'_>> = far.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
+    exchanges::tie(stage, &near, &rest, observer.end(), &mut inferred);
+    inferred
+}
+
+/// Whether two legs may belong together by their addresses.
+fn may_meet(stage: Stage, near: &TcpLeg, far: &TcpLeg) -> bool {
+    match stage {
+        Stage::Inbound if far.server.ip().is_loopback() => near.server.port() == far.server.port(),
+        Stage::Inbound => near.server == far.server,
+        Stage::Outbound => true,
+    }
+}
