@@ -11,6 +11,7 @@ use common::{Job, Leg, Link, Shot, Udp, addr, icmp_error, require, shot};
 use meshpcap::audit::{Agreement, Contradiction};
 use meshpcap::flow::{Evidence, Place, Reason};
 use meshpcap::nat::Role;
+use meshpcap::tie;
 use serde::Deserialize;
 use snapbox::{assert_data_eq, str};
 
@@ -53,6 +54,8 @@ struct Row {
     tie_grade: Option<String>,
     requests: Option<u64>,
     real_client: Option<Values>,
+    /// The exchanges themselves in JSON, how many they are in CSV.
+    exchanges: Option<serde_json::Value>,
 }
 
 /// Several values in one field: a list in JSON, with blanks between in CSV.
@@ -73,7 +76,7 @@ impl PartialEq for Values {
     }
 }
 
-const COLUMNS: [&str; 34] = [
+const COLUMNS: [&str; 35] = [
     "leg",
     "protocol",
     "role",
@@ -108,6 +111,7 @@ const COLUMNS: [&str; 34] = [
     "tie_grade",
     "requests",
     "real_client",
+    "exchanges",
 ];
 
 /// A DNS message with the question `a`.
@@ -240,8 +244,9 @@ fn the_document_names_every_column_and_value() {
         [Agreement::Agrees, Agreement::Undecided, Agreement::Contradicts(told()), Agreement::Bypasses(told())];
     let values = roles.map(Role::name).into_iter().chain(evidence.iter().map(Evidence::name));
     let values = values.chain(agreements.iter().map(Agreement::name));
-    let line = meshpcap::tie::Evidence::AccessLog { file: String::new(), line: 1 };
-    let values = values.chain([line.name()]);
+    let line = tie::Evidence::AccessLog { file: String::new(), line: 1 };
+    let ties = [line, tie::Evidence::Bytes, tie::Evidence::Elimination, tie::Evidence::Exchanges];
+    let values = values.chain(ties.iter().map(tie::Evidence::name));
     let values: Vec<&str> = values.chain(reasons.map(Reason::name)).collect();
     assert_eq!(rows[COLUMNS.len()..], values);
 }

@@ -49,6 +49,9 @@ pub(crate) fn of(leg: &Leg, captured: Option<(SocketAddr, SocketAddr)>, tied: &T
 fn tie_told(evidence: &tie::Evidence) -> String {
     match evidence {
         tie::Evidence::AccessLog { file, line } => format!("the access log, {file} line {line}"),
+        tie::Evidence::Bytes => "octets, which no other two legs share".to_owned(),
+        tie::Evidence::Elimination => "octets, and all other legs that share them belong elsewhere".to_owned(),
+        tie::Evidence::Exchanges => "exchanges that fit into each other in time and size".to_owned(),
     }
 }
 

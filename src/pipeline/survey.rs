@@ -19,6 +19,7 @@ use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
 use crate::packet::{Ip, Transport, View};
 use crate::report::{Summary, Told};
+use crate::tie::infer::{self as observer, Half, Observer};
 use crate::tie::{self, Tie, Tied};
 
 /// How the packets of a conversation leave.
@@ -90,6 +91,7 @@ pub(super) struct Surveyed {
     /// Of each conversation: its `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has counted.
     pub streams: Vec<Option<u32>>,
     pub summary: Summary,
+    pub observer: Observer,
     headers: Headers,
     conversations: usize,
     /// Of each connection that was captured twice: the input whose packets are kept.
@@ -127,6 +129,7 @@ pub(super) struct Survey {
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
+    observer: Observer,
     /// Later fragments whose first one is not known yet.
     loose: VecDeque<Mark>,
     passages: HashMap<u32, Passage, RandomState>,
@@ -167,6 +170,7 @@ impl Survey {
             counted_of_others: HashMap::default(),
             several,
             copies: Copies::default(),
+            observer: Observer::new(observer::Limits::default()),
             loose: VecDeque::new(),
             passages: HashMap::default(),
             fragments: HashMap::default(),
@@ -210,6 +214,11 @@ impl Survey {
             _ => false,
         };
         self.count(view, frame, owner, has_copies, false)?;
+        if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
+            let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
+            let half = Half { conversation: u64::from(conversation), from_first };
+            self.observer.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+        }
         match mark {
             Mark::Fragment { .. } => self.loose.push_back(mark),
             _ => self.marker.flows.release(mark),
@@ -338,6 +347,7 @@ impl Survey {
             ties: Vec::new(),
             streams: Vec::new(),
             summary: self.summary,
+            observer: self.observer,
             headers: self.headers,
             conversations: self.counted.len(),
             kept,

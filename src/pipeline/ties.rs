@@ -1,6 +1,6 @@
 //! Between the two passes: legs are tied, and those of the proxy's own address get their client's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
@@ -8,16 +8,24 @@ use foldhash::fast::RandomState;
 use super::Error;
 use super::survey::{Kept, Passage, Surveyed};
 use crate::beside::{Files, Unused};
-use crate::flow::Translation;
+use crate::flow::{Leg, Part, Translation};
 use crate::nat::{Model, Protocol, Role};
-use crate::tie::{self, Edge, Evidence, Logs, Side};
+use crate::tie::infer::{self, Half, Stage, TcpLeg};
+use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Side};
+
+/// Exchanges that are kept of a leg, at most.
+const EXCHANGES: usize = 1024;
+
+/// Envoy's clock in the log.
+const MILLISECOND: u64 = 1_000_000;
 
 /// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses.
 pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> Result<Vec<Unused>, Error> {
     let sides: Vec<Side> = surveyed.legs.iter().map(side).collect();
     let mut logs = Logs::new(&sides);
     let unused = tie::read(&mut logs, files)?;
-    let (edges, clients) = logs.finish();
+    let (mut edges, mut clients) = logs.finish();
+    infer(surveyed, &mut edges, &mut clients);
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
     let is_proxy = |address: IpAddr| usual.is_passthrough(address) || address.is_loopback();
@@ -40,12 +48,81 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     Ok(unused)
 }
 
+/// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
+fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize, Clients, RandomState>) {
+    let observer = &surveyed.observer;
+    for stage in [Stage::Inbound, Stage::Outbound] {
+        let side = |is_near: bool| -> Vec<TcpLeg> {
+            let legs = surveyed.legs.iter().enumerate();
+            legs.filter(|(_, kept)| may_be(&kept.leg, stage, is_near)).map(|(n, kept)| tcp_leg(n, &kept.leg)).collect()
+        };
+        let inferred = infer::infer(observer, stage, &side(true), &side(false));
+        let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
+        for tie in inferred.ties {
+            let (near, far) = (tie.near as usize, tie.far as usize);
+            if logged.contains(&far) {
+                let known = edges.iter_mut().find(|edge| (edge.near, edge.far) == (near, far));
+                known.into_iter().for_each(|edge| edge.exchanges.clone_from(&tie.exchanges));
+                continue;
+            }
+            let evidence = match tie.evidence {
+                infer::Evidence::Bytes => Evidence::Bytes,
+                infer::Evidence::Elimination => Evidence::Elimination,
+                infer::Evidence::Exchanges => Evidence::Exchanges,
+            };
+            let requests = tie.exchanges.len().max(1) as u64;
+            edges.push(Edge { near, far, evidence, requests, logged: Vec::new(), exchanges: tie.exchanges });
+        }
+        // Whose a leg from the application to the proxy is, is known.
+        for (far, found) in inferred.clients.into_iter().filter(|_| stage == Stage::Inbound) {
+            let addresses = match found {
+                infer::Clients::One(address) => vec![address],
+                infer::Clients::Several(addresses) => addresses,
+                infer::Clients::Unknown => continue,
+            };
+            let found = Clients { addresses, complete: true };
+            clients.entry(far as usize).and_modify(|known| known.confirm(&found)).or_insert(found);
+        }
+    }
+}
+
+/// Whether a leg may be on a side of the proxy.
+fn may_be(leg: &Leg, stage: Stage, is_near: bool) -> bool {
+    if leg.protocol != Protocol::Tcp {
+        return false;
+    }
+    match (stage, is_near, leg.role) {
+        (Stage::Inbound, true, Role::InboundPeer | Role::SelfCall) => true,
+        // Of another pod whose captures were given.
+        (Stage::Inbound, true, Role::OutboundPeer) => leg.server_is_local,
+        (Stage::Inbound, false, Role::InboundApp | Role::Local) => true,
+        (Stage::Outbound, true, Role::OutboundApp) => true,
+        (Stage::Outbound, false, Role::OutboundPeer | Role::SelfCall) => true,
+        _ => false,
+    }
+}
+
+fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
+    let half =
+        |part: Part, is_client: bool| Half { conversation: part.number, from_first: part.client_is_first == is_client };
+    // There are fewer legs than that.
+    let id = number as u32;
+    let (from_client, from_server) = (half(leg.forward, true), half(leg.reply, false));
+    TcpLeg { id, from_client, from_server, client: leg.client, server: leg.server }
+}
+
 /// Notes at each leg what its edges say.
 fn join(legs: &mut [Kept], passages: &mut HashMap<u32, Passage, RandomState>, edges: &[Edge]) {
     for edge in edges {
         for number in [edge.near, edge.far] {
             let kept = &mut legs[number];
             kept.tied.requests += edge.requests;
+            let room = EXCHANGES.saturating_sub(kept.tied.exchanges.len());
+            let exchanges = edge.exchanges.iter().take(room).map(|exchange| {
+                let span = if number == edge.near { exchange.near } else { exchange.far };
+                (span, logged(edge, exchange))
+            });
+            kept.tied.exchanges.extend(exchanges);
             let weakest = Evidence::weakest(kept.tied.evidence.iter().chain([&edge.evidence])).cloned();
             kept.tied.evidence = weakest;
             // Its first packet has a comment, changed or not.
@@ -55,6 +132,21 @@ fn join(legs: &mut [Kept], passages: &mut HashMap<u32, Passage, RandomState>, ed
             }
         }
     }
+}
+
+/// The id of a request by the log: of the one line whose time lies between both sides'.
+fn logged(edge: &Edge, exchange: &infer::Exchange) -> Option<String> {
+    let (near, far) = (exchange.near, exchange.far);
+    let fits = |logged: &&Logged| {
+        let (start, end) = logged.times;
+        start <= far.request.0.0 + MILLISECOND
+            && end + MILLISECOND >= far.response.1.0
+            && start + MILLISECOND >= near.request.0.0
+            && end <= near.response.1.0 + MILLISECOND
+    };
+    let mut fitting = edge.logged.iter().filter(fits);
+    let only = fitting.next().filter(|_| fitting.next().is_none());
+    only.and_then(|logged| logged.id.clone())
 }
 
 fn side(kept: &Kept) -> Side {

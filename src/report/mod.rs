@@ -19,12 +19,13 @@ use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
 use crate::output::NewFile;
 use crate::tie::Tied;
+use crate::tie::infer::Span;
 
 pub use summary::Summary;
 
 /// A leg as the report writes it.
 #[derive(Clone, Debug, Serialize)]
-struct Row<L> {
+struct Row<L, X> {
     leg: u64,
     protocol: String,
     role: String,
@@ -59,6 +60,17 @@ struct Row<L> {
     tie_grade: Option<String>,
     requests: Option<u64>,
     real_client: L,
+    exchanges: X,
+}
+
+/// A request on one side of the proxy.
+#[derive(Clone, Debug, Serialize)]
+struct ExchangeRow {
+    request_id: Option<String>,
+    first_time: String,
+    request_end: String,
+    response_start: String,
+    last_time: String,
 }
 
 /// What is known of a leg when its row is written.
@@ -74,7 +86,7 @@ pub struct Told<'a> {
 }
 
 /// The fields of a [`Row`] in their order.
-const COLUMNS: [&str; 34] = [
+const COLUMNS: [&str; 35] = [
     "leg",
     "protocol",
     "role",
@@ -109,11 +121,21 @@ const COLUMNS: [&str; 34] = [
     "tie_grade",
     "requests",
     "real_client",
+    "exchanges",
 ];
 
-impl<L> Row<L> {
+impl<L, X> Row<L, X> {
     /// `list` puts several values into one field, as the format does it.
-    fn new(number: u64, told: &Told<'_>, names: &Names, list: fn(Vec<String>) -> L) -> Row<L> {
+    fn new(
+        number: u64,
+        told: &Told<'_>,
+        names: &Names,
+        list: fn(Vec<String>) -> L,
+        exchanges: fn(&Tied) -> X,
+    ) -> Row<L, X>
+    where
+        X: Default,
+    {
         let Told { leg, agreement, tied, .. } = *told;
         let place = |p: crate::flow::Place| format!("{}:{}", p.input + 1, p.frame);
         let (status, reason) = match leg.outcome {
@@ -165,8 +187,25 @@ impl<L> Row<L> {
             tie_grade: tie_evidence.map(|e| e.grade().to_owned()),
             requests: tied.filter(|_| tie_evidence.is_some()).map(|tied| tied.requests),
             real_client: list(clients.iter().map(ToString::to_string).collect()),
+            exchanges: tied.map(exchanges).unwrap_or_default(),
         }
     }
+}
+
+/// A number that is not 0.
+fn some(number: usize) -> Option<usize> {
+    Some(number).filter(|number| *number > 0)
+}
+
+fn exchange_rows(tied: &Tied) -> Option<Vec<ExchangeRow>> {
+    let row = |(span, id): &(Span, Option<String>)| ExchangeRow {
+        request_id: id.clone(),
+        first_time: seconds(span.request.0),
+        request_end: seconds(span.request.1),
+        response_start: seconds(span.response.0),
+        last_time: seconds(span.response.1),
+    };
+    some(tied.exchanges.len()).map(|_| tied.exchanges.iter().map(row).collect())
 }
 
 /// The names of an address, with spaces between.
@@ -245,12 +284,13 @@ impl Report {
         let names = &self.beside.names;
         match &mut self.format {
             Format::Csv(writer) => {
-                let row = Row::new(self.legs, told, names, |list| list.join(" "));
+                let row = Row::new(self.legs, told, names, |list| list.join(" "), |tied| some(tied.exchanges.len()));
                 writer.serialize(row).map_err(io::Error::other)
             }
             Format::Json { writer, any } => {
                 writer.write_all(if std::mem::replace(any, true) { b",\n " } else { b"\n " })?;
-                let row = Row::new(self.legs, told, names, |list| Some(list).filter(|list| !list.is_empty()));
+                let row =
+                    Row::new(self.legs, told, names, |list| Some(list).filter(|list| !list.is_empty()), exchange_rows);
                 serde_json::to_writer(writer, &row).map_err(io::Error::other)
             }
         }

@@ -69,7 +69,14 @@ mod tests {
     use super::*;
 
     fn edge(near: usize, far: usize) -> Edge {
-        Edge { near, far, evidence: Evidence::AccessLog { file: "log".to_owned(), line: 1 }, requests: 1 }
+        Edge {
+            near,
+            far,
+            evidence: Evidence::AccessLog { file: "log".to_owned(), line: 1 },
+            requests: 1,
+            logged: vec![],
+            exchanges: vec![],
+        }
     }
 
     #[test]

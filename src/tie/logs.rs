@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
-use super::{Clients, Edge, Evidence, Side};
+use super::{Clients, Edge, Evidence, Logged, Side};
 use crate::beside::{AccessLog, Conntrack, Error, Files, Format, Record, Unused, open};
 
 /// How far the proxy's clock and rounding may be off from the capture's, in nanoseconds.
@@ -17,6 +17,9 @@ const SLACK: u64 = 5_000_000;
 
 /// Pairs of legs that are kept, at most.
 const EDGES: usize = 1 << 20;
+
+/// Requests whose times and ids are kept, at most.
+const LOGGED: usize = 1 << 17;
 
 /// Changed ports that are remembered, at most.
 const PORTS: usize = 1 << 20;
@@ -31,6 +34,7 @@ pub(crate) struct Logs<'a> {
     ports: HashMap<Ends, Vec<SocketAddr>, RandomState>,
     edges: HashMap<(usize, usize), Edge, RandomState>,
     clients: HashMap<usize, Served, RandomState>,
+    logged: usize,
 }
 
 /// The requests of a leg, by the log.
@@ -50,7 +54,14 @@ impl<'a> Logs<'a> {
                 by_ends.entry((side.seen_client, side.server)).or_default().push(number);
             }
         }
-        Logs { sides, by_ends, ports: HashMap::default(), edges: HashMap::default(), clients: HashMap::default() }
+        Logs {
+            sides,
+            by_ends,
+            ports: HashMap::default(),
+            edges: HashMap::default(),
+            clients: HashMap::default(),
+            logged: 0,
+        }
     }
 
     /// Reads what conntrack lists: only where it changed the port of a client.
@@ -91,11 +102,18 @@ impl<'a> Logs<'a> {
             served.end = served.end.max(end);
         }
         let Some(near) = near.filter(|near| *near != far) else { return };
-        if let Some(edge) = self.edges.get_mut(&(near, far)) {
-            edge.requests += 1;
-        } else if self.edges.len() < EDGES {
+        if self.edges.len() >= EDGES && !self.edges.contains_key(&(near, far)) {
+            return;
+        }
+        let edge = self.edges.entry((near, far)).or_insert_with(|| {
             let evidence = Evidence::AccessLog { file: file.to_owned(), line: record.line };
-            self.edges.insert((near, far), Edge { near, far, evidence, requests: 1 });
+            Edge { near, far, evidence, requests: 0, logged: Vec::new(), exchanges: Vec::new() }
+        });
+        edge.requests += 1;
+        if self.logged < LOGGED {
+            self.logged += 1;
+            let id = record.request_id.map(|id| String::from_utf8_lossy(id).into_owned());
+            edge.logged.push(Logged { times: (start, end), id });
         }
     }
 

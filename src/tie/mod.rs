@@ -39,6 +39,19 @@ pub struct Edge {
     pub evidence: Evidence,
     /// Requests that went over both, as far as they were told apart.
     pub requests: u64,
+    /// What the log says of them, the first ones.
+    pub logged: Vec<Logged>,
+    /// When they were captured on both sides, the first ones.
+    pub exchanges: Vec<infer::Exchange>,
+}
+
+/// A request by the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// From its start to its end, in nanoseconds since 1970, not closer than to a millisecond.
+    pub times: (u64, u64),
+    /// x-request-id.
+    pub id: Option<String>,
 }
 
 /// What a tie rests on, strongest first.
@@ -51,6 +64,12 @@ pub enum Evidence {
         /// The line, from 1.
         line: u64,
     },
+    /// Both carried the same octets, on the far side never before the near, and no other two legs did.
+    Bytes,
+    /// As [`Evidence::Bytes`], and all others that would fit belong to other legs.
+    Elimination,
+    /// Each exchange of the far leg fits into one of the near leg, in time and size, and into no other's.
+    Exchanges,
 }
 
 impl Evidence {
@@ -58,6 +77,9 @@ impl Evidence {
     pub fn name(&self) -> &'static str {
         match self {
             Evidence::AccessLog { .. } => "access-log",
+            Evidence::Bytes => "bytes",
+            Evidence::Elimination => "elimination",
+            Evidence::Exchanges => "exchanges",
         }
     }
 
@@ -65,6 +87,7 @@ impl Evidence {
     pub fn grade(&self) -> &'static str {
         match self {
             Evidence::AccessLog { .. } => "exact",
+            Evidence::Bytes | Evidence::Elimination | Evidence::Exchanges => "inferred",
         }
     }
 }
@@ -78,6 +101,8 @@ pub struct Tied {
     pub evidence: Option<Evidence>,
     /// Requests that went over it, as far as they were told apart.
     pub requests: u64,
+    /// When its requests were captured, the first ones, and their x-request-id where a log tells it.
+    pub exchanges: Vec<(infer::Span, Option<String>)>,
     /// Its clients, of a leg from the proxy to the application.
     pub clients: Vec<IpAddr>,
 }
@@ -89,6 +114,13 @@ pub struct Clients {
     pub addresses: Vec<IpAddr>,
     /// Whether nobody else's requests can have gone over the leg.
     pub complete: bool,
+}
+
+impl Clients {
+    /// Takes in what packets show: where a log may miss a request, they can show that none is missing.
+    pub(crate) fn confirm(&mut self, other: &Clients) {
+        self.complete |= other.complete && self.addresses == other.addresses;
+    }
 }
 
 /// A leg, as far as ties depend on it.

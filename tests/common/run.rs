@@ -108,6 +108,11 @@ impl Job {
         path
     }
 
+    pub fn keep_proxy_address(mut self) -> Job {
+        self.merge.keep_proxy_address = true;
+        self
+    }
+
     pub fn without_report(mut self) -> Job {
         self.merge.report = None;
         self

@@ -93,6 +93,7 @@ fn four_captures_side_by_side() {
         kept.map(|shot| Shot { time: shot.time + skew, ..shot.clone() }).collect()
     };
     let outcome = Job::new()
+        .keep_proxy_address()
         .shots(Link::Eth, &wire.shots(Link::Eth))
         .shots(Link::Lo, &filtered(0, &|(source, destination)| source == 8080 || destination == 8080))
         .shots(Link::Lo, &filtered(1_000, &|(_, destination)| destination == 15001))

@@ -6,9 +6,9 @@ use foldhash::fast::RandomState;
 
 use super::candidates::{Candidates, Fit, Tied};
 use super::shape::{Reading, Shape};
-use super::units::Counts;
 use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, turns};
+use super::units::Counts;
 use super::{Exchange, Side, Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
 
@@ -65,7 +65,8 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
             Within::TooMany(open) => candidates.give_up(f, open.iter().map(|near| near.what)),
         });
         // What began before the capture on the far side did so on the near side, too.
-        let is_early = |n: &usize| near[*n].shape.opened().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+        let is_early =
+            |n: &usize| near[*n].shape.opened().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
         let early: Vec<usize> =
             if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
         if early.len() > TRIED {
@@ -175,7 +176,8 @@ fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
     let is_plain = near.readings.len() == 1 && far.readings.len() == 1;
     let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
     let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
-    let is_same = |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f);
+    let is_same =
+        |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f);
     if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
         // Without the beginning, lengths mean little.
         let is_enough = is_captured || is_plain;

@@ -41,12 +41,7 @@ pub struct Tied {
 
 impl Candidates {
     pub fn new(near: usize, far: usize) -> Candidates {
-        Candidates {
-            of: vec![Vec::new(); far],
-            given_up: vec![false; far],
-            pairs: 0,
-            contested: vec![false; near],
-        }
+        Candidates { of: vec![Vec::new(); far], given_up: vec![false; far], pairs: 0, contested: vec![false; near] }
     }
 
     /// Adds a pair, perhaps again.

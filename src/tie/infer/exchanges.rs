@@ -85,8 +85,7 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, in
 
 /// Whether it is HTTP/1.1 in plain text, by how it begins.
 fn is_http(side: &Side<'_>) -> bool {
-    const METHODS: [&[u8]; 8] =
-        [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ", b"HTTP/1."];
+    const METHODS: [&[u8]; 8] = [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ", b"HTTP/1."];
     let begins = |head: &[u8]| METHODS.iter().any(|method| head.starts_with(method));
     [side.shape.up, side.shape.down].iter().filter_map(|stream| stream.data.as_ref()).any(|data| begins(data.head()))
 }
@@ -302,9 +301,8 @@ impl<'a> Matching<'a> {
     /// Near legs with an exchange that is nowhere on the far side: what they carry was read wrongly, or is something else.
     fn unexplained(&self) -> Vec<usize> {
         let is_wanted = self.wanted();
-        let is_explained = |indices: &Vec<u32>| {
-            indices.iter().all(|&n| is_wanted[n as usize] || self.near[n as usize].any_down)
-        };
+        let is_explained =
+            |indices: &Vec<u32>| indices.iter().all(|&n| is_wanted[n as usize] || self.near[n as usize].any_down);
         let mut legs: HashMap<usize, bool, RandomState> = HashMap::default();
         for (leg, indices) in &self.readings {
             *legs.entry(*leg).or_default() |= is_explained(indices);
@@ -416,7 +414,8 @@ impl<'a> Matching<'a> {
         }
         let unexplained = self.unexplained();
         let has_h2 = self.has_http2;
-        let unexplained: Vec<usize> = unexplained.into_iter().filter(|&leg| !(has_h2 && is_http2(&self.near_legs[leg]))).collect();
+        let unexplained: Vec<usize> =
+            unexplained.into_iter().filter(|&leg| !(has_h2 && is_http2(&self.near_legs[leg]))).collect();
         let unsure: Vec<u32> = unexplained.into_iter().map(|leg| self.add_unsure(leg)).collect();
         if !self.sweep(unsure) {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
@@ -455,9 +454,8 @@ impl<'a> Matching<'a> {
 
     /// The client address of an exchange, if there is but one.
     fn client(&self, far: &Far, needed: &[u32]) -> Option<IpAddr> {
-        let is_contested = self.only_slot(far).is_some_and(|slot| {
-            needed[slot as usize] > 1 && !self.near[slot as usize].any_up
-        });
+        let is_contested =
+            self.only_slot(far).is_some_and(|slot| needed[slot as usize] > 1 && !self.near[slot as usize].any_up);
         if far.is_crowded || is_contested {
             return None;
         }

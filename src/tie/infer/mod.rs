@@ -179,6 +179,7 @@ fn may_meet(stage: Stage, near: &TcpLeg, far: &TcpLeg) -> bool {
     match stage {
         Stage::Inbound if far.server.ip().is_loopback() => near.server.port() == far.server.port(),
         Stage::Inbound => near.server == far.server,
-        Stage::Outbound => true,
+        // Both are the pod's own; one of another family is another address of it.
+        Stage::Outbound => near.client.ip() == far.client.ip() || near.client.is_ipv4() != far.client.is_ipv4(),
     }
 }

@@ -52,5 +52,9 @@ fn id_of(data: &[u8]) -> Option<u64> {
         return None;
     }
     // FNV-1a (RFC 9923).
-    Some(value.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &octet| (hash ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3)))
+    Some(
+        value
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &octet| (hash ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3)),
+    )
 }

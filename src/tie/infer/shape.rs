@@ -70,7 +70,8 @@ impl<'a> Shape<'a> {
     pub fn new(up: &'a Stream, down: &'a Stream) -> Shape<'a> {
         let is_whole = up.is_whole() && down.is_whole();
         let mut shape = Shape { up, down, is_whole, is_sure: is_whole, readings: Vec::new(), tls: None };
-        shape.push(Curve { units: up.units(), counts: Counts::Raw }, Curve { units: down.units(), counts: Counts::Raw });
+        shape
+            .push(Curve { units: up.units(), counts: Counts::Raw }, Curve { units: down.units(), counts: Counts::Raw });
         if !up.is_tls() && !down.is_tls() {
             return shape;
         }
@@ -106,7 +107,9 @@ impl<'a> Shape<'a> {
     fn push(&mut self, up: Curve<'a>, down: Curve<'a>) {
         if let (Some(u), Some(d)) = (up.total(), down.total()) {
             let is_known = self.readings.iter().any(|reading| {
-                reading.total == (u, d) && reading.up.units.len() == up.units.len() && reading.is_raw() == (up.counts == Counts::Raw)
+                reading.total == (u, d)
+                    && reading.up.units.len() == up.units.len()
+                    && reading.is_raw() == (up.counts == Counts::Raw)
             });
             if !is_known {
                 self.readings.push(Reading { up, down, total: (u, d) });

@@ -156,7 +156,11 @@ impl Data {
     }
 
     pub fn memory(&self) -> usize {
-        size_of::<Data>() + self.units.memory() + self.requests.memory() + self.held_octets + self.held.capacity() * size_of::<Held>()
+        size_of::<Data>()
+            + self.units.memory()
+            + self.requests.memory()
+            + self.held_octets
+            + self.held.capacity() * size_of::<Held>()
     }
 }
 
