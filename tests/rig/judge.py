@@ -107,6 +107,9 @@ def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.
     """Runs meshpcap; the result has `streamed`: a pipe gave packets before it had got all."""
     names = [str(path) for path in case.inputs]
     files = [word for option, name in case.beside for word in (option, str(case.truth.parent / name))]
+    # whose the legs from the proxy's address are is for ties.py to judge: here they stay as the application saw them
+    keep = ["--keep-proxy-address"] if has_option(meshpcap, "--keep-proxy-address") else []
+    files += keep
     if case.stdin is None:
         command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *files,
                    *case.arguments]
@@ -184,7 +187,8 @@ def judge_rows(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     added = [Judgement(*told_) for told_ in beside.judge(case, seen, output, plain)] if case.beside else []
     return [*streams, *added, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
             *packets(case, seen, output, done.stderr), *apart(case, fixed, output), *by_wireshark(case, rows, fixed, unrepaired),
-            told(case, rows, fixed), opens(output, done.stderr), again(meshpcap, case, output, folder)]
+            *as_expected(case, rows, done.stderr), told(case, rows, fixed), opens(output, done.stderr),
+            again(meshpcap, case, output, folder)]
 
 
 def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[Judgement]:
@@ -274,6 +278,31 @@ def apart(case: Case, view: View, output: Path) -> list[Judgement]:
     mixed = sorted(stream for stream, places in where.items() if len(places) > 1)
     return [Judgement("legs apart", bool(where) and not mixed, f"{len(where)} streams" +
                       (f", of two interfaces: {mixed[:5]}" if mixed else ""))]
+
+
+def ends_as_text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def as_expected(case: Case, rows: list[dict], summary: str) -> list[Judgement]:
+    """Report and summary tell of each connection how it and the rules agree, and of no other that they do not."""
+    if not case.expects:
+        return []
+    columns, wrong, named = {"stale": "contradict", "bypass": "bypass", "as-ruled": ""}, [], set()
+    for one in case.expects:
+        ends = tuple(ends_as_text(*one[end]) for end in ("client", "server"))
+        named.add(ends)
+        row = next((row for row in rows if (row["client"], row["server"]) == ends), None)
+        in_summary = f"{ends[0]} > {ends[1]}" in summary
+        if row is None:
+            wrong.append(f"{ends[0]} > {ends[1]} has no row")
+        elif one["direction"] == "inbound":     # known only when all legs are: it stands in the summary alone
+            wrong += [] if in_summary else [f"{ends[0]} > {ends[1]} is not in the summary"]
+        elif row["rules"] != columns[one["kind"]] or in_summary != (one["kind"] != "as-ruled"):
+            wrong.append(f"{ends[0]} > {ends[1]}: {row['rules'] or 'nothing'} in the report, not {one['kind']}")
+    wrong += [f"{row['client']} > {row['server']}: {row['rules']}, which nobody expects" for row in rows
+              if row["rules"] in ("contradict", "bypass") and (row["client"], row["server"]) not in named]
+    return [Judgement("rules", not wrong, f"{len(case.expects)} connections" + "".join(f"; {why}" for why in wrong[:3]))]
 
 
 def by_wireshark(case: Case, rows: list[dict], view: View, unrepaired: View) -> list[Judgement]:

@@ -164,9 +164,7 @@ def machine(mesh, bridge_rules: bool) -> list:
         mesh.a.client(http(SERVICE_HTTP, 3, size=1000), echo((mesh.b.ip, 9000), 2), http(SERVICE6_HTTP, 2))
     eth0, lo, bridge, tap = recording.files["a"]
     proxies = Case.proxies | {"10.0.2.1", "fd00:77::1"} if bridge_rules else Case.proxies
-    gap = {"gap": "a redirection to another address than 127.0.0.1 and ::1",
-           "gap_rows": frozenset({"vms", "follow", "proxy's ports"})} if bridge_rules else {}
-    return [recording.case(mesh.a, inputs=(eth0, lo, bridge), proxies=proxies, **gap),
+    return [recording.case(mesh.a, inputs=(eth0, lo, bridge), proxies=proxies),
             recording.case(mesh.a, "tap0", inputs=(eth0, lo, tap))]
 
 

@@ -86,11 +86,13 @@ def bypass_user(mesh):
     """An application that runs as the proxy's user, 1337: its calls are not redirected, as the rules say for this user."""
     ends = [((mesh.a.ip, PORT), (mesh.b.ip, 9000)), ((mesh.a.ip6, PORT + 1), (mesh.b.ip6, 9000))]
     with record(mesh, pods=(mesh.a,)) as recording:
-        mesh.a.client(http(SERVICE_HTTP, 3), echo((mesh.b.ip, 9000), 2))
+        # what lo shows tells the pod's addresses
+        mesh.a.client(http(SERVICE_HTTP, 3), http(SERVICE6_HTTP, 3), echo((mesh.b.ip, 9000), 2))
+        time.sleep(0.1)
         mesh.a.client(*(echo(to, 3, size=500, bind=local) for local, to in ends), tag="user", uid=1337)
     told = tuple(expected("bypass", local, to, "redirect to 15001 unless uid or gid is 1337", "no redirect", "eth0")
                  for local, to in ends)
-    return [recording.case(mesh.a, expects=told, direct=frozenset({9000}))]
+    return [recording.case(mesh.a, found=False, expects=told, direct=frozenset({9000}))]
 
 
 @scenario(flavour="istio", ipv6=True)
@@ -104,7 +106,7 @@ def bypass_flushed(mesh):
         before = mesh.a.client_meanwhile(http(SERVICE_HTTP, 200, size=300, gap=0.05, until=str(over),
                                               bind=(mesh.a.ip, PORT + 9)), tag="before")
         wait_for_connection(mesh.a, PORT + 9)
-        mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))
+        mesh.a.client(http(SERVICE_HTTP, 2), http(SERVICE6_HTTP, 2), echo(SERVICE_TCP, 2))
         flush_nat(mesh.a)
         mesh.a.client(*(echo(to, 3, size=500, bind=local) for local, to in out), tag="flushed")
         mesh.outside.client(*(http(to, 2, size=500, bind=local) for local, to in into), tag="flushed")
@@ -113,7 +115,7 @@ def bypass_flushed(mesh):
     told = (*(expected("bypass", local, to, "redirect to 15001", "no redirect", "eth0") for local, to in out),
             *(expected("bypass", local, to, "redirect to 15006", "no redirect", "eth0", "inbound")
               for local, to in into))
-    return [recording.case(mesh.a, expects=told, direct=frozenset({9000}))]
+    return [recording.case(mesh.a, found=False, expects=told, direct=frozenset({9000}))]
 
 
 @scenario(flavour="consul", ipv6=True)
@@ -123,9 +125,10 @@ def bypass_flushed_lo(mesh):
     with record(mesh, pods=(mesh.a,)) as recording:
         mesh.a.client(http(SERVICE_HTTP, 2), http((mesh.a.ip, 8080), 2), http((mesh.a.ip6, 8080), 2))
         flush_nat(mesh.a)
+        time.sleep(0.1)
         mesh.a.client(*(echo(to, 3, size=500, bind=local) for local, to in ends), tag="flushed")
     told = tuple(expected("bypass", local, to, "redirect to 15001", "no redirect") for local, to in ends)
-    return [recording.case(mesh.a, expects=told, direct=frozenset({9000}))]
+    return [recording.case(mesh.a, found=False, expects=told, direct=frozenset({9000}))]
 
 
 @scenario(flavour="istio", ipv6=True)
@@ -141,8 +144,9 @@ def joined_late(mesh):
         mesh.a.client(http(SERVICE_HTTP, 2), echo(SERVICE_TCP, 2))
         over.touch()
         early.join()
-    told = (expected("bypass", local, to, "redirect to 15001", "no redirect", "eth0"),)
-    return [recording.case(mesh.a, expects=told, direct=frozenset({9000}))]
+    # Nothing was on lo before it: whether somebody waited for the proxy is not in the capture, and nothing is said.
+    told = (expected("as-ruled", local, to, "redirect to 15001", "no redirect", "eth0"),)
+    return [recording.case(mesh.a, found=False, expects=told, direct=frozenset({9000}))]
 
 
 @scenario(flavour="exclusions", ipv6=True)
