@@ -226,6 +226,7 @@ fn the_document_names_every_column_and_value() {
         Evidence::Sequence { forward: place, reply: place, echo: false },
         Evidence::Sequence { forward: place, reply: place, echo: true },
         Evidence::Dns { query: place, reply: place },
+        Evidence::Conntrack { forward: place, listing: 0, line: 1 },
     ];
     let roles = [
         Role::OutboundApp,

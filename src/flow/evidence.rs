@@ -30,6 +30,15 @@ pub enum Evidence {
         /// The response.
         reply: Place,
     },
+    /// No reply is in the capture, and conntrack lists the connection.
+    Conntrack {
+        /// The first packet of the forward half.
+        forward: Place,
+        /// The listing, from 0.
+        listing: u16,
+        /// The line, from 1.
+        line: u64,
+    },
 }
 
 impl Evidence {
@@ -40,15 +49,17 @@ impl Evidence {
             Evidence::Sequence { echo: false, .. } => "sequence",
             Evidence::Sequence { echo: true, .. } => "sequence+timestamps",
             Evidence::Dns { .. } => "dns",
+            Evidence::Conntrack { .. } => "conntrack",
         }
     }
 
-    /// The two packets that prove the leg: of the forward half, of the reply half.
-    pub fn places(&self) -> (Place, Place) {
+    /// The two packets that prove the leg: of the forward half, of the reply half if it was captured.
+    pub fn places(&self) -> (Place, Option<Place>) {
         match *self {
-            Evidence::Handshake { syn, answer, .. } => (syn, answer),
-            Evidence::Sequence { forward, reply, .. } => (forward, reply),
-            Evidence::Dns { query, reply } => (query, reply),
+            Evidence::Handshake { syn, answer, .. } => (syn, Some(answer)),
+            Evidence::Sequence { forward, reply, .. } => (forward, Some(reply)),
+            Evidence::Dns { query, reply } => (query, Some(reply)),
+            Evidence::Conntrack { forward, .. } => (forward, None),
         }
     }
 }

@@ -58,6 +58,7 @@ fn tie_told(evidence: &tie::Evidence) -> String {
 /// The evidence in words.
 fn told(evidence: &Evidence) -> String {
     let (forward, reply) = evidence.places();
+    let reply = reply.unwrap_or(forward);
     match evidence {
         Evidence::Handshake { refused: false, .. } => {
             format!("handshake, SYN in {} and SYN-ACK that acknowledges it in {}", at(forward), at(reply))
@@ -68,6 +69,9 @@ fn told(evidence: &Evidence) -> String {
         Evidence::Sequence { echo, .. } => {
             let echo = if *echo { ", with timestamp echo" } else { "" };
             format!("sequence numbers of both directions fit{echo}, {} and {}", at(forward), at(reply))
+        }
+        Evidence::Conntrack { listing, line, .. } => {
+            format!("conntrack, line {line} of listing {}; no reply is in the capture", listing + 1)
         }
         Evidence::Dns { .. } => {
             format!("DNS ID and question, query in {} and response in {}", at(forward), at(reply))

@@ -14,7 +14,7 @@ use super::marking::Marker;
 use super::plan::{Counted, Entry, Headers, Plan};
 use crate::audit::{Agreement, Audit};
 use crate::capture::Capture;
-use crate::flow::{Leg, Mark, Outcome, Part, Translation, flags};
+use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
 use crate::packet::{Ip, Transport, View};
@@ -320,7 +320,8 @@ impl Survey {
                 }
             }
             // What nobody answered is tied to nothing.
-            let may_be_tied = leg.protocol == Protocol::Tcp && leg.from_server.packets > 0;
+            let may_be_tied = leg.protocol == Protocol::Tcp && leg.from_server.packets > 0
+                || leg.outcome == Outcome::Left(Reason::NoReply);
             if is_changed || self.keeps_all || may_be_tied && self.legs.len() < LEGS {
                 let tied = Tied::default();
                 self.legs.push(Kept { leg, agreement, captured: None, tied, commented: false });

@@ -1,17 +1,17 @@
 //! Between the two passes: legs are tied, and those of the proxy's own address get their client's.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
 use super::Error;
 use super::survey::{Kept, Passage, Surveyed};
 use crate::beside::{Files, Unused};
-use crate::flow::{Leg, Part, Translation};
+use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
 use crate::tie::infer::{self, Half, Stage, TcpLeg};
-use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Side};
+use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Side};
 
 /// Exchanges that are kept of a leg, at most.
 const EXCHANGES: usize = 1024;
@@ -21,9 +21,11 @@ const MILLISECOND: u64 = 1_000_000;
 
 /// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses.
 pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> Result<Vec<Unused>, Error> {
+    let (mappings, mut unused) = Mappings::read(files)?;
+    restore(surveyed, &mappings);
     let sides: Vec<Side> = surveyed.legs.iter().map(side).collect();
-    let mut logs = Logs::new(&sides);
-    let unused = tie::read(&mut logs, files)?;
+    let mut logs = Logs::new(&sides, &mappings);
+    unused.extend(tie::read(&mut logs, files)?);
     let (mut edges, mut clients) = logs.finish();
     infer(surveyed, &mut edges, &mut clients);
     let usual = Model::usual();
@@ -46,6 +48,29 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     join(&mut surveyed.legs, &mut surveyed.passages, &edges);
     surveyed.ties = tie::group(&edges, surveyed.legs.len());
     Ok(unused)
+}
+
+/// Repairs forward halves whose replies are not in the capture, by conntrack.
+fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
+    let waits = |leg: &Leg| leg.outcome == Outcome::Left(Reason::NoReply);
+    let mut ends: HashMap<(SocketAddr, SocketAddr), usize, RandomState> = HashMap::default();
+    for kept in surveyed.legs.iter().filter(|kept| waits(&kept.leg)) {
+        *ends.entry((kept.leg.client, kept.leg.server)).or_default() += 1;
+    }
+    for (number, kept) in surveyed.legs.iter_mut().enumerate().filter(|(_, kept)| waits(&kept.leg)) {
+        let leg = &mut kept.leg;
+        let protocol = if leg.protocol == Protocol::Tcp { 6 } else { 17 };
+        let only = ends.get(&(leg.client, leg.server)) == Some(&1);
+        let Some(found) = mappings.find(protocol, leg.client, leg.server, leg.first_time.0, only) else { continue };
+        surveyed.summary.repaired(leg);
+        let (listing, line) = found.line;
+        let evidence = flow::Evidence::Conntrack { forward: leg.first, listing, line };
+        leg.outcome = Outcome::Repaired { source: leg.client, destination: leg.server, evidence };
+        (leg.client, leg.server) = found.meant;
+        let to = Translation { source: leg.client, destination: leg.server };
+        let passage = Passage::new(leg.forward.client_is_first, Some(to), None, number);
+        surveyed.passages.insert(leg.forward.number as u32, passage);
+    }
 }
 
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.

@@ -160,7 +160,7 @@ impl<L, X> Row<L, X> {
             reason,
             evidence: evidence.map(|e| e.name().to_owned()),
             evidence_forward: evidence.map(|e| place(e.places().0)),
-            evidence_reply: evidence.map(|e| place(e.places().1)),
+            evidence_reply: evidence.and_then(|e| e.places().1).map(place),
             client: leg.client.to_string(),
             server: leg.server.to_string(),
             captured_client: captured.map(|(source, _)| source.to_string()),

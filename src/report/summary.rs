@@ -72,11 +72,32 @@ impl Summary {
                 let (count, examples) = self.left.entry(reason).or_default();
                 *count += 1;
                 if examples.len() < EXAMPLES {
-                    examples.push(format!("{} {} > {}", leg.protocol.name(), leg.client, leg.server));
+                    examples.push(left(leg));
                 }
             }
         }
     }
+}
+
+impl Summary {
+    /// A leg that was counted as left is repaired after all; `before` is as it was.
+    pub fn repaired(&mut self, before: &Leg) {
+        let Outcome::Left(reason) = before.outcome else { return };
+        let counts = self.legs.entry(before.role).or_default();
+        (counts[0], counts[2]) = (counts[0] + 1, counts[2].saturating_sub(1));
+        if let Some((count, examples)) = self.left.get_mut(&reason) {
+            *count = count.saturating_sub(1);
+            examples.retain(|example| *example != left(before));
+            if *count == 0 {
+                self.left.remove(&reason);
+            }
+        }
+    }
+}
+
+/// A leg that was left as captured, as the summary names it.
+fn left(leg: &Leg) -> String {
+    format!("{} {} > {}", leg.protocol.name(), leg.client, leg.server)
 }
 
 impl fmt::Display for Summary {

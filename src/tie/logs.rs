@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
-use super::{Clients, Edge, Evidence, Logged, Side};
-use crate::beside::{AccessLog, Conntrack, Error, Files, Format, Record, Unused, open};
+use super::{Clients, Edge, Evidence, Logged, Mappings, Side};
+use crate::beside::{AccessLog, Error, Files, Format, Record, Unused, open};
 
 /// How far the proxy's clock and rounding may be off from the capture's, in nanoseconds.
 const SLACK: u64 = 5_000_000;
@@ -21,17 +21,13 @@ const EDGES: usize = 1 << 20;
 /// Requests whose times and ids are kept, at most.
 const LOGGED: usize = 1 << 17;
 
-/// Changed ports that are remembered, at most.
-const PORTS: usize = 1 << 20;
-
 type Ends = (SocketAddr, SocketAddr);
 
 /// What access logs say of legs.
 pub(crate) struct Logs<'a> {
     sides: &'a [Side],
     by_ends: HashMap<Ends, Vec<usize>, RandomState>,
-    /// From what the proxy saw of a connection to what its client wrote, by conntrack.
-    ports: HashMap<Ends, Vec<SocketAddr>, RandomState>,
+    mappings: &'a Mappings,
     edges: HashMap<(usize, usize), Edge, RandomState>,
     clients: HashMap<usize, Served, RandomState>,
     logged: usize,
@@ -46,7 +42,7 @@ struct Served {
 
 impl<'a> Logs<'a> {
     /// No line read yet.
-    pub fn new(sides: &'a [Side]) -> Logs<'a> {
+    pub fn new(sides: &'a [Side], mappings: &'a Mappings) -> Logs<'a> {
         let mut by_ends: HashMap<Ends, Vec<usize>, RandomState> = HashMap::default();
         for (number, side) in sides.iter().enumerate().filter(|(_, side)| side.is_tcp) {
             by_ends.entry((side.client, side.server)).or_default().push(number);
@@ -54,30 +50,7 @@ impl<'a> Logs<'a> {
                 by_ends.entry((side.seen_client, side.server)).or_default().push(number);
             }
         }
-        Logs {
-            sides,
-            by_ends,
-            ports: HashMap::default(),
-            edges: HashMap::default(),
-            clients: HashMap::default(),
-            logged: 0,
-        }
-    }
-
-    /// Reads what conntrack lists: only where it changed the port of a client.
-    pub fn conntrack(&mut self, file: &str, reader: impl BufRead) -> io::Result<Unused> {
-        let mut listing = Conntrack::new(file, reader);
-        while let Some(entry) = listing.advance()? {
-            let (wrote, seen) = (entry.original.source, entry.reply.destination);
-            if entry.protocol == 6 && wrote.ip() == seen.ip() && wrote.port() != seen.port() && self.ports.len() < PORTS
-            {
-                let known = self.ports.entry((seen, entry.original.destination)).or_default();
-                if !known.contains(&wrote) && known.len() < 16 {
-                    known.push(wrote);
-                }
-            }
-        }
-        Ok(listing.unused().clone())
+        Logs { sides, by_ends, mappings, edges: HashMap::default(), clients: HashMap::default(), logged: 0 }
     }
 
     /// Reads an access log.
@@ -119,8 +92,8 @@ impl<'a> Logs<'a> {
 
     /// The one leg between two ends at a time.
     fn find(&self, ends: Ends, start: u64, end: u64, is_near: bool) -> Option<usize> {
-        let written = self.ports.get(&ends).filter(|_| is_near).into_iter().flatten();
-        let keys = std::iter::once(ends).chain(written.map(|client| (*client, ends.1)));
+        let written = if is_near { self.mappings.written(&ends) } else { &[] };
+        let keys = std::iter::once(ends).chain(written.iter().map(|client| (*client, ends.1)));
         let legs = || keys.clone().filter_map(|key| self.by_ends.get(&key)).flatten().copied();
         let only =
             |mut fitting: Box<dyn Iterator<Item = usize> + '_>| fitting.next().filter(|_| fitting.next().is_none());
@@ -144,13 +117,9 @@ impl<'a> Logs<'a> {
     }
 }
 
-/// Opens and reads all the files that the user gave; what was not used of them.
+/// Opens and reads the access logs that the user gave; what was not used of them.
 pub(crate) fn read(logs: &mut Logs<'_>, files: &Files) -> Result<Vec<Unused>, Error> {
     let mut unused = Vec::new();
-    for path in &files.conntrack {
-        let (file, reader) = open(path)?;
-        unused.push(logs.conntrack(&file, reader).map_err(|source| Error::Io { file, source })?);
-    }
     for path in &files.access_logs {
         let (file, reader) = open(path)?;
         let format = match &files.format {

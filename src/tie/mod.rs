@@ -8,6 +8,7 @@
 //! ```text
 //! infer    packets              -> edges       what carries the same octets, or exchanges that fit
 //! logs     access log, conntrack  -> edges     both connections of each request, exactly
+//! mappings conntrack            -> addresses   of legs of which one direction is missing
 //! groups   edges                  -> ties      legs of one call, however many pods it crosses
 //! clients  edges                  -> renames   legs from 127.0.0.6 that are one client's
 //! ```
@@ -16,6 +17,7 @@ mod clients;
 mod groups;
 pub mod infer;
 mod logs;
+mod mappings;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,6 +29,8 @@ pub use groups::{Tie, filter};
 pub(crate) use clients::renames;
 pub(crate) use groups::group;
 pub(crate) use logs::{Logs, read};
+pub use mappings::Mapping;
+pub(crate) use mappings::Mappings;
 
 /// Two legs, one on either side of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -108,6 +108,13 @@ impl Job {
         path
     }
 
+    /// A file beside the captures: its path is for the caller to put where it belongs.
+    pub fn side_file(mut self, text: &str, put: fn(&mut Files, PathBuf)) -> Job {
+        let path = self.beside(text);
+        put(&mut self.merge.beside, path);
+        self
+    }
+
     pub fn keep_proxy_address(mut self) -> Job {
         self.merge.keep_proxy_address = true;
         self

@@ -18,6 +18,7 @@ mod properties;
 mod rules;
 mod secrets;
 mod sources;
+mod ties;
 mod time;
 mod udp;
 mod untouched;
