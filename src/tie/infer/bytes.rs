@@ -43,7 +43,10 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
     let begin = Begin { near: first(near).unwrap_or(NEVER), far: first(far).unwrap_or(NEVER) };
     let mut candidates = Candidates::new(near.len(), far.len());
     let mut work = 0;
-    for bucket in buckets(stage, near, far, end).into_values() {
+    // In one order, for what is left undone when there is too much to do.
+    let mut buckets: Vec<_> = buckets(stage, near, far, end).into_iter().collect();
+    buckets.sort_unstable_by_key(|(key, _)| *key);
+    for (_, bucket) in buckets {
         let mut try_one = |far_index: usize, near_index: usize, candidates: &mut Candidates| {
             let (n, f) = (&near[near_index], &far[far_index]);
             if !may_meet(stage, n.leg, f.leg) {
@@ -62,7 +65,7 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
         let moments = opened.iter().filter_map(|&f| Some((far[f].shape.up.syn?, f))).collect();
         sweep(intervals, moments, TRIED, |f, within| match within {
             Within::These(open) => open.iter().for_each(|near| try_one(f, near.what, &mut candidates)),
-            Within::TooMany(open) => candidates.give_up(f, open.iter().map(|near| near.what)),
+            Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
         });
         // What began before the capture on the far side did so on the near side, too.
         let is_early =

@@ -47,3 +47,31 @@ impl Content {
         (0..CHECKPOINTS).filter(|&n| LEAST << (2 * n) <= common).all(|n| self.at[n] == other.at[n])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(parts: &[&[u8]]) -> Content {
+        let mut content = Content::default();
+        parts.iter().for_each(|part| content.read(part, 0));
+        content
+    }
+
+    #[test]
+    fn segments_do_not_matter_and_octets_do() {
+        let long = [7; 40_000];
+        assert!(of(&[b"hello", b"world"]).agrees(&of(&[b"helloworld"])));
+        assert!(!of(&[b"hello"]).agrees(&of(&[b"hallo"])));
+        assert!(of(&[&long[..100]]).agrees(&of(&[&long])), "a part");
+        assert!(!of(&[&[6; 100]]).agrees(&of(&[&long])));
+    }
+
+    #[test]
+    fn what_was_not_captured_ends_it() {
+        let mut cut = of(&[b"0123456789abcdef"]);
+        cut.read(b"", 100);
+        cut.read(b"behind", 0);
+        assert!(cut.agrees(&of(&[b"0123456789abcdef and anything"])));
+    }
+}

@@ -25,8 +25,15 @@ pub struct Growth {
 /// The differences that occur.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    /// Of requests, by whether TLS carries them, and of responses, which the proxy changes alike whatever does.
-    known: Option<(HashSet<(bool, i64), RandomState>, HashSet<i64, RandomState>)>,
+    known: Option<Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// Of requests, by whether TLS carries them.
+    requests: HashSet<(bool, i64), RandomState>,
+    /// Of responses, which the proxy changes alike whatever carries them.
+    responses: HashSet<i64, RandomState>,
 }
 
 impl Learned {
@@ -43,25 +50,25 @@ impl Learned {
         let enough = LEAST.max(all / SHARE);
         let requests = requests.into_iter().filter(|&(_, n)| n >= enough).map(|(key, _)| key).collect();
         let responses = responses.into_iter().filter(|&(_, n)| n >= enough).map(|(key, _)| key).collect();
-        Learned { known: Some((requests, responses)) }
+        Learned { known: Some(Known { requests, responses }) }
     }
 
     /// Whether a request may have grown by this much.
     pub fn has_request(&self, is_tls: bool, growth: i64) -> bool {
-        self.known.as_ref().map_or(REQUEST.contains(&growth), |(known, _)| known.contains(&(is_tls, growth)))
+        self.known.as_ref().map_or(REQUEST.contains(&growth), |known| known.requests.contains(&(is_tls, growth)))
     }
 
     /// Whether a response may have.
     pub fn has_response(&self, growth: i64) -> bool {
         // A number in decimal that is added, as the time that it took, may have a digit more or less.
         let is_near = |known: &HashSet<i64, RandomState>| (-1..=1).any(|digit| known.contains(&(growth + digit)));
-        self.known.as_ref().map_or(RESPONSE.contains(&growth), |(_, known)| is_near(known))
+        self.known.as_ref().map_or(RESPONSE.contains(&growth), |known| is_near(&known.responses))
     }
 
     /// Whether a response that was cut off may have grown by this much: by no more than a whole one.
     pub fn has_response_part(&self, growth: i64) -> bool {
         let most = match &self.known {
-            Some((_, known)) => known.iter().max().map_or(i64::MIN, |most| most + 1),
+            Some(known) => known.responses.iter().max().map_or(i64::MIN, |most| most + 1),
             None => *RESPONSE.end(),
         };
         growth <= most

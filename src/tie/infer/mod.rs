@@ -18,13 +18,18 @@ mod bytes;
 mod candidates;
 mod content;
 mod exchanges;
+mod http;
 mod learned;
+mod matching;
+mod narrowing;
 mod observer;
 mod records;
 mod requests;
 mod shape;
 mod stream;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod units;
 
@@ -156,9 +161,6 @@ impl<'a> Side<'a> {
 /// true partner of one that then fits another. Of pods whose applications listen on loopback, one at a time.
 pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg]) -> Inferred {
     let mut inferred = Inferred::default();
-    if !observer.is_complete() {
-        return inferred;
-    }
     let side = |leg| Side::new(observer, leg);
     let near: Vec<Side<'_>> = near.iter().map(side).collect();
     let far: Vec<Side<'_>> = far.iter().map(side).collect();

@@ -30,8 +30,9 @@ type Conversation = Box<[Stream; 2]>;
 
 /// Collects, in the first pass over a capture, what inference needs of each TCP conversation.
 ///
-/// Memory is bounded by [`Limits::memory`]: when it is used up, no conversation is added, nothing more is collected of
-/// those that are there, and [`Observer::is_complete`] says so.
+/// Memory is bounded by [`Limits::memory`]: when it is used up, no conversation is added, and those that are there are
+/// known to be cut; [`Observer::is_complete`] says so. What ended before is not affected: a far leg that is there began
+/// after its near one.
 #[derive(Debug)]
 pub struct Observer {
     limits: Limits,
@@ -61,12 +62,16 @@ impl Observer {
     /// Takes in a segment. `data` is what was captured of its `data_len` octets.
     pub fn segment(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], data_len: u32) {
         self.end = self.end.max(time);
+        let Ok(index) = usize::try_from(half.conversation) else { return self.full = true };
         if self.full {
+            if let Some(Some(conversation)) = self.conversations.get_mut(index) {
+                conversation[usize::from(half.from_first)].miss(time, flags);
+            }
             return;
         }
-        let Ok(index) = usize::try_from(half.conversation) else { return self.full = true };
         if index >= self.conversations.len() {
-            let more = (index + 1 - self.conversations.len()).saturating_mul(size_of::<Option<Conversation>>());
+            let more =
+                (index - self.conversations.len()).saturating_add(1).saturating_mul(size_of::<Option<Conversation>>());
             if self.memory.saturating_add(more) > self.limits.memory {
                 return self.full = true;
             }
@@ -93,7 +98,7 @@ impl Observer {
         }
     }
 
-    /// Whether everything was collected: then a leg's partner is among the others if it was captured.
+    /// Whether everything was collected.
     pub fn is_complete(&self) -> bool {
         !self.full
     }

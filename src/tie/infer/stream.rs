@@ -28,6 +28,8 @@ pub struct Stream {
     /// When the first and last segment was.
     pub seen: Option<(Timestamp, Timestamp)>,
     next: u32,
+    /// Whether there was more that was not taken in.
+    missed: bool,
     /// The sequence number behind the FIN or of the RST.
     end: Option<u32>,
     /// What it carried; `None` if nothing.
@@ -196,6 +198,16 @@ impl Stream {
         }
     }
 
+    /// Takes in that there was a segment, and none of its octets.
+    pub fn miss(&mut self, time: Timestamp, flags: u8) {
+        let (_, last) = self.seen.get_or_insert((time, time));
+        *last = time;
+        self.missed = true;
+        if flags & (flags::FIN | flags::RST) != 0 {
+            self.over(time, self.next, flags);
+        }
+    }
+
     fn octets(&mut self, time: Timestamp, seq: u32, data: &[u8], data_len: u32) {
         let ahead = seq.wrapping_sub(self.next).cast_signed();
         if ahead < 0 && ahead.unsigned_abs() >= data_len {
@@ -228,7 +240,8 @@ impl Stream {
 
     /// Whether every octet up to the end was captured, as far as sequence numbers tell.
     pub fn is_whole(&self) -> bool {
-        self.end.is_none_or(|end| end.wrapping_sub(self.next).cast_signed() <= 0)
+        !self.missed
+            && self.end.is_none_or(|end| end.wrapping_sub(self.next).cast_signed() <= 0)
             && self.data.as_ref().is_none_or(|data| data.is_whole())
     }
 

@@ -174,3 +174,40 @@ impl<'a> Curve<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units(times: impl Iterator<Item = u64>) -> Units {
+        let mut units = Units::default();
+        for time in times {
+            units.push(Unit::new(Timestamp(time), Timestamp(time), 10, PLAIN));
+        }
+        units
+    }
+
+    fn raw(units: &Units) -> Curve<'_> {
+        Curve { units: units.as_slice(), counts: Counts::Raw }
+    }
+
+    #[test]
+    fn what_is_joined_keeps_its_octets_and_is_never_later_than_it_was() {
+        let near = units((0..50_000).map(|n| n * 100));
+        let far = units((0..50_000).map(|n| n * 100 + 1));
+        assert!(near.thinned && near.as_slice().len() <= CAP);
+        assert_eq!(raw(&near).total(), Some(500_000));
+        assert!(raw(&near).causes(raw(&far), 0));
+        let early = units((0..50_000).map(|n| n * 50));
+        assert!(!raw(&near).causes(raw(&early), 0), "joined, they still tell what is far too early");
+    }
+
+    #[test]
+    fn one_octet_too_early_is_no_effect() {
+        let (near, far) = (units([100, 200].into_iter()), units([150, 199].into_iter()));
+        assert!(!raw(&near).causes(raw(&far), 0));
+        assert!(raw(&near).causes(raw(&far), 1));
+        assert!(raw(&near).causes(raw(&units([300].into_iter())), 0), "the rest may come later");
+        assert!(!raw(&near).causes(raw(&units([300, 300, 300].into_iter())), 0), "more than there is");
+    }
+}

@@ -1,0 +1,288 @@
+//! TCP: the same octets on both sides.
+
+use super::*;
+
+/// A plain leg through the proxy: `up` octets, `down` in answer, then the client closes. Returns near and far.
+fn plain(world: &mut World, time: u64, client: &str, port: u16, up: usize, down: usize) -> (Talk, Talk) {
+    let mut near = world.near(ms(time), client);
+    let mut far = world.far(ms(time + 2), port);
+    world.send(&mut near, ms(time + 1), Client, &vec![b'x'; up]);
+    world.send(&mut far, ms(time + 3), Client, &vec![b'x'; up]);
+    world.send(&mut far, ms(time + 5), Server, &vec![b'y'; down]);
+    world.send(&mut near, ms(time + 6), Server, &vec![b'y'; down]);
+    world.fin(&mut near, ms(time + 8), Client);
+    world.fin(&mut far, ms(time + 9), Client);
+    world.fin(&mut far, ms(time + 10), Server);
+    world.fin(&mut near, ms(time + 11), Server);
+    (near, far)
+}
+
+/// A TLS leg through the proxy.
+fn secret(world: &mut World, time: u64, client: &str, port: u16, up: usize, down: usize) -> (Talk, Talk) {
+    let mut near = tls(world, time, client);
+    let mut far = world.far(ms(time + 2), port);
+    world.send(&mut near, ms(time + 7), Client, &protected(up));
+    world.send(&mut far, ms(time + 8), Client, &vec![b'x'; up]);
+    world.send(&mut far, ms(time + 9), Server, &vec![b'y'; down]);
+    world.send(&mut near, ms(time + 10), Server, &protected(down));
+    world.fin(&mut near, ms(time + 12), Client);
+    world.fin(&mut far, ms(time + 13), Client);
+    (near, far)
+}
+
+#[test]
+fn plain_legs_of_the_same_octets_are_tied() {
+    let mut world = World::new();
+    let (near, far) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let inferred = world.infer();
+    let [tie] = &inferred.ties[..] else { panic!("{inferred:?}") };
+    assert_eq!((tie.near, tie.far, tie.evidence), (near.id(), far.id(), Evidence::Bytes));
+    assert_eq!(inferred.clients, [(far.id(), Clients::One("10.9.0.1".parse().expect("an address")))]);
+    let span = |request, response| Span { request: (ms(request), ms(request)), response: (ms(response), ms(response)) };
+    assert_eq!(tie.exchanges, [Exchange { near: span(1, 6), far: span(3, 5) }]);
+}
+
+#[test]
+fn two_that_fit_are_not_tied_and_one_that_is_taken_settles_another() {
+    let mut world = World::new();
+    let (a, far_a) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let (b, far_b) = plain(&mut world, 0, "10.9.0.2:4000", 2, 100, 2000);
+    assert_eq!(world.ties(), [], "either may be of either");
+    // Later, and as long: the far leg can be of all three, but the earlier ones' can not be of the later client.
+    let mut world = World::new();
+    let (_, _) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let (c, far_c) = plain(&mut world, 1000, "10.9.0.3:4000", 3, 100, 2000);
+    assert!(world.ties().contains(&(c.id(), far_c.id())), "{:?}", world.ties());
+    let _ = (a, far_a, b, far_b);
+}
+
+#[test]
+fn what_only_one_can_have_is_taken_from_the_others() {
+    let mut world = World::new();
+    // `a` came first and may be of both far legs; `b` came after the first of them was opened.
+    let mut a = world.near(ms(0), "10.9.0.1:4000");
+    world.send(&mut a, ms(1), Client, b"hello");
+    let mut far_a = world.far(ms(2), 1);
+    let mut b = world.near(ms(3), "10.9.0.2:4000");
+    world.send(&mut b, ms(4), Client, b"hello");
+    let mut far_b = world.far(ms(5), 2);
+    for far in [&mut far_a, &mut far_b] {
+        world.send(far, ms(6), Client, b"hello");
+        world.send(far, ms(7), Server, b"world");
+    }
+    for near in [&mut a, &mut b] {
+        world.send(near, ms(8), Server, b"world");
+    }
+    let mut ties = world.infer().ties;
+    ties.sort_by_key(|tie| tie.near);
+    let told: Vec<_> = ties.iter().map(|tie| (tie.near, tie.far, tie.evidence)).collect();
+    let by = Evidence::Elimination;
+    assert_eq!(told, [(a.id(), far_a.id(), by), (b.id(), far_b.id(), by)]);
+}
+
+#[test]
+fn without_the_true_partner_nothing_else_is_taken_for_it() {
+    let mut world = World::new();
+    plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    plain(&mut world, 0, "10.9.0.2:4000", 2, 100, 2000);
+    world.near.pop();
+    assert_eq!(world.ties(), [], "two far legs for one near leg");
+}
+
+#[test]
+fn nothing_is_passed_on_before_it_came() {
+    let mut world = World::new();
+    let mut near = world.near(ms(0), "10.9.0.1:4000");
+    let mut far = world.far(ms(2), 1);
+    world.send(&mut far, ms(3), Client, b"hello");
+    world.send(&mut near, ms(4), Client, b"hello");
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn legs_that_carried_nothing_are_never_tied() {
+    let mut world = World::new();
+    let mut near = world.near(ms(0), "10.9.0.1:4000");
+    let mut far = world.far(ms(2), 1);
+    world.fin(&mut near, ms(8), Client);
+    world.fin(&mut far, ms(9), Client);
+    let mut secret = tls(&mut world, 20, "10.9.0.2:4000");
+    world.far(ms(22), 2);
+    world.fin(&mut secret, ms(30), Client);
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn other_octets_of_the_same_length_do_not_fit() {
+    let mut world = World::new();
+    let mut near = world.near(ms(0), "10.9.0.1:4000");
+    world.send(&mut near, ms(1), Client, b"hello");
+    let mut far = world.far(ms(2), 1);
+    world.send(&mut far, ms(3), Client, b"holla");
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn tls_is_tied_by_the_length_of_its_records() {
+    let mut world = World::new();
+    let (near, far) = secret(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    secret(&mut world, 0, "10.9.0.2:4000", 2, 101, 2000);
+    secret(&mut world, 0, "10.9.0.3:4000", 3, 100, 2001);
+    assert_eq!(world.ties().len(), 3);
+    assert!(world.ties().contains(&(near.id(), far.id())));
+}
+
+#[test]
+fn tls_legs_connect_onwards_between_the_two_hellos() {
+    let mut world = World::new();
+    secret(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    // Opened after the server's hello: not for this client.
+    world.far.clear();
+    let mut late = world.far(ms(4), 2);
+    world.send(&mut late, ms(8), Client, &[b'x'; 100]);
+    world.send(&mut late, ms(9), Server, &[b'y'; 2000]);
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn a_first_message_as_long_as_a_finished_is_no_finished() {
+    // A client that packs its flight into one record, and then sends 36 octets.
+    let mut world = World::new();
+    let mut near = world.near(ms(0), "10.9.0.1:4000");
+    world.send(&mut near, ms(1), Client, &record(22, 512));
+    world.send(&mut near, ms(3), Server, &[record(22, 122), record(20, 1), record(23, 655)].concat());
+    world.send(&mut near, ms(5), Client, &[record(20, 1), record(23, 562)].concat());
+    world.send(&mut near, ms(6), Server, &record(23, 1341));
+    let mut far = world.far(ms(2), 1);
+    world.send(&mut near, ms(7), Client, &protected(36));
+    world.send(&mut far, ms(8), Client, &[b'x'; 36]);
+    assert_eq!(world.ties(), [(near.id(), far.id())]);
+}
+
+#[test]
+fn tls_1_2_names_its_records() {
+    let mut world = World::new();
+    let mut near = world.near(ms(0), "10.9.0.1:4000");
+    world.send(&mut near, ms(1), Client, &record(22, 202));
+    world.send(&mut near, ms(3), Server, &[record(22, 72), record(22, 428), record(22, 4)].concat());
+    world.send(&mut near, ms(4), Client, &[record(22, 37), record(20, 1), record(22, 40)].concat());
+    world.send(&mut near, ms(5), Server, &[record(20, 1), record(22, 40)].concat());
+    let mut far = world.far(ms(2), 1);
+    world.send(&mut near, ms(6), Client, &record(23, 24 + 50));
+    world.send(&mut far, ms(7), Client, &[b'x'; 50]);
+    world.send(&mut near, ms(9), Client, &record(21, 26));
+    assert_eq!(world.ties(), [(near.id(), far.id())]);
+}
+
+#[test]
+fn a_leg_that_lost_octets_may_be_any() {
+    let mut world = World::new();
+    let (_, _) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    assert_eq!(world.ties().len(), 1);
+    // Another client whose octets were not all captured may be the true one.
+    let mut lost = world.near(ms(0), "10.9.0.2:4000");
+    world.at(&lost, ms(1), Client, flags::ACK, lost.next(Client).wrapping_add(50), &[b'x'; 50]);
+    assert_eq!(world.ties().len(), 1, "but the first has its far leg, and no other");
+    world.near.remove(0);
+    assert_eq!(world.ties(), []);
+    world.fin(&mut lost, ms(9), Client);
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn out_of_order_and_sent_again_is_the_same() {
+    let mut world = World::new();
+    let near = world.near(ms(0), "10.9.0.1:4000");
+    let mut far = world.far(ms(2), 1);
+    let seq = near.next(Client);
+    world.at(&near, us(900), Client, flags::ACK, seq.wrapping_add(5), b"world");
+    world.at(&near, us(950), Client, flags::ACK, seq, b"hello");
+    world.at(&near, us(960), Client, flags::ACK, seq, b"hello");
+    world.send(&mut far, ms(3), Client, b"helloworld");
+    assert_eq!(world.ties(), [(near.id(), far.id())]);
+}
+
+#[test]
+fn after_a_reset_a_part_is_enough_if_it_is_seen_to_be_the_same() {
+    let mut world = World::new();
+    let mut near = world.near(ms(0), "10.9.0.1:4000");
+    let mut far = world.far(ms(2), 1);
+    world.send(&mut near, ms(1), Client, &[b'x'; 100]);
+    world.send(&mut far, ms(3), Client, &[b'x'; 100]);
+    world.send(&mut far, ms(4), Server, b"ready");
+    world.send(&mut near, ms(5), Server, b"ready");
+    world.send(&mut near, ms(6), Client, &[b'z'; 100]);
+    world.rst(&mut near, ms(7), Client);
+    world.rst(&mut far, ms(8), Client);
+    assert_eq!(world.ties(), [(near.id(), far.id())]);
+    // Within TLS, no length tells what a part is.
+    let mut world = World::new();
+    let mut near = tls(&mut world, 0, "10.9.0.1:4000");
+    let mut far = world.far(ms(2), 1);
+    world.send(&mut near, ms(7), Client, &protected(100));
+    world.send(&mut far, ms(8), Client, &[b'x'; 100]);
+    world.send(&mut near, ms(9), Client, &protected(100));
+    world.rst(&mut near, ms(10), Client);
+    world.rst(&mut far, ms(11), Client);
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn a_port_that_is_used_again_is_another_leg() {
+    let mut world = World::new();
+    let (a, far_a) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let (b, far_b) = plain(&mut world, 5000, "10.9.0.1:4000", 1, 100, 2000);
+    assert_eq!(world.ties(), [(a.id(), far_a.id()), (b.id(), far_b.id())]);
+}
+
+#[test]
+fn crowds_are_left_alone() {
+    let mut world = World::new();
+    for n in 0..3000_u32 {
+        let mut near = world.near(ms(0), &format!("10.{}.{}.9:4000", n / 250, n % 250));
+        world.send(&mut near, ms(1), Client, b"PING\r\n");
+        let mut far = world.far(ms(2), n as u16);
+        world.send(&mut far, ms(3), Client, b"PING\r\n");
+    }
+    assert_eq!(world.ties(), []);
+}
+
+#[test]
+fn what_did_not_fit_into_memory_is_not_tied_and_what_did_is() {
+    let mut world = World::new();
+    world.observer = Observer::new(Limits { memory: 9000 });
+    let mut pairs = Vec::new();
+    for n in 0..20 {
+        let (near, far) = plain(&mut world, u64::from(n) * 100, "10.9.0.1:4000", n, 100 + usize::from(n), 2000);
+        pairs.push((near.id(), far.id()));
+    }
+    assert!(!world.observer.is_complete());
+    let ties = world.ties();
+    assert!((1..19).contains(&ties.len()), "{ties:?}");
+    assert_eq!(ties, pairs[..ties.len()]);
+}
+
+#[test]
+fn what_is_cut_by_the_bound_may_be_any() {
+    let mut world = World::new();
+    let (_, far) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let mut cut = world.near(ms(0), "10.9.0.2:4000");
+    world.send(&mut cut, ms(1), Client, &[b'x'; 50]);
+    world.near.remove(0);
+    let id = world.near[0].from_client.conversation;
+    world.observer.segment(Half { conversation: u64::MAX, from_first: true }, ms(2), 0, 0, b"", 0);
+    world.observer.segment(Half { conversation: id, from_first: true }, ms(2), 51, flags::ACK, &[b'x'; 50], 50);
+    assert!(!world.infer().ties.iter().any(|tie| tie.far == far.id()));
+}
+
+#[test]
+fn a_forgotten_conversation_takes_no_memory() {
+    let mut world = World::new();
+    world.observer = Observer::new(Limits { memory: 100_000 });
+    for n in 0..200 {
+        let (near, far) = plain(&mut world, 0, "10.9.0.1:4000", n, 100, 2000);
+        world.observer.forget(near.id().into());
+        world.observer.forget(far.id().into());
+    }
+    assert!(world.observer.is_complete());
+}
