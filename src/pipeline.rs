@@ -1,5 +1,6 @@
 //! The merge, from reading to writing: the stages in their order, and when a run has to start anew.
 
+mod check;
 mod copies;
 mod error;
 mod hold;
@@ -18,12 +19,14 @@ use foldhash::fast::RandomState;
 use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Record, Source};
+use crate::check::Collector;
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
+pub use check::{Checked, check};
 pub use error::Error;
 
 use error::refuse;
@@ -31,6 +34,9 @@ use hold::{Failed, Hold};
 use marking::Marker;
 use replay::Replay;
 use survey::{Survey, Surveyed};
+
+/// Interface Statistics Block (pcapng, section 4.6).
+const INTERFACE_STATISTICS: u32 = 5;
 
 /// What to merge, and how.
 #[derive(Clone, Debug)]
@@ -124,12 +130,13 @@ fn twice(
     let report = report(merge, beside)?;
     let failed = |what| failed(merge, what);
     let mut orders = vec![Order::AsRead; merge.inputs.len()];
-    let mut found = survey(merge, opened, &orders, interrupted, progress)?;
+    let mut found = survey(merge, opened, &orders, None, interrupted, progress)?;
     if found.is_none() {
         orders = self::orders(merge, interrupted)?;
-        found = survey(merge, open(&merge.inputs, interrupted)?, &orders, interrupted, progress)?;
+        found = survey(merge, open(&merge.inputs, interrupted)?, &orders, None, interrupted, progress)?;
     }
-    let mut found = found.ok_or(Error::Interrupted)?;
+    // What is wrong with the inputs is said after the second pass.
+    let (mut found, _) = found.ok_or(Error::Interrupted)?;
     let unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
     found.number().map_err(Error::Temporary)?;
     let mut replay = Replay::new(found, output, report);
@@ -164,32 +171,42 @@ fn twice(
     Ok(Done { unused, ..done(summary, finished, damage, &numbers) })
 }
 
-/// The first pass over files; `None` if they are to be read in order, and one turns out not to be.
+/// The first pass, and what was wrong with the captures; `None` if files are to be read in order, and one turns out not to
+/// be. `collector` if a check follows.
 fn survey(
     merge: &Merge,
     opened: Opened,
     orders: &[Order],
+    collector: Option<Collector>,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Option<Surveyed>, Error> {
+) -> Result<Option<(Surveyed, Vec<capture::Error>)>, Error> {
     let names = names(merge, &opened);
     let Opened { numbers, captures, .. } = opened;
+    let live = captures.iter().any(Capture::is_stream);
     let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut duplicates = duplicates(merge, &captures);
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
     let marker = marker(merge, &numbers);
     let summary = Summary::new(merge.inputs.len());
     let audit = Audit::new(&merge.rules);
-    let mut survey = Survey::new(marker, audit, names, merge.report.is_some(), duplicates.is_some(), summary);
-    let mut watch = Watch::new(2, 0, progress);
+    let (keeps_all, passes) = (merge.report.is_some() || collector.is_some(), if collector.is_some() { 1 } else { 2 });
+    let mut survey = Survey::new(marker, audit, names, keeps_all, duplicates.is_some(), summary, collector);
+    let mut watch = Watch::new(passes, 0, progress);
     while let Some((input, record)) = inputs.advance() {
         let (captures, bytes) = (inputs.captures(), inputs.bytes(input));
+        if let (Record::Block(block), Some(collector)) = (&record, &mut survey.collector)
+            && let (INTERFACE_STATISTICS, Some(interface)) = (block.block_type, block.interface)
+        {
+            collector.statistics(input as u16, interface, bytes);
+        }
         if let Record::Packet(packet) = record {
             let capture = &captures[input];
             let link_type = capture.interfaces()[packet.interface as usize].link_type;
             let view = decode(link_type, bytes, packet.original_len as usize);
             survey.summary.read += 1;
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+            survey.note(&frame).map_err(Error::Temporary)?;
             let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;
@@ -199,15 +216,16 @@ fn survey(
             };
             noted.map_err(Error::Temporary)?;
         }
-        if inputs.late() > 0 {
+        // What came through a pipe cannot be read again.
+        if inputs.late() > 0 && !live {
             return Ok(None);
         }
         watch.turn(inputs.captures());
     }
-    if interrupted.load(Ordering::Relaxed) {
+    if interrupted.load(Ordering::Relaxed) && !live {
         return Err(Error::Interrupted);
     }
-    Ok(Some(survey.finish()))
+    Ok(Some((survey.finish(), inputs.into_damage())))
 }
 
 /// Merges what can be read only once, or is not to wait: packets leave as soon as it is known how.

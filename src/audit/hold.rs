@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
+use super::Past;
 use super::recognise::Observed;
 use crate::flow::{Leg, Outcome};
 use crate::nat::{self, Action, Fate, Host, Interface, Probe, Protocol, Role, Ruleset, Step, evaluate};
@@ -86,7 +87,7 @@ pub(super) struct Holder {
     asks_source_port: bool,
     rulings: HashMap<Question, Rc<Ruling>, RandomState>,
     /// Connections that came in and that the rules redirect, by the port of the pod: the first, and how many.
-    incoming: HashMap<SocketAddr, Contradiction, RandomState>,
+    incoming: HashMap<SocketAddr, Past, RandomState>,
 }
 
 impl Holder {
@@ -136,12 +137,15 @@ impl Holder {
                 let ruling = self.ruling(leg, None, true);
                 let is_redirected = !ruling.redirected.is_empty() && !ruling.untouched && !ruling.unknown;
                 if is_redirected && self.incoming.len() < PORTS {
-                    self.incoming.entry(leg.server).or_insert_with(|| Contradiction {
-                        packets: format!(
-                            "{what} was answered, but the proxy opened no connection to that port on lo, {}",
-                            seen(leg)
-                        ),
-                        rules: ruling.words.clone(),
+                    self.incoming.entry(leg.server).or_insert_with(|| Past {
+                        conversation: leg.forward.number,
+                        told: Contradiction {
+                            packets: format!(
+                                "{what} was answered, but the proxy opened no connection to that port on lo, {}",
+                                seen(leg)
+                            ),
+                            rules: ruling.words.clone(),
+                        },
                     });
                 }
                 None
@@ -151,14 +155,14 @@ impl Holder {
     }
 
     /// What could be said only when all legs were seen: who was answered without the proxy.
-    pub fn finish(&mut self, observed: &Observed) -> Vec<Contradiction> {
+    pub fn finish(&mut self, observed: &Observed) -> Vec<Past> {
         if !observed.saw_loopback() {
             return Vec::new();
         }
-        let mut past: Vec<(SocketAddr, Contradiction)> =
+        let mut past: Vec<(SocketAddr, Past)> =
             self.incoming.drain().filter(|(server, _)| !observed.is_served(server.port())).collect();
         past.sort_by_key(|(server, _)| *server);
-        past.into_iter().map(|(_, told)| told).collect()
+        past.into_iter().map(|(_, past)| past).collect()
     }
 
     /// What the rules do to a leg's connection; `captured` is where it was redirected to.

@@ -110,11 +110,13 @@ impl Audit {
 
     /// What came of all legs.
     pub fn finish(mut self) -> Findings {
-        for told in self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)) {
-            self.bypassing.add(told);
+        let past: Vec<Past> = self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)).collect();
+        for past in &past {
+            self.bypassing.add(past.told.clone());
         }
-        let meshes = if self.origin == Origin::Unknown { self.observed.meshes() } else { Vec::new() };
+        let meshes = self.observed.meshes();
         Findings {
+            past,
             origin: self.origin,
             meshes,
             redirected: self.observed.redirected(),
@@ -133,6 +135,8 @@ impl Audit {
 #[derive(Debug)]
 pub struct Findings {
     origin: Origin,
+    /// Connections that came in and went past the proxy.
+    past: Vec<Past>,
     /// The meshes whose default rules explain the packets, the likeliest first.
     meshes: Vec<&'static str>,
     redirected: bool,
@@ -189,7 +193,29 @@ impl fmt::Display for Findings {
     }
 }
 
+/// A connection that came in and was answered without the proxy: the first to its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Its number, as in [`Part`](crate::flow::Part).
+    pub conversation: u64,
+    /// Both sides.
+    pub told: Contradiction,
+}
+
 impl Findings {
+    /// Connections that came in and went past the proxy.
+    pub fn past(&self) -> &[Past] {
+        &self.past
+    }
+
+    /// The mesh that was named, or else the likeliest by the packets.
+    pub fn mesh(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Mesh(mesh) => Some(mesh),
+            Origin::Unknown | Origin::Files(_) => self.meshes.first().copied(),
+        }
+    }
+
     fn counts(&self) -> String {
         let word = |n: u64| if n == 1 { "connection" } else { "connections" };
         let agreeing = format!("{} {} redirected as they say", self.agreeing, word(self.agreeing));

@@ -1,5 +1,7 @@
 //! What the user typed. Doc comments are the help; parsing validates and does nothing else.
 
+mod captures;
+mod check;
 mod explain;
 mod merge;
 mod plan;
@@ -12,8 +14,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::nat::PRESETS;
 
+pub use captures::{CaptureArgs, NameArg};
+pub use check::{CheckArgs, FailOnArg, FormatArg};
 pub use explain::{AddressArg, ExplainArgs};
-pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs, NameArg};
+pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs};
 pub use plan::{PlanArgs, PortsArg, ViaArg};
 pub use ports::PortsArgs;
 
@@ -37,6 +41,8 @@ pub struct Cli {
 pub enum Command {
     /// Merge captures of one pod into one pcapng file and repair its redirected legs
     Merge(MergeArgs),
+    /// Say what is wrong in captures of a pod, and what to do about it
+    Check(CheckArgs),
     /// Say what netfilter rules do to a connection, rule by rule
     Explain(ExplainArgs),
     /// Say what to capture, and how, so that every leg can be repaired
@@ -72,7 +78,7 @@ pub struct ManArgs {
 }
 
 /// Those that have a manual page.
-const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 7] = ["merge", "check", "explain", "plan", "ports", "completions", "man"];
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -1,7 +1,9 @@
 //! The subcommands: each takes what was typed and returns the exit status.
 
+pub mod check;
 pub mod explain;
 mod found;
+mod given;
 pub mod manual;
 pub mod merge;
 pub mod plan;

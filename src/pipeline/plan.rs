@@ -75,6 +75,24 @@ impl Plan {
     }
 }
 
+/// The inputs of packets, in their order.
+#[derive(Default)]
+pub(super) struct Origins {
+    spool: Spool,
+}
+
+impl Origins {
+    pub fn push(&mut self, input: u16) -> io::Result<()> {
+        self.spool.push(&input.to_le_bytes())
+    }
+
+    pub fn advance(&mut self) -> io::Result<u16> {
+        let mut input = [0; 2];
+        self.spool.pop(&mut input)?;
+        Ok(u16::from_le_bytes(input))
+    }
+}
+
 /// A header that counts, and whose it is: a conversation's, sent by this end of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counted {

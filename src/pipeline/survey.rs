@@ -11,9 +11,10 @@ use foldhash::fast::RandomState;
 
 use super::copies::Copies;
 use super::marking::Marker;
-use super::plan::{Counted, Entry, Headers, Plan};
+use super::plan::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
 use crate::capture::Capture;
+use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
@@ -96,9 +97,44 @@ pub(super) struct Surveyed {
     conversations: usize,
     /// Of each connection that was captured twice: the input whose packets are kept.
     pub kept: HashMap<u32, u16, RandomState>,
+    /// What a check needs beside all this, if there is one.
+    pub collector: Option<Collector>,
+    origins: Option<Origins>,
+}
+
+/// The packets that were read, one after the other.
+pub(super) struct Packets {
+    plan: Plan,
+    origins: Option<Origins>,
+    kept: HashMap<u32, u16, RandomState>,
+}
+
+impl Packets {
+    /// Whether the next packet is written.
+    pub fn advance(&mut self) -> io::Result<bool> {
+        let entry = self.plan.advance()?;
+        let input = self.origins.as_mut().map_or(Ok(0), Origins::advance)?;
+        Ok(is_written(entry, input, &self.kept))
+    }
+}
+
+/// Whether a packet of an input is written: if it is not another's copy. `kept` is [`Surveyed::kept`].
+pub(super) fn is_written(entry: Entry, input: u16, kept: &HashMap<u32, u16, RandomState>) -> bool {
+    match entry {
+        Entry::Duplicate => false,
+        Entry::Copy { conversation } => kept.get(&conversation) == Some(&input),
+        Entry::Packet { conversation, .. } => kept.get(&conversation).is_none_or(|kept| *kept == input),
+        Entry::AsCaptured | Entry::Quote { .. } | Entry::Fragment { .. } => true,
+    }
 }
 
 impl Surveyed {
+    /// Takes out what tells which packets are written.
+    pub fn packets(&mut self) -> Packets {
+        let plan = std::mem::take(&mut self.plan);
+        Packets { plan, origins: self.origins.take(), kept: std::mem::take(&mut self.kept) }
+    }
+
     /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
     pub fn number(&mut self) -> io::Result<()> {
         self.streams = number(&mut self.headers, &self.passages, &self.kept, self.conversations)?;
@@ -136,6 +172,10 @@ pub(super) struct Survey {
     fragments: HashMap<u32, u32, RandomState>,
     legs: Vec<Kept>,
     pub summary: Summary,
+    /// What a check needs, if there is one.
+    pub collector: Option<Collector>,
+    /// Where it needs them to know what is written: the inputs of packets.
+    origins: Option<Origins>,
 }
 
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
@@ -157,8 +197,11 @@ impl Survey {
         keeps_all: bool,
         several: bool,
         summary: Summary,
+        collector: Option<Collector>,
     ) -> Survey {
         Survey {
+            origins: collector.as_ref().filter(|_| several).map(|_| Origins::default()),
+            collector,
             marker,
             audit,
             names,
@@ -177,6 +220,17 @@ impl Survey {
             legs: Vec::new(),
             summary,
         }
+    }
+
+    /// Takes the input of the next packet, and what a check needs of every packet.
+    pub fn note(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        let Some(collector) = &mut self.collector else { return Ok(()) };
+        let seen = Seen { ordinal: self.summary.read - 1, time: frame.time };
+        collector.packet(seen, (frame.bytes.len() as u64) < u64::from(frame.original_len));
+        if !frame.options.is_empty() {
+            collector.options(frame.input, frame.interface, seen, frame.options);
+        }
+        self.origins.as_mut().map_or(Ok(()), |origins| origins.push(frame.input))
     }
 
     /// Takes a packet that another input showed already.
@@ -218,6 +272,25 @@ impl Survey {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation: u64::from(conversation), from_first };
             self.observer.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+            if let (Some(collector), Some(ip)) =
+                (&mut self.collector, view.ip.as_ref().filter(|ip| ip.fragment.is_none()))
+            {
+                let seen = Seen { ordinal: self.summary.read - 1, time: frame.time };
+                let end = |address, port| SocketAddr::new(address, port);
+                collector.segment(&check::Segment {
+                    conversation,
+                    from_first,
+                    input: frame.input,
+                    seen,
+                    ends: (end(ip.source, tcp.source), end(ip.destination, tcp.destination)),
+                    seq: tcp.seq,
+                    ack: tcp.ack,
+                    flags: tcp.flags,
+                    window: tcp.window,
+                    data,
+                    data_len: tcp.data_len,
+                });
+            }
         }
         match mark {
             Mark::Fragment { .. } => self.loose.push_back(mark),
@@ -352,6 +425,8 @@ impl Survey {
             headers: self.headers,
             conversations: self.counted.len(),
             kept,
+            collector: self.collector,
+            origins: self.origins,
         }
     }
 }

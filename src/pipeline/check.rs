@@ -1,0 +1,103 @@
+//! The first pass alone: what is wrong in the captures, and in which frames of the repaired file that a merge would write.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use foldhash::fast::RandomState;
+
+use super::survey::{Kept, Packets};
+use super::{Error, Merge, open, orders, survey, ties};
+use crate::beside::Unused;
+use crate::capture::{self, Source};
+use crate::check::{self, Collector, Context, Fact, Finding, Known};
+use crate::merge::Order;
+
+/// What came of a check.
+#[derive(Debug)]
+pub struct Checked {
+    /// What was found, in the order in which it happened.
+    pub findings: Vec<Finding>,
+    /// Legs that were looked at.
+    pub legs: u64,
+    /// What was wrong with the inputs.
+    pub damage: Vec<capture::Error>,
+    /// What was not used of the files beside them.
+    pub unused: Vec<Unused>,
+    /// The captures, as they were named.
+    pub inputs: Vec<String>,
+    /// Whether there were more conversations than are looked at.
+    pub is_incomplete: bool,
+}
+
+/// Looks for what is wrong in captures. Reads them once, and writes nothing: where the output goes, and what it looks like,
+/// does not count.
+pub fn check(
+    merge: &Merge,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Checked, Error> {
+    let are_files = merge.inputs.iter().all(Source::is_file);
+    // What can be read again is read as it is, and put in order only if it turns out to need that.
+    let mut order = if are_files { vec![Order::AsRead; merge.inputs.len()] } else { orders(merge, interrupted)? };
+    let mut opened = open(&merge.inputs, interrupted)?;
+    let mut damage = std::mem::take(&mut opened.damage);
+    let names: Vec<String> = opened.numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
+    let mut passed = survey(merge, opened, &order, Some(Collector::default()), interrupted, progress)?;
+    if passed.is_none() {
+        order = orders(merge, interrupted)?;
+        let opened = open(&merge.inputs, interrupted)?;
+        passed = survey(merge, opened, &order, Some(Collector::default()), interrupted, progress)?;
+    }
+    let (mut found, of_packets) = passed.ok_or(Error::Interrupted)?;
+    damage.extend(of_packets);
+    let mut unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
+    unused.retain(|unused| unused.bad > 0);
+    found.number().map_err(Error::Temporary)?;
+    let collector = std::mem::take(&mut found.collector).unwrap_or_default();
+    let mut packets = found.packets();
+    let facts: Vec<Fact<'_>> = found.legs.iter().map(|kept| fact(kept, &found.streams, &collector)).collect();
+    let audit = found.summary.findings.as_ref();
+    let drafts = check::check(&Context { facts: &facts, collector: &collector, audit, inputs: &names });
+    let legs = facts.len() as u64;
+    let mut wanted: Vec<u64> = drafts.iter().flat_map(|draft| &draft.places).map(|seen| seen.ordinal).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let frames = frames(&mut packets, &wanted).map_err(Error::Temporary)?;
+    let frame = |seen: check::Seen| frames.get(&seen.ordinal).copied();
+    let findings = drafts.into_iter().map(|draft| draft.finish(&facts, frame)).collect();
+    Ok(Checked { findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
+}
+
+fn fact<'a>(kept: &'a Kept, streams: &[Option<u32>], collector: &'a Collector) -> Fact<'a> {
+    let stream = streams.get(kept.leg.reply.number as usize).copied().flatten();
+    Fact::new(Known { leg: &kept.leg, agreement: kept.agreement.as_ref(), tied: &kept.tied, stream }, collector)
+}
+
+/// An input as the user named it.
+fn name(source: &Source) -> String {
+    match source {
+        Source::Path(path) => path.display().to_string(),
+        Source::Stdin => "-".to_owned(),
+    }
+}
+
+/// The frames of packets in the repaired file, by when they were read; those that are not written have none.
+fn frames(packets: &mut Packets, wanted: &[u64]) -> io::Result<HashMap<u64, u64, RandomState>> {
+    let mut frames = HashMap::default();
+    let mut wanted = wanted.iter().copied().peekable();
+    let (mut ordinal, mut written) = (0, 0);
+    while let Some(&next) = wanted.peek() {
+        let is_written = packets.advance()?;
+        written += u64::from(is_written);
+        if ordinal == next {
+            wanted.next();
+            if is_written {
+                frames.insert(ordinal, written);
+            }
+        }
+        ordinal += 1;
+    }
+    Ok(frames)
+}
