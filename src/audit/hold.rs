@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::Past;
 use super::recognise::Observed;
 use crate::flow::{Leg, Outcome};
-use crate::nat::{self, Action, Fate, Host, Interface, Probe, Protocol, Role, Ruleset, Step, evaluate};
+use crate::nat::{self, Action, Family, Fate, Host, Interface, Probe, Protocol, Role, Ruleset, Step, evaluate};
 
 /// Verdicts that are remembered: connections to one address and port have one. Full, they are all forgotten.
 const VERDICTS: usize = 4096;
@@ -108,7 +108,10 @@ impl Holder {
             (Outcome::Repaired { destination, .. }, _) => {
                 let ruling = self.ruling(leg, Some(destination), false);
                 let is_said = ruling.redirected.contains(&destination);
-                Some(match (is_said, ruling.unknown) {
+                // What comes in by a bridge is redirected to the bridge's own address, which is not known here.
+                let is_elsewhere = !destination.ip().is_loopback()
+                    && ruling.redirected.iter().any(|said| said.port() == destination.port());
+                Some(match (is_said, ruling.unknown || is_elsewhere) {
                     (true, _) => Agreement::Agrees,
                     (false, true) => Agreement::Undecided,
                     (false, false) => Agreement::Contradicts(Contradiction {
@@ -204,11 +207,13 @@ impl Holder {
         addresses.dedup();
         let host = Host { interfaces: vec![Interface { name: interface, addresses }], loopback: Vec::new() };
         let verdict = evaluate(&self.rules, &host, &probe);
+        let family = if leg.server.is_ipv4() { Family::V4 } else { Family::V6 };
         let mut ruling = Ruling {
             redirected: Vec::new(),
             untouched: false,
             spares_others: false,
-            unknown: verdict.incomplete,
+            // Where there is no table for a family, its rules were not given.
+            unknown: verdict.incomplete || !self.rules.tables.iter().any(|table| table.sees(family)),
             words: String::new(),
         };
         for outcome in &verdict.outcomes {

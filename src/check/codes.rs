@@ -270,8 +270,8 @@ pub const CODES: &[Code] = &[
         severity: Warning,
         title: "data sent again inside the pod",
         meaning: "Loopback loses nothing. What is sent again there was dropped by a rule, or by a receiver that had no room.",
-        detection: "On lo: data up to a known sequence number again, at least 3 ms after the last; or a SYN that was sent \
-                    again before its answer.",
+        detection: "On lo: data up to a known sequence number again, not acknowledged and at least 150 ms after the last (a \
+                    retransmission timeout, no probe); or a SYN that was sent again before its answer.",
         causes: "A listener's queue that overflows, INVALID packets that are dropped, a receiver that is stopped.",
         threads: &["https://github.com/istio/istio/issues/36489"],
     },

@@ -127,6 +127,8 @@ pub struct End {
     pub again: u32,
     /// See `again`.
     pub first_again: Option<Seen>,
+    /// The longest time that one of them came after the last data, of those that were not acknowledged yet.
+    pub waited: u64,
     closed: Option<Seen>,
     /// The longest time that its window was closed, and since when.
     pub stall: u64,
@@ -142,8 +144,10 @@ pub struct Conversation {
     ends: [End; 2],
     /// Who answered its SYN in the place of the server.
     pub challenge: Option<Challenge>,
-    /// The input that showed it first; another one may show it as well.
+    /// The input that showed it first.
     input: u16,
+    /// Whether another one shows packets of it as well: then what comes twice need not have been sent twice.
+    pub has_several: bool,
 }
 
 impl Conversation {
@@ -264,10 +268,7 @@ impl Collector {
     pub fn segment(&mut self, segment: &Segment<'_>) {
         let Some(index) = self.index(segment) else { return };
         let conversation = &mut self.conversations[index];
-        // Two captures of one connection: what comes twice was not sent twice.
-        if conversation.input != segment.input {
-            return;
-        }
+        conversation.has_several |= conversation.input != segment.input;
         let [second, first] = &mut conversation.ends;
         let (sender, receiver) = if segment.from_first { (first, second) } else { (second, first) };
         sender.note(segment, receiver);
@@ -381,7 +382,7 @@ impl End {
             self.control(segment);
         }
         if data_len > 0 {
-            self.data(segment);
+            self.data(segment, other);
         }
         let end = seq.wrapping_add(data_len).wrapping_add(takes);
         match self.next {
@@ -457,7 +458,7 @@ impl End {
         }
     }
 
-    fn data(&mut self, segment: &Segment<'_>) {
+    fn data(&mut self, segment: &Segment<'_>, other: &End) {
         let Segment { seen, seq, data, data_len, .. } = *segment;
         if self.first_data.is_none() {
             self.first_data = Some(seen);
@@ -475,10 +476,13 @@ impl End {
             let fills = self.fill(seq, end);
             // A keep-alive sends the last octet again, or one that never was.
             let is_keep_alive = data_len == 1 && end == next;
-            let is_late = self.last_data.is_some_and(|last| seen.time.0.saturating_sub(last.time.0) >= REORDERED);
-            if !fills && !is_keep_alive && is_late {
+            let since = self.last_data.map_or(0, |last| seen.time.0.saturating_sub(last.time.0));
+            if !fills && !is_keep_alive && since >= REORDERED {
                 self.again += 1;
                 self.first_again.get_or_insert(seen);
+                if other.acked.is_none_or(|acked| before(acked, end)) {
+                    self.waited = self.waited.max(since);
+                }
             }
         }
         self.last_data = Some(seen);

@@ -7,6 +7,10 @@ use super::{Context, Draft};
 /// A window that is closed for less than this is flow control at work: 200 ms, in nanoseconds.
 const STALL: u64 = 200_000_000;
 
+/// The kernel sends what is lost again after its retransmission timeout, 200 ms at least (`TCP_RTO_MIN`); before that, it
+/// probes whether an acknowledgment is only late. Less what clocks are off, in nanoseconds.
+const LOST: u64 = 150_000_000;
+
 pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
     for (number, fact) in context.facts.iter().enumerate().filter(|(_, fact)| fact.is_tcp()) {
         found.extend(late_handshake(number, fact));
@@ -22,7 +26,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
 fn late_handshake(number: usize, fact: &Fact<'_>) -> Option<Draft> {
     let (syn, answer) = fact.client.syn.zip(fact.server.syn_ack)?;
     let is_late = fact.client.syns > 1 && fact.client.last_syn.is_some_and(|last| last < answer);
-    if !is_late || fact.forward.challenge.is_some() {
+    if !is_late || fact.forward.challenge.is_some() || is_twice(fact) {
         return None;
     }
     let whose = fact.whose(false);
@@ -50,8 +54,16 @@ fn late_handshake(number: usize, fact: &Fact<'_>) -> Option<Draft> {
     Some(draft.at([syn, answer]))
 }
 
+/// Whether two captures on the wire show it: what comes twice need not have been sent twice.
+fn is_twice(fact: &Fact<'_>) -> bool {
+    fact.forward.has_several && !fact.is_inside()
+}
+
 fn again(number: usize, fact: &Fact<'_>, sender: &End, is_client: bool) -> Option<Draft> {
-    let first = sender.first_again?;
+    let first = sender.first_again.filter(|_| !is_twice(fact))?;
+    if fact.is_inside() && sender.waited < LOST {
+        return None;
+    }
     let (from, to) = (fact.whose(is_client), fact.whose(!is_client));
     let segments = count(u64::from(sender.again), "segment");
     let draft = match fact.is_inside() {
