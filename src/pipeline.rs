@@ -206,7 +206,7 @@ fn survey(
             let view = decode(link_type, bytes, packet.original_len as usize);
             survey.summary.read += 1;
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-            survey.note(&frame).map_err(Error::Temporary)?;
+            survey.note(&frame, &view).map_err(Error::Temporary)?;
             let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;

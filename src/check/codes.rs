@@ -84,7 +84,7 @@ pub const CODES: &[Code] = &[
                   answered by an ACK (a challenge ACK, RFC 5961) where a SYN-ACK is due, and comes about a second later, \
                   or never.",
         detection: "A SYN, within 5 ms a bare ACK to its source address and port that does not acknowledge it, from \
-                    the address of another connection with earlier packets, and no SYN-ACK within 500 ms.",
+                    the address of another connection with earlier packets; and no SYN-ACK before the SYN is sent again, or for 500 ms.",
         causes: "Source ports that are bound (SO_REUSEADDR, SO_REUSEPORT), few ephemeral ports and many connections, a \
                  gateway or node that connects to several ports of one pod. Newer kernels give the second connection \
                  another port (see nf_nat's handling of clashes), where the rules leave it one.",
@@ -103,7 +103,7 @@ pub const CODES: &[Code] = &[
                   port away again. The new SYN is answered by an ACK of the old connection, and the application sees a \
                   connection time out.",
         detection: "A SYN, within 5 ms a bare ACK to its source address and port that does not acknowledge it, from the \
-                    very address that was asked, or the capture port itself, and no SYN-ACK within 500 ms.",
+                    very address that was asked, or the capture port itself, and no SYN-ACK before the SYN is sent again, or for 500 ms.",
         causes: "An application that closes long after its peer did, a TCP proxy without an idle timeout, a connection \
                  that one end lost (a crash, a lost RST).",
         threads: &["https://github.com/istio/istio/issues/43301", "https://github.com/istio/istio/issues/43297"],
@@ -256,13 +256,34 @@ pub const CODES: &[Code] = &[
         threads: &["https://istio.io/latest/docs/ops/configuration/traffic-management/tls-configuration/"],
     },
     Code {
-        name: "plaintext-in",
+        name: "plaintext-passthrough",
+        severity: Note,
+        title: "plaintext to a pod that was called by its address",
+        meaning: "The application called a pod by its own address and port. The proxy knows no service there and passes the \
+                  connection on as it is, in plaintext (Istio: PassthroughCluster), while calls of the service are mTLS.",
+        detection: "As plaintext-out, and the application asked for that very address.",
+        causes: "Clients that look up the pods themselves (headless services, Kafka, databases), addresses in configuration.",
+        threads: &["https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routing/"],
+    },
+    Code {
+        name: "plaintext-refused",
         severity: Warning,
+        title: "plaintext that the proxy refused, among mTLS",
+        meaning: "A peer spoke plaintext to a port that others reach by TLS, and the proxy ended the connection without a word: \
+                  strict mTLS.",
+        detection: "As plaintext-in; the server sent nothing but a FIN or a RST.",
+        causes: "A caller without a sidecar, a call to the pod's own address, a probe that was not rewritten.",
+        threads: &["https://istio.io/latest/docs/tasks/security/authentication/mtls-migration/"],
+    },
+    Code {
+        name: "plaintext-in",
+        severity: Note,
         title: "plaintext to the pod among mTLS",
-        meaning: "A peer spoke plaintext to a port that others reach by TLS: strict mTLS refuses it.",
-        detection: "As plaintext-out, for connections that come in.",
-        causes: "A caller without a sidecar, a call to the pod's own address that the caller's mesh does not know, a probe \
-                 that was not rewritten.",
+        meaning: "A peer spoke plaintext to a port that others reach by TLS, and was answered (Istio: PERMISSIVE). Strict mTLS \
+                  would refuse it.",
+        detection: "The first data of the client is no TLS record, on a connection whose SYN was captured; other \
+                    connections to the same port begin with one.",
+        causes: "A caller without a sidecar, a call to the pod's own address that the caller's mesh does not know.",
         threads: &["https://istio.io/latest/docs/tasks/security/authentication/mtls-migration/"],
     },
     Code {

@@ -5,23 +5,34 @@ use super::facts::{Fact, after, count};
 use super::{Context, Draft};
 use crate::capture::Timestamp;
 
-/// A handshake that comes this late after a foreign answer came about by a SYN that was sent again: a second, less what
-/// clocks are off. In nanoseconds.
-const AGAIN: u64 = 500_000_000;
+/// A SYN that has been without its own answer for this long is not answered by what came first: 500 ms, in nanoseconds.
+const LATE: u64 = 500_000_000;
 
 /// How long a SYN has to be without an answer: 1 s, when the kernel sends it again.
 const PATIENCE: u64 = 1_000_000_000;
 
 pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
     for (number, fact) in context.facts.iter().enumerate().filter(|(_, fact)| fact.is_tcp()) {
-        let Some(syn) = fact.client.syn else { continue };
-        let answered = fact.server.syn_ack;
-        let is_late = answered.is_none_or(|at| at.time.0.saturating_sub(syn.time.0) >= AGAIN);
+        if fact.client.syn.is_none() {
+            continue;
+        }
         match fact.forward.challenge {
-            Some(challenge) if is_late => found.push(met(context, number, fact, &challenge)),
+            Some(challenge) if is_met(fact, &challenge, context.collector.end) => {
+                found.push(met(context, number, fact, &challenge))
+            }
             _ if fact.server.refused => found.push(refused(number, fact)),
             _ => found.extend(unanswered(number, fact, context.collector.end)),
         }
+    }
+}
+
+/// Whether a SYN came about in spite of what answered it first: by another SYN, late, or not at all.
+fn is_met(fact: &Fact<'_>, challenge: &Challenge, end: Timestamp) -> bool {
+    let was_sent_again = fact.client.last_syn.is_some_and(|last| challenge.seen < last);
+    let since = |until: Timestamp| fact.client.syn.map_or(0, |syn| until.0.saturating_sub(syn.time.0));
+    match fact.server.syn_ack {
+        Some(answer) => challenge.seen < answer && (was_sent_again || since(answer.time) >= LATE),
+        None => was_sent_again || since(end) >= LATE,
     }
 }
 

@@ -30,7 +30,7 @@ use serde::Serialize;
 use crate::audit::Findings;
 
 pub use codes::{CODES, Code, Severity, code};
-pub use collect::{CONVERSATIONS, Collector, Seen, Segment};
+pub use collect::{CONVERSATIONS, Collector, Seen, Segment, mark};
 pub use facts::{Fact, Known};
 
 /// Places that a finding names, at most.

@@ -26,7 +26,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
 
 /// Whether the mesh itself speaks at a port: metrics and health are plaintext by design.
 fn is_control(port: u16) -> bool {
-    ports::find(None, Some(port)).any(|row| row.kind == Kind::Control && row.mesh.starts_with("istio"))
+    ports::find(None, Some(port)).any(|row| row.kind == Kind::Control && row.mesh == "istio")
 }
 
 /// The plaintext ones of connections to one port.
@@ -42,6 +42,15 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
         let is_same = tls.contains(&fact.leg.server.ip());
         let places = fact.client.first_data;
         let draft = match role {
+            Role::OutboundPeer if is_asked_for(context, fact) => {
+                let what = format!(
+                    "the application called {} by its own address, and the proxy passed it on in plaintext, while {others} \
+                     connections to this port are TLS",
+                    fact.leg.server
+                );
+                let todo = "call the service by its name, or declare the addresses (ServiceEntry, headless Service)";
+                Draft::new("plaintext-passthrough", &[number], what, todo)
+            }
             Role::OutboundPeer => {
                 let what = format!(
                     "the proxy spoke plaintext to {}, while {others} of its connections to this port are TLS",
@@ -52,18 +61,31 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
                 Draft::new("plaintext-out", &[number], what, todo).likely(!is_same)
             }
             _ => {
+                let (code, how) = match is_refused(fact) {
+                    true => ("plaintext-refused", "the proxy ended it without a word"),
+                    false => ("plaintext-in", "strict mTLS would refuse it"),
+                };
                 let what = format!(
-                    "{} spoke plaintext to {}, while {others} other connections to this port are TLS: {}",
+                    "{} spoke plaintext to {}, while {others} other connections to this port are TLS: {how}",
                     fact.leg.client.ip(),
                     fact.leg.server,
-                    if is_refused(fact) { "the proxy reset it" } else { "strict mTLS would refuse it" }
                 );
                 let todo = "give the caller a sidecar, or keep this port PERMISSIVE on purpose (PeerAuthentication)";
-                Draft::new("plaintext-in", &[number], what, todo)
+                Draft::new(code, &[number], what, todo)
             }
         };
         found.push(draft.at(places));
     }
+}
+
+/// Whether an application asked the proxy for the very address.
+fn is_asked_for(context: &Context<'_>, fact: &Fact<'_>) -> bool {
+    let is_it = |other: &Fact<'_>| {
+        other.leg.role == Role::OutboundApp
+            && other.leg.server == fact.leg.server
+            && other.leg.first_time <= fact.leg.first_time
+    };
+    context.facts.iter().any(is_it)
 }
 
 /// Whether the proxy ended it without a word.

@@ -1,6 +1,6 @@
 //! The first pass alone: what is wrong in the captures, and in which frames of the repaired file that a merge would write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,8 +11,11 @@ use super::survey::{Kept, Packets};
 use super::{Error, Merge, open, orders, survey, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};
-use crate::check::{self, Collector, Context, Fact, Finding, Known};
+use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
 use crate::merge::Order;
+
+/// Captures of one packet, and packets that look like it, that are remembered.
+const ALIKE: usize = 64;
 
 /// What came of a check.
 #[derive(Debug)]
@@ -61,11 +64,14 @@ pub fn check(
     let audit = found.summary.findings.as_ref();
     let drafts = check::check(&Context { facts: &facts, collector: &collector, audit, inputs: &names });
     let legs = facts.len() as u64;
-    let mut wanted: Vec<u64> = drafts.iter().flat_map(|draft| &draft.places).map(|seen| seen.ordinal).collect();
+    let mut wanted: Vec<Seen> = drafts.iter().flat_map(|draft| &draft.places).copied().collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let frames = frames(&mut packets, &wanted).map_err(Error::Temporary)?;
-    let frame = |seen: check::Seen| frames.get(&seen.ordinal).copied();
+    let frames = match wanted.is_empty() {
+        true => HashMap::default(),
+        false => frames(&mut packets, &wanted, found.summary.read).map_err(Error::Temporary)?,
+    };
+    let frame = |seen: Seen| frames.get(&seen.ordinal).copied();
     let findings = drafts.into_iter().map(|draft| draft.finish(&facts, frame)).collect();
     Ok(Checked { findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
 }
@@ -83,21 +89,37 @@ fn name(source: &Source) -> String {
     }
 }
 
-/// The frames of packets in the repaired file, by when they were read; those that are not written have none.
-fn frames(packets: &mut Packets, wanted: &[u64]) -> io::Result<HashMap<u64, u64, RandomState>> {
+/// The frames of packets in the repaired file, by when they were read. Of one that is not written, since another input's
+/// capture of it is, that one's, the nearest.
+fn frames(packets: &mut Packets, wanted: &[Seen], read: u64) -> io::Result<HashMap<u64, u64, RandomState>> {
     let mut frames = HashMap::default();
-    let mut wanted = wanted.iter().copied().peekable();
-    let (mut ordinal, mut written) = (0, 0);
-    while let Some(&next) = wanted.peek() {
-        let is_written = packets.advance()?;
+    let marks: HashSet<u32, RandomState> = wanted.iter().map(|seen| seen.mark).collect();
+    let mut others: HashMap<(u32, u32), Vec<(u64, u64)>, RandomState> = HashMap::default();
+    let mut missing = Vec::new();
+    let mut next = wanted.iter().map(|seen| seen.ordinal).peekable();
+    let mut written = 0;
+    for ordinal in 0..read {
+        let (is_written, of) = packets.advance()?;
         written += u64::from(is_written);
-        if ordinal == next {
-            wanted.next();
-            if is_written {
-                frames.insert(ordinal, written);
+        if let (true, Some(of)) = (is_written, of.filter(|(_, mark)| marks.contains(mark))) {
+            let alike = others.entry(of).or_default();
+            if alike.len() < ALIKE {
+                alike.push((ordinal, written));
             }
         }
-        ordinal += 1;
+        if next.next_if_eq(&ordinal).is_some() {
+            match (is_written, of) {
+                (true, _) => {
+                    frames.insert(ordinal, written);
+                }
+                (false, Some(of)) => missing.push((ordinal, of)),
+                (false, None) => {}
+            }
+        }
+    }
+    for (ordinal, of) in missing {
+        let nearest = others.get(&of).and_then(|all| all.iter().min_by_key(|(other, _)| other.abs_diff(ordinal)));
+        frames.extend(nearest.map(|(_, frame)| (ordinal, *frame)));
     }
     Ok(frames)
 }

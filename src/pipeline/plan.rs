@@ -75,21 +75,23 @@ impl Plan {
     }
 }
 
-/// The inputs of packets, in their order.
+/// Of packets, in their order: the input of each, and what two captures of one packet have in common.
 #[derive(Default)]
 pub(super) struct Origins {
     spool: Spool,
 }
 
 impl Origins {
-    pub fn push(&mut self, input: u16) -> io::Result<()> {
-        self.spool.push(&input.to_le_bytes())
+    pub fn push(&mut self, input: u16, mark: u32) -> io::Result<()> {
+        let ([a, b], [c, d, e, f]) = (input.to_le_bytes(), mark.to_le_bytes());
+        self.spool.push(&[a, b, c, d, e, f])
     }
 
-    pub fn advance(&mut self) -> io::Result<u16> {
-        let mut input = [0; 2];
-        self.spool.pop(&mut input)?;
-        Ok(u16::from_le_bytes(input))
+    pub fn advance(&mut self) -> io::Result<(u16, u32)> {
+        let mut octets = [0; 6];
+        self.spool.pop(&mut octets)?;
+        let [a, b, c, d, e, f] = octets;
+        Ok((u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f])))
     }
 }
 

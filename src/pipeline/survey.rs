@@ -110,11 +110,18 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// Whether the next packet is written.
-    pub fn advance(&mut self) -> io::Result<bool> {
+    /// Whether the next packet is written, and what other captures of it have in common with it: its conversation, and a
+    /// mark.
+    pub fn advance(&mut self) -> io::Result<(bool, Option<(u32, u32)>)> {
         let entry = self.plan.advance()?;
-        let input = self.origins.as_mut().map_or(Ok(0), Origins::advance)?;
-        Ok(is_written(entry, input, &self.kept))
+        let (input, mark) = self.origins.as_mut().map_or(Ok((0, 0)), Origins::advance)?;
+        let of = match entry {
+            Entry::Packet { conversation, .. } | Entry::Copy { conversation } if mark != 0 => {
+                Some((conversation, mark))
+            }
+            _ => None,
+        };
+        Ok((is_written(entry, input, &self.kept), of))
     }
 }
 
@@ -222,15 +229,19 @@ impl Survey {
         }
     }
 
-    /// Takes the input of the next packet, and what a check needs of every packet.
-    pub fn note(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+    /// Takes what a check needs of every packet.
+    pub fn note(&mut self, frame: &Frame<'_>, view: &View) -> io::Result<()> {
         let Some(collector) = &mut self.collector else { return Ok(()) };
-        let seen = Seen { ordinal: self.summary.read - 1, time: frame.time };
+        let mark = match (&view.transport, &self.origins) {
+            (Transport::Tcp(tcp), Some(_)) => check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len),
+            _ => 0,
+        };
+        let seen = Seen { ordinal: self.summary.read - 1, time: frame.time, mark };
         collector.packet(seen, (frame.bytes.len() as u64) < u64::from(frame.original_len));
         if !frame.options.is_empty() {
             collector.options(frame.input, frame.interface, seen, frame.options);
         }
-        self.origins.as_mut().map_or(Ok(()), |origins| origins.push(frame.input))
+        self.origins.as_mut().map_or(Ok(()), |origins| origins.push(frame.input, mark))
     }
 
     /// Takes a packet that another input showed already.
@@ -275,7 +286,8 @@ impl Survey {
             if let (Some(collector), Some(ip)) =
                 (&mut self.collector, view.ip.as_ref().filter(|ip| ip.fragment.is_none()))
             {
-                let seen = Seen { ordinal: self.summary.read - 1, time: frame.time };
+                let mark = check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len);
+                let seen = Seen { ordinal: self.summary.read - 1, time: frame.time, mark };
                 let end = |address, port| SocketAddr::new(address, port);
                 collector.segment(&check::Segment {
                     conversation,
