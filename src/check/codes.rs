@@ -159,7 +159,7 @@ pub const CODES: &[Code] = &[
         causes: "A crash or restart, an idle timeout of the server that is shorter than the proxy's (a race on \
                  reused connections), plaintext to a port that requires TLS.",
         threads: &[
-            "https://github.com/istio/istio/issues/13848",
+            "https://github.com/istio/istio/issues/55138",
             "https://www.envoyproxy.io/docs/envoy/latest/faq/debugging/why_is_envoy_sending_internal_responses",
         ],
     },
@@ -190,7 +190,7 @@ pub const CODES: &[Code] = &[
                   service's own address and port, so a filter on the proxy's port keeps every request and loses every reply.",
         detection: "One end acknowledges data or closes, and no packet of the other is in the capture.",
         causes: "A capture filter such as `port 15001`, a capture on the wrong interface, asymmetric routes.",
-        threads: &["https://github.com/istio/istio/issues/7828"],
+        threads: &["https://www.tcpdump.org/manpages/pcap-filter.7.html"],
     },
     Code {
         name: "packets-dropped",

@@ -72,7 +72,7 @@ fn invalid(number: usize, fact: &Fact<'_>) -> Option<Draft> {
     Some(draft.at([refusal.packet, refusal.reset]))
 }
 
-const INVALID_TODO: &str = "have INVALID packets dropped instead (Istio: INVALID_DROP=true; else iptables -t mangle -A PREROUTING \
+const INVALID_TODO: &str = "have INVALID packets dropped instead (Istio: INVALID_DROP, in 1.13 DROP_INVALID, in proxyMetadata; else iptables -t mangle -A PREROUTING \
                             -m conntrack --ctstate INVALID -j DROP), or set net.netfilter.nf_conntrack_tcp_be_liberal=1";
 
 /// The first reset of a leg that was open, and whether the client sent it.

@@ -27,7 +27,7 @@ pub struct CheckArgs {
     pub select: Vec<String>,
 
     /// Do not look for these codes
-    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = codes())]
+    #[arg(long, hide_possible_values = true, value_name = "CODE", value_delimiter = ',', value_parser = codes())]
     pub ignore: Vec<String>,
 
     /// Exit with 1 if there is a finding at least as bad
@@ -35,7 +35,7 @@ pub struct CheckArgs {
     pub fail_on: FailOnArg,
 
     /// Say what a code means, how it is detected, and what causes it
-    #[arg(long, value_name = "CODE", value_parser = codes(), exclusive = true)]
+    #[arg(long, hide_possible_values = true, value_name = "CODE", value_parser = codes(), exclusive = true)]
     pub explain: Option<String>,
 }
 

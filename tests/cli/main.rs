@@ -4,6 +4,7 @@
 //! 130 interrupted.
 
 mod beside;
+mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
@@ -208,7 +209,7 @@ fn completions() {
     }
 }
 
-const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 7] = ["merge", "check", "explain", "plan", "ports", "completions", "man"];
 
 #[test]
 fn manual_pages() {
