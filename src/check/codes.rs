@@ -154,7 +154,7 @@ pub const CODES: &[Code] = &[
         title: "a reset instead of a response",
         meaning: "A request was on its way, and the side that should answer reset the connection. The finding names who \
                   did so first on the legs of the call, and what the proxy's access log says of it.",
-        detection: "A RST of the server after data of the client that no data of the server follows; on tied legs, the \
+        detection: "A RST of the server after data of the client that no data of the server follows, before the client closes; on tied legs, the \
                     earliest RST or FIN within a second before it.",
         causes: "A crash or restart, an idle timeout of the server that is shorter than the proxy's (a race on \
                  reused connections), plaintext to a port that requires TLS.",
@@ -271,7 +271,7 @@ pub const CODES: &[Code] = &[
         title: "plaintext that the proxy refused, among mTLS",
         meaning: "A peer spoke plaintext to a port that others reach by TLS, and the proxy ended the connection without a word: \
                   strict mTLS.",
-        detection: "As plaintext-in; the server sent nothing but a FIN or a RST.",
+        detection: "As plaintext-in; the server sent nothing but a FIN or a RST, before the client closed.",
         causes: "A caller without a sidecar, a call to the pod's own address, a probe that was not rewritten.",
         threads: &["https://istio.io/latest/docs/tasks/security/authentication/mtls-migration/"],
     },

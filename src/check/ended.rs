@@ -112,8 +112,10 @@ fn reset_first(facts: &[Fact<'_>], number: usize, (seen, is_client): (Seen, bool
     };
     let asked = fact.client.last_data;
     let is_unanswered = asked.is_some_and(|asked| fact.server.last_data.is_none_or(|last| last < asked));
+    // Who said goodbye waits for no response.
+    let waits = fact.client.fin.is_none_or(|fin| seen < fin);
     let places = [Some(seen), place].into_iter().flatten();
-    if is_unanswered && !is_client {
+    if is_unanswered && waits && !is_client {
         let since = asked.map_or(String::new(), |asked| after(asked, seen.time));
         let what = format!("reset {since} after a request, before any response to it: {who}{}", fact.logged());
         let todo = "look at the one that reset it first: a crash or restart, an idle timeout shorter than the proxy's, a \

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::collect::Speech;
+use super::collect::{End, Speech};
 use super::facts::Fact;
 use super::{Context, Draft};
 use crate::nat::Role;
@@ -90,5 +90,7 @@ fn is_asked_for(context: &Context<'_>, fact: &Fact<'_>) -> bool {
 
 /// Whether the proxy ended it without a word.
 fn is_refused(fact: &Fact<'_>) -> bool {
-    fact.server.first_data.is_none() && (fact.server.rst.is_some() || fact.server.fin.is_some())
+    let ended = |end: &End| [end.rst, end.fin].into_iter().flatten().min();
+    let (server, client) = (ended(fact.server), ended(fact.client));
+    fact.server.first_data.is_none() && server.is_some_and(|server| client.is_none_or(|client| server < client))
 }

@@ -186,6 +186,9 @@ fn who_reset_first() {
     assert!(of("outbound-peer").what.contains("the peer reset it first"), "{findings:#?}");
     let cause = "the peer reset the outbound-peer leg first, the proxy passed it on";
     assert!(of("outbound-app").what.contains(cause), "{findings:#?}");
+    // Who closes first waits for no response.
+    let gone = Leg::direct("10.1.0.9:50000", "10.1.0.5:8080").open().ask("PING").send(true, "FA", "").refuse();
+    assert_eq!(codes(&check(&pod(&[&inbound(POD)], &[&gone]))), ["connection-reset"]);
     // A client that had its answer may end so.
     let done = Leg::outbound("10.1.0.5:40000", "10.96.0.20:6379").open().ask("PING").answer("PONG").reset();
     let findings = check(&pod(&[&done], &[]));
@@ -316,6 +319,8 @@ fn plaintext_among_tls() {
     assert!(only(&findings, "plaintext-in").what.contains("10.1.0.8"), "{findings:#?}");
     let findings = check(&pod(&[&app], &[&tls, &plain.clone().send(false, "FA", "")]));
     assert!(only(&findings, "plaintext-refused").what.contains("ended it without a word"));
+    let left = check(&pod(&[&app], &[&tls, &plain.clone().close()]));
+    assert_eq!(codes(&left), ["plaintext-in"], "the caller closed it");
     assert!(check(&pod(&[&app], &[&plain.answer(RESPONSE).close()])).is_empty(), "all of it is plaintext");
 }
 
