@@ -271,7 +271,8 @@ pub const CODES: &[Code] = &[
         title: "plaintext that the proxy refused, among mTLS",
         meaning: "A peer spoke plaintext to a port that others reach by TLS, and the proxy ended the connection without a word: \
                   strict mTLS.",
-        detection: "As plaintext-in; the server sent nothing but a FIN or a RST, before the client closed.",
+        detection: "As plaintext-in; the server sent nothing but a FIN or a RST, before the client closed, and answered no \
+                    plaintext at that port.",
         causes: "A caller without a sidecar, a call to the pod's own address, a probe that was not rewritten.",
         threads: &["https://istio.io/latest/docs/tasks/security/authentication/mtls-migration/"],
     },

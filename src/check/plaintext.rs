@@ -38,6 +38,8 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
         return;
     }
     let others = tls.len();
+    // A port that answers some plaintext is not strict.
+    let answers = of(Speech::Plain).any(|(_, fact)| fact.server.first_data.is_some());
     for (number, fact) in of(Speech::Plain) {
         let is_same = tls.contains(&fact.leg.server.ip());
         let places = fact.client.first_data;
@@ -61,7 +63,7 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
                 Draft::new("plaintext-out", &[number], what, todo).likely(!is_same)
             }
             _ => {
-                let (code, how) = match is_refused(fact) {
+                let (code, how) = match is_refused(fact) && !answers {
                     true => ("plaintext-refused", "the proxy ended it without a word"),
                     false => ("plaintext-in", "strict mTLS would refuse it"),
                 };

@@ -177,7 +177,7 @@ fn who_reset_first() {
     let app =
         Leg::outbound("10.1.0.5:40000", "10.96.0.20:6379").open().ask("PING 1 2 3 4 5 6 7 8").after(2 * MS).refuse();
     let peer = Leg::direct("10.1.0.5:50000", "10.1.0.6:6379").after(200_000).open().ask("PING 1 2 3 4 5 6 7 8");
-    let peer = peer.after(1 * MS).refuse();
+    let peer = peer.after(MS).refuse();
     let findings = check(&pod(&[&app], &[&peer]));
     assert_eq!(codes(&findings), ["reset-unanswered"], "{findings:#?}");
     let of = |role: &str| -> &Finding {
