@@ -196,7 +196,8 @@ impl Flows {
         let record = &self.table.records[id as usize];
         let (id, from_client) = match record.state {
             State::Answering { forward } => (forward, false),
-            State::Whole if segment.origin != Origin::Network => return,
+            // What may be whole is no request yet.
+            State::Whole | State::Open if segment.origin != Origin::Network => return,
             _ => (id, record.client == Some(side)),
         };
         self.requests.note(&mut self.table.records[id as usize], segment, from_client);

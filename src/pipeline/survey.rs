@@ -185,7 +185,7 @@ impl Survey {
         let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
             return self.plan.push(Entry::Duplicate);
         };
-        self.copies.note(conversation, frame.input, frame.time, view);
+        self.copies.note(conversation, frame, view, true);
         // Which end sent it does not matter: nothing on the wire is translated.
         self.count(view, frame, Some((conversation, true)), true, true)?;
         self.plan.push(Entry::Copy { conversation })
@@ -209,7 +209,7 @@ impl Survey {
         self.plan.push(entry)?;
         let has_copies = match (entry, self.several) {
             (Entry::Packet { conversation, .. }, true) if self.marker.flows.is_on_wire(mark) => {
-                self.copies.note(conversation, frame.input, frame.time, view)
+                self.copies.note(conversation, frame, view, false)
             }
             _ => false,
         };
