@@ -122,20 +122,32 @@ fn twice(
     // Where the output cannot be written, that is said before anything is read.
     let output = output(merge, beside, &opened, false)?;
     let report = report(merge, beside)?;
+    let Opened { numbers, captures, mut damage } = opened;
     let failed = |what| failed(merge, what);
-    let mut orders = vec![Order::AsRead; merge.inputs.len()];
-    let mut found = survey(merge, opened, &orders, interrupted, progress)?;
-    if found.is_none() {
-        orders = self::orders(merge, interrupted)?;
-        found = survey(merge, open(&merge.inputs, interrupted)?, &orders, interrupted, progress)?;
+    let mut orders = vec![Order::AsRead; numbers.len()];
+    let mut first = survey(merge, captures, &numbers, &orders, interrupted, progress)?;
+    if first.is_none() {
+        orders = of(&self::orders(merge, interrupted)?, &numbers);
+        first = survey(merge, reopen(merge, &numbers, interrupted)?, &numbers, &orders, interrupted, progress)?;
     }
-    let mut found = found.ok_or(Error::Interrupted)?;
-    let unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
-    found.number().map_err(Error::Temporary)?;
-    let mut replay = Replay::new(found, output, report);
-    let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
-    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
+    let First { mut surveyed, last, damage: found } = match first {
+        Some(first) => first,
+        // Packets that were not there yet when the order was looked at.
+        None => {
+            orders = vec![Order::Sorted; numbers.len()];
+            let captures = reopen(merge, &numbers, interrupted)?;
+            survey(merge, captures, &numbers, &orders, interrupted, progress)?.ok_or(Error::Interrupted)?
+        }
+    };
+    damage.extend(found);
+    let unused = ties::tie(&mut surveyed, &merge.beside, merge.keep_proxy_address)?;
+    surveyed.number().map_err(Error::Temporary)?;
+    let mut replay = Replay::new(surveyed, output, report);
+    let mut captures = reopen(merge, &numbers, interrupted)?;
+    // A file that grows is merged as far as it went.
+    captures.iter_mut().zip(&last).for_each(|(capture, last)| capture.end_behind(*last));
     let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
+    let mut read = vec![0; numbers.len()];
     let mut watch = Watch::new(2, 1, progress);
     while let Some((input, record)) = inputs.advance() {
         let captures = inputs.captures();
@@ -145,11 +157,14 @@ fn twice(
                 replay.block(capture, input as u16, &block, bytes).map_err(|source| failed(source.into()))?;
             }
             Record::Packet(packet) => {
-                let entry = replay.advance().map_err(failed)?;
+                let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                let Some(entry) = replay.advance(&frame).map_err(failed)? else {
+                    return Err(changed(&inputs, &last, &read, Some(input)));
+                };
+                read[input] = last[input].min(read[input].max(packet.number));
                 if replay.is_written(entry, input as u16) {
                     let link_type = capture.interfaces()[packet.interface as usize].link_type;
                     let mut view = decode(link_type, bytes, packet.original_len as usize);
-                    let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
                     replay.packet(capture, &frame, &mut view, entry).map_err(failed)?;
                 }
             }
@@ -159,25 +174,35 @@ fn twice(
     if interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
+    if !replay.is_at_end().map_err(failed)? {
+        return Err(changed(&inputs, &last, &read, None));
+    }
     let (summary, finished) = replay.finish(inputs.captures()).map_err(failed)?;
-    damage.extend(inputs.into_damage());
     Ok(Done { unused, ..done(summary, finished, damage, &numbers) })
+}
+
+/// What the first pass over files found.
+struct First {
+    surveyed: Surveyed,
+    /// Of each capture: the number of its last packet.
+    last: Vec<u64>,
+    damage: Vec<capture::Error>,
 }
 
 /// The first pass over files; `None` if they are to be read in order, and one turns out not to be.
 fn survey(
     merge: &Merge,
-    opened: Opened,
+    captures: Vec<Capture>,
+    numbers: &[usize],
     orders: &[Order],
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Option<Surveyed>, Error> {
-    let names = names(merge, &opened);
-    let Opened { numbers, captures, .. } = opened;
-    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
+) -> Result<Option<First>, Error> {
+    let names = names(merge, numbers);
+    let mut last = vec![0; captures.len()];
     let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
-    let marker = marker(merge, &numbers);
+    let mut inputs = Inputs::new(captures, orders).map_err(Error::Temporary)?;
+    let marker = marker(merge, numbers);
     let summary = Summary::new(merge.inputs.len());
     let audit = Audit::new(&merge.rules);
     let mut survey = Survey::new(marker, audit, names, merge.report.is_some(), duplicates.is_some(), summary);
@@ -189,6 +214,7 @@ fn survey(
             let link_type = capture.interfaces()[packet.interface as usize].link_type;
             let view = decode(link_type, bytes, packet.original_len as usize);
             survey.summary.read += 1;
+            last[input] = packet.number.max(last[input]);
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
             let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
@@ -207,7 +233,27 @@ fn survey(
     if interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    Ok(Some(survey.finish()))
+    Ok(Some(First { surveyed: survey.finish(), last, damage: inputs.into_damage() }))
+}
+
+/// Opens once more what was found to be captures.
+fn reopen(merge: &Merge, numbers: &[usize], interrupted: &Arc<AtomicBool>) -> Result<Vec<Capture>, Error> {
+    let open = |&number: &usize| {
+        let source = &merge.inputs[number];
+        Capture::open(source, number, Arc::clone(interrupted)).map_err(|error| match error.is_damage() {
+            _ if interrupted.load(Ordering::Relaxed) => Error::Interrupted,
+            true => Error::Changed { name: source.name() },
+            false => error.into(),
+        })
+    };
+    numbers.iter().map(open).collect()
+}
+
+/// Which file changed between the passes: the one that ended too early, or else the one whose packet is another one.
+fn changed(inputs: &Inputs, last: &[u64], read: &[u64], other: Option<usize>) -> Error {
+    let ended = (0..last.len()).find(|&input| inputs.is_at_end(input) && read[input] < last[input]);
+    let capture = inputs.captures().get(ended.or(other).unwrap_or_default());
+    Error::Changed { name: capture.map(|capture| capture.name().to_owned()).unwrap_or_default() }
 }
 
 /// Merges what can be read only once, or is not to wait: packets leave as soon as it is known how.
@@ -230,9 +276,8 @@ fn once(
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
     };
     let Opened { numbers, captures, mut damage } = opened;
-    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
+    let mut inputs = Inputs::new(captures, &of(&orders, &numbers)).map_err(Error::Temporary)?;
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
     while let Some((input, record)) = inputs.advance() {
@@ -329,6 +374,11 @@ fn orders(merge: &Merge, interrupted: &Arc<AtomicBool>) -> Result<Vec<Order>, Er
     if interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(orders) }
 }
 
+/// Those of the inputs that are captures.
+fn of(orders: &[Order], numbers: &[usize]) -> Vec<Order> {
+    numbers.iter().map(|&number| orders[number]).collect()
+}
+
 /// The inputs that are captures.
 struct Opened {
     /// Which of the inputs each is.
@@ -365,9 +415,9 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Err
 }
 
 /// The names that the user gave, by the captures that there are.
-fn names(merge: &Merge, opened: &Opened) -> Vec<GivenName> {
+fn names(merge: &Merge, numbers: &[usize]) -> Vec<GivenName> {
     let renumbered = |name: &GivenName| {
-        let input = opened.numbers.iter().position(|&number| number == name.input)?;
+        let input = numbers.iter().position(|&number| number == name.input)?;
         Some(GivenName { input, ..name.clone() })
     };
     merge.names.iter().filter_map(renumbered).collect()
@@ -389,7 +439,7 @@ fn duplicates(merge: &Merge, captures: &[Capture]) -> Option<Duplicates> {
 
 fn output(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened, numbered: bool) -> Result<Output, Error> {
     let options = Options {
-        names: names(merge, opened),
+        names: names(merge, &opened.numbers),
         ethernet: merge.ethernet,
         numbered,
         numbers: short(&opened.numbers),

@@ -26,9 +26,14 @@ impl Replay {
         Replay { surveyed, output, report, first: Vec::new() }
     }
 
-    /// Whose the next packet is.
-    pub fn advance(&mut self) -> Result<Entry, Failed> {
-        self.surveyed.plan.advance().map_err(Failed::Queue)
+    /// Whose the next packet is; none if it is not the one that the first pass saw.
+    pub fn advance(&mut self, frame: &Frame<'_>) -> Result<Option<Entry>, Failed> {
+        self.surveyed.plan.advance(frame).map_err(Failed::Queue)
+    }
+
+    /// Whether all packets that the first pass saw were there.
+    pub fn is_at_end(&mut self) -> Result<bool, Failed> {
+        self.surveyed.plan.is_at_end().map_err(Failed::Queue)
     }
 
     /// Whether a packet of an input is written: if it is not another's copy.

@@ -183,12 +183,12 @@ impl Survey {
     pub fn duplicate(&mut self, capture: &Capture, frame: &Frame<'_>, view: &View) -> io::Result<()> {
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
-            return self.plan.push(Entry::Duplicate);
+            return self.plan.push(Entry::Duplicate, frame);
         };
         self.copies.note(conversation, frame, view, true);
         // Which end sent it does not matter: nothing on the wire is translated.
         self.count(view, frame, Some((conversation, true)), true, true)?;
-        self.plan.push(Entry::Copy { conversation })
+        self.plan.push(Entry::Copy { conversation }, frame)
     }
 
     /// Takes a packet; `number` is its number in its input.
@@ -206,7 +206,7 @@ impl Survey {
             (Mark::Fragment { group }, _) => (Entry::Fragment { group }, None),
             _ => (Entry::AsCaptured, None),
         };
-        self.plan.push(entry)?;
+        self.plan.push(entry, frame)?;
         let has_copies = match (entry, self.several) {
             (Entry::Packet { conversation, .. }, true) if self.marker.flows.is_on_wire(mark) => {
                 self.copies.note(conversation, frame, view, false)

@@ -8,6 +8,7 @@ mod common;
 
 mod blocks;
 mod bounds;
+mod changing;
 mod checksums;
 mod duplicates;
 mod links;
