@@ -3,7 +3,7 @@
 //! What comes in is every packet, in order; what goes out is a [`Surveyed`]: whose each packet is, how the packets of
 //! each conversation leave, and the legs with the numbers that Wireshark gives them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 
@@ -17,10 +17,10 @@ use crate::capture::Capture;
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
-use crate::packet::{Ip, Transport, View};
+use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
 use crate::tie::infer::{self as observer, Half, Observer};
-use crate::tie::{self, Tie, Tied};
+use crate::tie::{self, Others, Tie, Tied};
 
 /// How the packets of a conversation leave.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,10 @@ pub(super) struct Surveyed {
     pub streams: Vec<Option<u32>>,
     pub summary: Summary,
     pub observer: Observer,
+    /// TCP conversations that are not among the legs.
+    pub others: Others,
+    /// Conversations of which there are fragments.
+    pub fragmented: HashSet<u32, RandomState>,
     headers: Headers,
     conversations: usize,
     /// Of each connection that was captured twice: the input whose packets are kept.
@@ -134,7 +138,9 @@ pub(super) struct Survey {
     loose: VecDeque<Mark>,
     passages: HashMap<u32, Passage, RandomState>,
     fragments: HashMap<u32, u32, RandomState>,
+    fragmented: HashSet<u32, RandomState>,
     legs: Vec<Kept>,
+    others: Others,
     pub summary: Summary,
 }
 
@@ -174,7 +180,9 @@ impl Survey {
             loose: VecDeque::new(),
             passages: HashMap::default(),
             fragments: HashMap::default(),
+            fragmented: HashSet::default(),
             legs: Vec::new(),
+            others: Others::default(),
             summary,
         }
     }
@@ -214,6 +222,12 @@ impl Survey {
             _ => false,
         };
         self.count(view, frame, owner, has_copies, false)?;
+        if let (Entry::Packet { conversation, .. }, Some(ip)) = (entry, &view.ip)
+            && ip.fragment.is_some()
+            && ip.protocol == protocol::TCP
+        {
+            self.fragmented.insert(conversation);
+        }
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation: u64::from(conversation), from_first };
@@ -325,6 +339,8 @@ impl Survey {
             if is_changed || self.keeps_all || may_be_tied && self.legs.len() < LEGS {
                 let tied = Tied::default();
                 self.legs.push(Kept { leg, agreement, captured: None, tied, commented: false });
+            } else if leg.protocol == Protocol::Tcp {
+                self.others.add(leg.client, leg.server);
             }
         }
     }
@@ -349,6 +365,8 @@ impl Survey {
             streams: Vec::new(),
             summary: self.summary,
             observer: self.observer,
+            others: self.others,
+            fragmented: self.fragmented,
             headers: self.headers,
             conversations: self.counted.len(),
             kept,

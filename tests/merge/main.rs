@@ -9,6 +9,7 @@ mod common;
 mod blocks;
 mod bounds;
 mod changing;
+mod clients;
 mod checksums;
 mod duplicates;
 mod links;
