@@ -130,6 +130,8 @@ pub(super) struct Survey {
     counted: Vec<u8>,
     /// The same of conversations that another input showed first, by input.
     counted_of_others: HashMap<(u32, u16), u8, RandomState>,
+    /// Of the conversations with headers that count, the number behind the last one's.
+    conversations: usize,
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
@@ -174,6 +176,7 @@ impl Survey {
             datagrams: Datagrams::default(),
             counted: Vec::new(),
             counted_of_others: HashMap::default(),
+            conversations: 0,
             several,
             copies: Copies::default(),
             observer: Observer::new(observer::Limits::default()),
@@ -284,6 +287,7 @@ impl Survey {
         };
         let Some(read) = read else { return Ok(()) };
         if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
+            self.conversations = self.conversations.max(conversation as usize + 1);
             let known = if of_other {
                 self.counted_of_others.entry((conversation, read.input)).or_default()
             } else {
@@ -368,7 +372,7 @@ impl Survey {
             others: self.others,
             fragmented: self.fragmented,
             headers: self.headers,
-            conversations: self.counted.len(),
+            conversations: self.conversations,
             kept,
         }
     }
