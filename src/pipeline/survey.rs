@@ -127,9 +127,9 @@ pub(super) struct Survey {
     headers: Headers,
     datagrams: Datagrams<Counted>,
     /// Of each conversation: which of its headers do not count any more.
-    counted: Vec<u8>,
+    counted: Vec<Known>,
     /// The same of conversations that another input showed first, by input.
-    counted_of_others: HashMap<(u32, u16), u8, RandomState>,
+    counted_of_others: HashMap<(u32, u16), Known, RandomState>,
     /// Of the conversations with headers that count, the number behind the last one's.
     conversations: usize,
     /// Whether several inputs can show one connection.
@@ -149,11 +149,35 @@ pub(super) struct Survey {
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
 const LEGS: usize = 262_144;
 
-/// In [`Survey::counted`]: the sequence number that each end counts from is known, of a TCP conversation; a UDP
-/// conversation has its number.
-const LOWER_END: u8 = 1;
-const UPPER_END: u8 = 2;
-const BOTH: u8 = LOWER_END | UPPER_END;
+/// In [`Survey::counted`]: what the headers that an end sent have told, once they were counted. Each end for itself: where what
+/// one sends is translated, what the other one sends can be another conversation in the output.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known(u8);
+
+impl Known {
+    /// Of each end: the number that it counts from.
+    const OWN: u8 = 1;
+    /// The other end's, by the acknowledgment.
+    const OTHER: u8 = 2;
+    /// Bits of an end.
+    const ENDS: [u8; 2] = [0, 2];
+
+    /// Whether nothing more can be learned from what an end sends, but for SYNs.
+    fn is_all(self, from_first: bool) -> bool {
+        self.0 >> Known::ENDS[usize::from(from_first)] & (Known::OWN | Known::OTHER) == Known::OWN | Known::OTHER
+    }
+
+    fn learn(&mut self, from_first: bool, header: &Header) {
+        let is_udp = header.protocol == Protocol::Udp;
+        if !is_udp && header.control & (flags::SYN | flags::ACK) == flags::SYN {
+            // It may be another stream: nothing is known of that.
+            *self = Known::default();
+        }
+        let tells_other = is_udp || header.control & flags::ACK != 0;
+        let bits = Known::OWN | if tells_other { Known::OTHER } else { 0 };
+        self.0 |= bits << Known::ENDS[usize::from(from_first)];
+    }
+}
 
 impl Survey {
     /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `several` if packets that two inputs show are
@@ -256,10 +280,10 @@ impl Survey {
         is_copy: bool,
     ) -> io::Result<()> {
         let Some(ip) = &view.ip else { return Ok(()) };
-        if let (Transport::Tcp(tcp), Some((conversation, _)), None, false) =
+        if let (Transport::Tcp(tcp), Some((conversation, from_first)), None, false) =
             (&view.transport, owner, ip.fragment, of_other)
             && tcp.flags & flags::SYN == 0
-            && self.counted.get(conversation as usize) == Some(&BOTH)
+            && self.counted.get(conversation as usize).is_some_and(|known| known.is_all(from_first))
         {
             return Ok(());
         }
@@ -293,19 +317,15 @@ impl Survey {
             } else {
                 let conversation = conversation as usize;
                 if self.counted.len() <= conversation {
-                    self.counted.resize(conversation + 1, 0);
+                    self.counted.resize(conversation + 1, Known::default());
                 }
                 &mut self.counted[conversation]
             };
-            let control = read.header.control;
-            let (mine, other) = if from_first { (LOWER_END, UPPER_END) } else { (UPPER_END, LOWER_END) };
-            if *known == BOTH && control & flags::SYN == 0 {
+            let opens = read.header.protocol == Protocol::Tcp && read.header.control & flags::SYN != 0;
+            if known.is_all(from_first) && !opens {
                 return Ok(());
             }
-            *known |= mine;
-            if control & flags::ACK != 0 || read.header.protocol == Protocol::Udp {
-                *known |= other;
-            }
+            known.learn(from_first, &read.header);
         }
         self.headers.push(&read)
     }
