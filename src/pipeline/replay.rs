@@ -127,8 +127,8 @@ impl Replay {
 
 /// Where the first packet of a leg went: the earlier one of its halves.
 fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &[Option<u32>]) -> Option<Written> {
-    let of = |part: &Part| first.get(part.number as usize).copied().flatten();
-    let (frame, interface) = [of(forward), of(reply)].into_iter().flatten().min()?;
-    let stream = streams.get(reply.number as usize).copied().flatten();
+    let of = |part: &Part| first.get(part.number as usize).copied().flatten().map(|place| (place, part.number));
+    let ((frame, interface), number) = [of(forward), of(reply)].into_iter().flatten().min()?;
+    let stream = streams.get(number as usize).copied().flatten();
     Some(Written { frame, stream, interface })
 }

@@ -20,7 +20,7 @@ use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given
 use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
 use crate::tie::infer::{self as observer, Half, Observer};
-use crate::tie::{self, Others, Tie, Tied};
+use crate::tie::{self, Others, Side, Tie, Tied};
 
 /// How the packets of a conversation leave.
 #[derive(Clone, Copy, Debug)]
@@ -136,18 +136,24 @@ pub(super) struct Survey {
     several: bool,
     copies: Copies,
     observer: Observer,
-    /// Later fragments whose first one is not known yet.
+    /// Groups of later fragments whose first one is not known yet, each by one of its fragments.
     loose: VecDeque<Mark>,
+    is_loose: HashSet<u32, RandomState>,
     passages: HashMap<u32, Passage, RandomState>,
     fragments: HashMap<u32, u32, RandomState>,
     fragmented: HashSet<u32, RandomState>,
     legs: Vec<Kept>,
+    /// Octets of what the rules say of them.
+    words: usize,
     others: Others,
     pub summary: Summary,
 }
 
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
 const LEGS: usize = 262_144;
+
+/// Octets that a survey may take, beside what has bounds of its own. Past it, files are merged in one pass.
+pub(super) const MEMORY: usize = 512 << 20;
 
 /// In [`Survey::counted`]: what the headers that an end sent have told, once they were counted. Each end for itself: where what
 /// one sends is translated, what the other one sends can be another conversation in the output.
@@ -205,10 +211,12 @@ impl Survey {
             copies: Copies::default(),
             observer: Observer::new(observer::Limits::default()),
             loose: VecDeque::new(),
+            is_loose: HashSet::default(),
             passages: HashMap::default(),
             fragments: HashMap::default(),
             fragmented: HashSet::default(),
             legs: Vec::new(),
+            words: 0,
             others: Others::default(),
             summary,
         }
@@ -261,7 +269,7 @@ impl Survey {
             self.observer.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
         }
         match mark {
-            Mark::Fragment { .. } => self.loose.push_back(mark),
+            Mark::Fragment { group } if self.is_loose.insert(group) => self.loose.push_back(mark),
             _ => self.marker.flows.release(mark),
         }
         self.settle_fragments(false);
@@ -330,6 +338,21 @@ impl Survey {
         self.headers.push(&read)
     }
 
+    /// Octets that grow with the conversations of a capture: here, and at their peak behind the first pass.
+    pub fn memory(&self) -> usize {
+        let conversation = size_of::<Known>() + size_of::<Option<u32>>() + size_of::<u16>();
+        let reported = if self.keeps_all { size_of::<Option<(u64, u32)>>() } else { 0 };
+        // A table is at most half empty when it has grown.
+        let table = |entries: usize, entry: usize| 2 * entries * (entry + 1);
+        self.counted.len() * (conversation + reported)
+            + self.legs.len() * (size_of::<Kept>() + size_of::<Side>())
+            + self.words
+            + table(self.passages.len(), size_of::<(u32, Passage)>())
+            + table(self.counted_of_others.len(), size_of::<((u32, u16), Known)>())
+            + table(self.fragments.len(), size_of::<(u32, u32)>())
+            + table(self.fragmented.len(), size_of::<u32>())
+    }
+
     /// Notes whose later fragments are, as far as it is known, from the oldest on.
     fn settle_fragments(&mut self, all: bool) {
         while let Some(&mark) = self.loose.front() {
@@ -341,6 +364,7 @@ impl Survey {
                 self.fragments.insert(group, conversation as u32);
             }
             self.marker.flows.release(mark);
+            self.is_loose.remove(&group);
             self.loose.pop_front();
         }
     }
@@ -362,6 +386,8 @@ impl Survey {
                 || leg.outcome == Outcome::Left(Reason::NoReply);
             if is_changed || self.keeps_all || may_be_tied && self.legs.len() < LEGS {
                 let tied = Tied::default();
+                let told = agreement.as_ref().and_then(Agreement::contradiction);
+                self.words += told.map_or(0, |told| told.packets.len() + told.rules.len());
                 self.legs.push(Kept { leg, agreement, captured: None, tied, commented: false });
             } else if leg.protocol == Protocol::Tcp {
                 self.others.add(leg.client, leg.server);
