@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -108,7 +109,7 @@ impl Surveyed {
         self.streams = number(&mut self.headers, &self.passages, &self.kept, self.conversations)?;
         for tie in &self.ties {
             let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number as usize).copied().flatten();
-            let filter = tie::filter(tie.legs.iter().map(stream));
+            let filter: Option<Arc<str>> = tie::filter(tie.legs.iter().map(stream)).map(Arc::from);
             for &leg in &tie.legs {
                 self.legs[leg].tied.tie = Some((tie.number, filter.clone()));
             }

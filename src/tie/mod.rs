@@ -20,6 +20,7 @@ mod logs;
 mod mappings;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::capture::Timestamp;
 
@@ -100,7 +101,7 @@ impl Evidence {
 #[derive(Clone, Debug, Default)]
 pub struct Tied {
     /// The tie's number and the display filter of its legs.
-    pub tie: Option<(u64, Option<String>)>,
+    pub tie: Option<(u64, Option<Arc<str>>)>,
     /// What the leg's own edges rest on, the weakest of them.
     pub evidence: Option<Evidence>,
     /// Requests that went over it, as far as they were told apart.
