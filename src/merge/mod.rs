@@ -113,6 +113,12 @@ impl Inputs {
         &self.captures
     }
 
+    /// Whether an input has no more records.
+    pub fn is_at_end(&self, input: usize) -> bool {
+        let head = &self.heads[input];
+        !head.used && head.record.is_none()
+    }
+
     /// What was wrong with the inputs; what stood before was delivered.
     pub fn into_damage(self) -> Vec<Error> {
         self.damage

@@ -26,9 +26,14 @@ impl Replay {
         Replay { surveyed, output, report, first: Vec::new() }
     }
 
-    /// Whose the next packet is.
-    pub fn advance(&mut self) -> Result<Entry, Failed> {
-        self.surveyed.plan.advance().map_err(Failed::Queue)
+    /// Whose the next packet is; none if it is not the one that the first pass saw.
+    pub fn advance(&mut self, frame: &Frame<'_>) -> Result<Option<Entry>, Failed> {
+        self.surveyed.plan.advance(frame).map_err(Failed::Queue)
+    }
+
+    /// Whether all packets that the first pass saw were there.
+    pub fn is_at_end(&mut self) -> Result<bool, Failed> {
+        self.surveyed.plan.is_at_end().map_err(Failed::Queue)
     }
 
     /// Whether a packet of an input is written: if it is not another's copy.
@@ -122,8 +127,8 @@ impl Replay {
 
 /// Where the first packet of a leg went: the earlier one of its halves.
 fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &[Option<u32>]) -> Option<Written> {
-    let of = |part: &Part| first.get(part.number as usize).copied().flatten();
-    let (frame, interface) = [of(forward), of(reply)].into_iter().flatten().min()?;
-    let stream = streams.get(reply.number as usize).copied().flatten();
+    let of = |part: &Part| first.get(part.number as usize).copied().flatten().map(|place| (place, part.number));
+    let ((frame, interface), number) = [of(forward), of(reply)].into_iter().flatten().min()?;
+    let stream = streams.get(number as usize).copied().flatten();
     Some(Written { frame, stream, interface })
 }

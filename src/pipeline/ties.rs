@@ -23,7 +23,7 @@ const MILLISECOND: u64 = 1_000_000;
 pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> Result<Vec<Unused>, Error> {
     let (mappings, mut unused) = Mappings::read(files)?;
     restore(surveyed, &mappings);
-    let sides: Vec<Side> = surveyed.legs.iter().map(side).collect();
+    let sides: Vec<Side> = surveyed.legs.iter().map(|kept| side(kept, surveyed)).collect();
     let mut logs = Logs::new(&sides, &mappings);
     unused.extend(tie::read(&mut logs, files)?);
     let (mut edges, mut clients) = logs.finish();
@@ -31,7 +31,8 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
     let is_proxy = |address: IpAddr| usual.is_passthrough(address) || address.is_loopback();
-    let renames = if keep_proxy { Vec::new() } else { tie::renames(&sides, &edges, &clients, is_proxy) };
+    let renames =
+        if keep_proxy { Vec::new() } else { tie::renames(&sides, &edges, &clients, &surveyed.others, is_proxy) };
     for rename in renames {
         let kept = &mut surveyed.legs[rename.leg];
         let to_server = Translation { source: rename.client, destination: rename.server };
@@ -83,11 +84,14 @@ fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize
         };
         let inferred = infer::infer(observer, stage, &side(true), &side(false));
         let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
+        let places: HashMap<(usize, usize), usize> =
+            edges.iter().enumerate().map(|(place, edge)| ((edge.near, edge.far), place)).collect();
         for tie in inferred.ties {
             let (near, far) = (tie.near as usize, tie.far as usize);
             if logged.contains(&far) {
-                let known = edges.iter_mut().find(|edge| (edge.near, edge.far) == (near, far));
-                known.into_iter().for_each(|edge| edge.exchanges.clone_from(&tie.exchanges));
+                if let Some(&place) = places.get(&(near, far)) {
+                    edges[place].exchanges = tie.exchanges;
+                }
                 continue;
             }
             let evidence = match tie.evidence {
@@ -174,7 +178,7 @@ fn logged(edge: &Edge, exchange: &infer::Exchange) -> Option<String> {
     only.and_then(|logged| logged.id.clone())
 }
 
-fn side(kept: &Kept) -> Side {
+fn side(kept: &Kept, surveyed: &Surveyed) -> Side {
     let leg = &kept.leg;
     Side {
         client: leg.client,
@@ -183,6 +187,8 @@ fn side(kept: &Kept) -> Side {
         times: (leg.first_time, leg.last_time),
         last_data: leg.last_data,
         is_tcp: leg.protocol == Protocol::Tcp,
+        opened: leg.opened(),
+        is_fragmented: [leg.forward, leg.reply].iter().any(|part| surveyed.fragmented.contains(&(part.number as u32))),
         is_to_application: matches!(leg.role, Role::InboundApp | Role::Local) && leg.captured().is_none(),
     }
 }

@@ -182,7 +182,7 @@ impl<L, X> Row<L, X> {
             client_name: name(names, leg.client.ip()),
             server_name: name(names, leg.server.ip()),
             tie: tie.map(|(number, _)| *number),
-            tie_filter: tie.and_then(|(_, filter)| filter.clone()),
+            tie_filter: tie.and_then(|(_, filter)| filter.as_deref().map(str::to_owned)),
             tie_evidence: tie_evidence.map(|e| e.name().to_owned()),
             tie_grade: tie_evidence.map(|e| e.grade().to_owned()),
             requests: tied.filter(|_| tie_evidence.is_some()).map(|tied| tied.requests),

@@ -34,6 +34,8 @@ pub struct Summary {
     pub not_ethernet: u64,
     /// Custom blocks that say of themselves that they must not be copied.
     pub not_copied: u64,
+    /// Whether no legs were tied because the files hold too many.
+    pub untied: bool,
     /// What rules and legs say of each other.
     pub findings: Option<Findings>,
     /// Addresses whose names were written, if there were names.
@@ -143,6 +145,9 @@ impl fmt::Display for Summary {
             let all = plural(self.copied.values().sum(), "connection");
             let kept = self.copied.iter().map(|(input, count)| format!("{count} as input {} has them", input + 1));
             writeln!(f, "{all} captured by several inputs, kept: {}", kept.collect::<Vec<_>>().join(", "))?;
+        }
+        if self.untied {
+            writeln!(f, "no legs were tied: there are too many to remember (merge a part of the captures)")?;
         }
         if self.late > 0 {
             let packets = plural(self.late, "packet");

@@ -36,8 +36,11 @@ pub(crate) struct Logs<'a> {
 /// The requests of a leg, by the log.
 struct Served {
     addresses: BTreeSet<IpAddr>,
-    /// When the last of them ended.
+    /// When the first of them began, and the last one ended.
+    start: u64,
     end: u64,
+    /// Whether one had a client whose connection is not told.
+    is_unknown: bool,
 }
 
 impl<'a> Logs<'a> {
@@ -70,9 +73,14 @@ impl<'a> Logs<'a> {
         let far = record.upstream_local.zip(record.upstream_host);
         let Some(far) = far.and_then(|ends| self.find(ends, start, end, false)) else { return };
         if let Some(client) = near_client {
-            let served = self.clients.entry(far).or_insert(Served { addresses: BTreeSet::new(), end: 0 });
-            served.addresses.insert(client.ip());
-            served.end = served.end.max(end);
+            let none = Served { addresses: BTreeSet::new(), start: u64::MAX, end: 0, is_unknown: false };
+            let served = self.clients.entry(far).or_insert(none);
+            (served.start, served.end) = (served.start.min(start), served.end.max(end));
+            // Envoy gives what headers told it no port: whoever wrote the header can write any address.
+            match client.port() {
+                0 => served.is_unknown = true,
+                _ => _ = served.addresses.insert(client.ip()),
+            }
         }
         let Some(near) = near.filter(|near| *near != far) else { return };
         if self.edges.len() >= EDGES && !self.edges.contains_key(&(near, far)) {
@@ -109,8 +117,11 @@ impl<'a> Logs<'a> {
         let mut edges: Vec<Edge> = self.edges.into_values().collect();
         edges.sort_unstable_by_key(|edge| (edge.near, edge.far));
         let clients = self.clients.into_iter().map(|(far, served)| {
-            // A request that is not in the log yet is another client's, perhaps.
-            let complete = self.sides[far].last_data.0 <= served.end + SLACK;
+            // A request that is not in the log, or not yet, is another client's, perhaps. The first one opens the leg.
+            let side = &self.sides[far];
+            let is_covered = side.times.0.0.saturating_add(SLACK) >= served.start
+                && side.last_data.0 <= served.end.saturating_add(SLACK);
+            let complete = is_covered && !served.is_unknown;
             (far, Clients { addresses: served.addresses.into_iter().collect(), complete })
         });
         (edges, clients.collect())
