@@ -39,8 +39,8 @@ pub struct Leg {
     pub first_time: Timestamp,
     /// When it was captured last.
     pub last_time: Timestamp,
-    /// When data of it was captured last; 0 if there was none.
-    pub last_data: Timestamp,
+    /// When its client sent data last; 0 if it sent none.
+    pub last_request: Timestamp,
     /// Where its first packet went.
     pub written: Option<Written>,
     /// The conversation as captured that the client's packets are in: of a repaired leg, its forward half.
@@ -130,7 +130,7 @@ impl Flows {
             first: earlier.first,
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
-            last_data: forward.last_data().max(reply.last_data()),
+            last_request: forward.halves[f].last_data.max(reply.halves[r].last_data),
             written: reply.written,
             forward: forward.part(f),
             reply: reply.part(r),
@@ -155,7 +155,7 @@ impl Flows {
             first: record.first,
             first_time: record.first_time,
             last_time: record.last_time,
-            last_data: record.last_data(),
+            last_request: record.halves[client].last_data,
             written: record.written,
             forward: record.part(client),
             reply: record.part(client),

@@ -185,7 +185,7 @@ fn side(kept: &Kept, surveyed: &Surveyed) -> Side {
         seen_client: leg.captured().map_or(leg.client, |(client, _)| client),
         server: leg.server,
         times: (leg.first_time, leg.last_time),
-        last_data: leg.last_data,
+        last_request: leg.last_request,
         is_tcp: leg.protocol == Protocol::Tcp,
         opened: leg.opened(),
         is_fragmented: [leg.forward, leg.reply].iter().any(|part| surveyed.fragmented.contains(&(part.number as u32))),

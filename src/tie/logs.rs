@@ -120,7 +120,7 @@ impl<'a> Logs<'a> {
             // A request that is not in the log, or not yet, is another client's, perhaps. The first one opens the leg.
             let side = &self.sides[far];
             let is_covered = side.times.0.0.saturating_add(SLACK) >= served.start
-                && side.last_data.0 <= served.end.saturating_add(SLACK);
+                && side.last_request.0 <= served.end.saturating_add(SLACK);
             let complete = is_covered && !served.is_unknown;
             (far, Clients { addresses: served.addresses.into_iter().collect(), complete })
         });

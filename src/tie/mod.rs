@@ -141,8 +141,8 @@ pub struct Side {
     pub server: SocketAddr,
     /// When its first and its last packet were captured.
     pub times: (Timestamp, Timestamp),
-    /// When data was captured last.
-    pub last_data: Timestamp,
+    /// When its client sent data last.
+    pub last_request: Timestamp,
     /// Whether it is TCP; nothing else is tied.
     pub is_tcp: bool,
     /// Whether its first packet was captured.
