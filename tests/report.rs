@@ -56,6 +56,7 @@ struct Row {
     real_client: Option<Values>,
     /// The exchanges themselves in JSON, how many they are in CSV.
     exchanges: Option<serde_json::Value>,
+    port_label: Option<String>,
 }
 
 /// Several values in one field: a list in JSON, with blanks between in CSV.
@@ -76,7 +77,7 @@ impl PartialEq for Values {
     }
 }
 
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 36] = [
     "leg",
     "protocol",
     "role",
@@ -112,6 +113,7 @@ const COLUMNS: [&str; 35] = [
     "requests",
     "real_client",
     "exchanges",
+    "port_label",
 ];
 
 /// A DNS message with the question `a`.
@@ -235,6 +237,8 @@ fn the_document_names_every_column_and_value() {
         Role::InboundApp,
         Role::SelfCall,
         Role::Dns,
+        Role::Downstream,
+        Role::Upstream,
         Role::Local,
         Role::Network,
     ];

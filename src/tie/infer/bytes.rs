@@ -55,7 +55,7 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
             work += n.shape.len() + f.shape.len();
             if work > WORK {
                 candidates.give_up(far_index, [near_index]);
-            } else if let Some(fit) = fit(&n.shape, &f.shape, end) {
+            } else if let Some(fit) = fit(stage, &n.shape, &f.shape, end) {
                 candidates.add(far_index, near_index, fit);
             }
         };
@@ -172,7 +172,7 @@ fn closes(near: &Shape<'_>, far: &Shape<'_>) -> bool {
 }
 
 /// How well the octets fit.
-fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
+fn fit(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
     if !closes(near, far) {
         return None;
     }
@@ -180,7 +180,7 @@ fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
     let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
     let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
     let is_same =
-        |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f);
+        |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f);
     if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
         // Without the beginning, lengths mean little.
         let is_enough = is_captured || is_plain;
@@ -193,7 +193,7 @@ fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
         (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
         _ => {
             let is_part = |(n, f): (&Reading<'_>, &Reading<'_>)| {
-                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(near, far, n, f) && is_causal(n, f)
+                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(stage, near, far, n, f) && is_causal(n, f)
             };
             // By lengths alone a part fits too much: only what is seen to be the same is enough.
             let shows = |n: &Reading<'_>, f: &Reading<'_>| {
@@ -222,9 +222,9 @@ fn holds(near: &Shape<'_>, far: &Shape<'_>) -> bool {
 }
 
 /// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
-pub fn exchanges(near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
+pub fn exchanges(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
     let pairs = near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
-    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f));
+    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f));
     let Some((n, f)) = same.next() else { return Vec::new() };
     let (mut n, mut f) = (turns(n.up, n.down), turns(f.up, f.down));
     let is_like = |(n, f): (&Turn, &Turn)| n.up == f.up && n.down == f.down;
@@ -234,15 +234,16 @@ pub fn exchanges(near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange
     n.iter().zip(&f).filter_map(|(n, f)| Exchange::of(n, f)).take(most).collect()
 }
 
-/// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS.
-fn agree(near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
+/// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS. A gateway may end
+/// one TLS session and begin another.
+fn agree(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
     let content = |a: &super::stream::Stream, b: &super::stream::Stream| match (&a.data, &b.data) {
         (Some(a), Some(b)) => a.content.agrees(&b.content),
         _ => true,
     };
     match (n.up.counts, f.up.counts) {
         (Counts::Raw, Counts::Raw) => content(near.up, far.up) && content(near.down, far.down),
-        (Counts::Protected { .. }, Counts::Protected { .. }) => false,
+        (Counts::Protected { .. }, Counts::Protected { .. }) => stage == Stage::Gateway,
         _ => true,
     }
 }
