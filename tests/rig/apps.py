@@ -77,6 +77,8 @@ class Connection:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif how == "vanish":
             self.sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        elif isinstance(self.sock, ssl.SSLSocket):
+            self.sock.unwrap()                  # says within TLS that it is done; else the close is a reset
         self.sock.close()
         self.record()
 

@@ -59,7 +59,7 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
                 candidates.add(far_index, near_index, fit);
             }
         };
-        let intervals = bucket.near.iter().map(|&n| interval(&near[n].shape, n, begin)).collect();
+        let intervals = bucket.near.iter().map(|&n| interval(stage, &near[n].shape, n, begin)).collect();
         let (opened, others): (Vec<usize>, Vec<usize>) =
             bucket.far.iter().partition(|&&f| far[f].shape.up.syn.is_some());
         let moments = opened.iter().filter_map(|&f| Some((far[f].shape.up.syn?, f))).collect();
@@ -68,8 +68,9 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
             Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
         });
         // What began before the capture on the far side did so on the near side, too.
-        let is_early =
-            |n: &usize| near[*n].shape.opened().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+        let is_early = |n: &usize| {
+            can_open(stage, &near[*n].shape).is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE))
+        };
         let early: Vec<usize> =
             if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
         if early.len() > TRIED {
@@ -146,11 +147,16 @@ struct Begin {
     far: Timestamp,
 }
 
+/// When a proxy could first connect onwards. A gateway need not wait for a ClientHello.
+fn can_open(stage: Stage, near: &Shape<'_>) -> Option<Timestamp> {
+    if stage == Stage::Gateway { near.up.syn } else { near.opened() }
+}
+
 /// When a far leg can have been opened for the near one: after the client asked, before it was answered.
-fn interval(near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
+fn interval(stage: Stage, near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
     let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
     let answered = near.down.first_data().map_or(NEVER, |time| later(time, TOLERANCE));
-    match near.opened() {
+    match can_open(stage, near) {
         Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
         // It began before the capture, and so did the far leg, or soon after.
         None => Interval { from: Timestamp(0), until: answered.min(later(begin.near, BEGINNING)), what },
