@@ -4,7 +4,7 @@
     gateway.py MESHPCAP [--keep DIR]
 
 What goes through the gateway bears a name of its own in the request, which the sockets at both ends saw: that is the
-truth, of roles and of ties, with the gateway's log and without it. tshark shows what a tie's filter selects.
+truth, of roles and of ties, with the gateway's log and without it; tshark shows what a tie's filter selects.
 """
 import argparse
 import base64
@@ -32,8 +32,10 @@ from planned import PROGRAMS                                                    
 from planning.filters import Captures                                                                   # noqa: E402
 from pod import APPS, TooBusy, make_certificates, remove_stale, run                                              # noqa: E402
 
-# Listeners: HTTP and TCP, as they are and within TLS; TCP within TLS to a service within TLS; the gateway's health.
-HTTP, HTTPS, TCP, TLS, BOTH_TLS, BACKEND_TLS, HEALTH = 8080, 8443, 6379, 6380, 6381, 6390, 15021
+# Listeners: HTTP and TCP, as they are and within TLS; TCP within TLS to a service within TLS; HTTP when nothing else
+# happens, with connections to the service of its own; the gateway's health.
+HTTP, HTTPS, TCP, TLS, BOTH_TLS, BACKEND_TLS, QUIET, HEALTH = 8080, 8443, 6379, 6380, 6381, 6390, 8081, 15021
+SHARE = 0.75        # of the legs within TLS on both sides, from the captures alone: lengths are all that shows there
 NAME = re.compile(rb"(?:/|^|\n)((?:out|in)[.\w]*-\d+)[? ]")
 Leg = tuple[str, str]               # client and server as ADDRESS:PORT
 
@@ -69,13 +71,14 @@ def configuration(folder: Path, certificates: Path) -> dict:
         return {"name": name, "type": "STATIC", "connect_timeout": "5s", **more,
                 "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
 
-    requests = {"route": {"cluster": "http", "timeout": "0s"}}
+    requests, quiet = ({"route": {"cluster": name, "timeout": "0s"}} for name in ("http", "quiet"))
     return {"static_resources": {
         "listeners": [listener(HTTP, http(requests, access_log=log)), listener(HTTPS, http(requests, access_log=log), **ends_tls),
                       listener(TCP, tcp("tcp")), listener(TLS, tcp("tcp"), **ends_tls),
                       listener(BOTH_TLS, tcp("within-tls"), **ends_tls),
+                      listener(QUIET, http(quiet, access_log=log)),
                       listener(HEALTH, http({"direct_response": {"status": 200}}))],
-        "clusters": [cluster("http", 8080), cluster("tcp", 6379), cluster("within-tls", BACKEND_TLS, **begins_tls)]}}
+        "clusters": [cluster("http", 8080), cluster("quiet", 8080), cluster("tcp", 6379), cluster("within-tls", BACKEND_TLS, **begins_tls)]}}
 
 
 def backend(certificates: Path) -> dict:
@@ -122,6 +125,7 @@ class Truth:
         for row in self.rows(pods["service"]):
             if row["peer"][0] == GATEWAY:
                 self.far[end(row["peer"]), end(row["local"])] = self.names(row["got"])
+        self.wrapped = within_tls(pods["gateway"].folder / "access.log")
 
     @staticmethod
     def rows(pod) -> list[dict]:
@@ -155,8 +159,7 @@ def merged(meshpcap: Path, folder: Path, name: str, *options: str) -> tuple[list
 
 def judge(name: str, truth: Truth, rows: list[dict], output: Path, told: str, with_log: bool) -> list[Judgement]:
     legs = {(row["client"], row["server"]): row for row in rows}
-    # An upstream leg within TLS was seen by the service's Envoy alone.
-    wrapped = {leg for leg in legs if port(leg[1]) == BACKEND_TLS}
+    wrapped = truth.wrapped.keys()
     wanted = {**dict.fromkeys(truth.near, "downstream"), **dict.fromkeys([*truth.far, *wrapped], "upstream")}
     wrong = [f"{leg}: {role}, not {legs.get(leg, {}).get('role')}" for leg, role in wanted.items()
              if legs.get(leg, {}).get("role") != role]
@@ -171,6 +174,12 @@ def judge(name: str, truth: Truth, rows: list[dict], output: Path, told: str, wi
     return judgements + judge_ties(name, truth, legs, wrapped, with_log) + [judge_filters(name, rows, output)]
 
 
+def within_tls(log: Path) -> dict[Leg, Leg]:
+    """The clients' legs of those that the service's Envoy ends, by the gateway's log: no application saw their ends."""
+    lines = (re.search(r'"([\d.:]+)" within-tls ([\d.:]+) ([\d.:]+) ([\d.:]+) ', line) for line in log.read_text().splitlines())
+    return {(found[2], found[1]): (found[4], found[3]) for found in lines if found}
+
+
 def judge_ties(name: str, truth: Truth, legs: dict[Leg, dict], wrapped: set[Leg], with_log: bool) -> list[Judgement]:
     """Each leg to the service is tied to the clients' legs whose requests it carried, and names these clients."""
     of_tie: dict = {}
@@ -180,7 +189,7 @@ def judge_ties(name: str, truth: Truth, legs: dict[Leg, dict], wrapped: set[Leg]
     counts, wrong = Counter(), []
     for far in truth.far:
         row, partners = legs.get(far), truth.partners(far)
-        kind = "http" if port(far[1]) == 8080 else "tcp"
+        kind = "tcp" if port(far[1]) != 8080 else "quiet" if all(port(leg[1]) == QUIET for leg in partners) else "http"
         near = of_tie.get(row["tie"], set()) & truth.near.keys() if row and row["tie"] is not None else set()
         clients = {leg[0].rpartition(":")[0] for leg in partners}
         if near - joined[far] or row and set(row["real_client"] or ()) - clients:
@@ -190,19 +199,19 @@ def judge_ties(name: str, truth: Truth, legs: dict[Leg, dict], wrapped: set[Leg]
             counts[kind, "right"] += 1
         else:
             counts[kind, "none"] += 1
-    # Of those within TLS, the number of octets tells that each is of another client's leg.
-    called = {leg for leg in truth.near if port(leg[1]) == BOTH_TLS}
     for far in wrapped:
-        near = of_tie.get(legs[far]["tie"], set()) & truth.near.keys() if legs[far]["tie"] is not None else set()
-        counts["within TLS", "right" if len(near) == 1 and near <= called else "none"] += 1
-        wrong += [f"{far} is tied to {sorted(near)[:2]}"] if near - called or len(near) > 1 else []
+        near = of_tie[legs[far]["tie"]] & truth.near.keys() if legs[far]["tie"] is not None else set()
+        counts["within TLS", "right" if near == {truth.wrapped[far]} else "wrong" if near else "none"] += 1
+        wrong += [f"{far} is tied to {sorted(near)[:2]}"] if near - {truth.wrapped[far]} else []
     grades = {row["tie_evidence"] for row in legs.values() if row["tie"] is not None}
-    enough = {kind: counts[kind, "right"] for kind in ("http", "tcp", "within TLS")}
+    enough = {kind: counts[kind, "right"] for kind in ("http", "quiet", "tcp", "within TLS")}
     all_of = {kind: sum(count for (one, _), count in counts.items() if one == kind) for kind in enough}
     if with_log:
         good = enough == all_of and all(enough.values()) and grades == {"access-log"}
     else:
-        good = enough["tcp"] == all_of["tcp"] > 0 and enough["within TLS"] == all_of["within TLS"] > 0 and enough["http"] > 0
+        # Where clients overlap, exchanges of HTTP may not be told apart: then nothing may be said of them.
+        good = enough["quiet"] == all_of["quiet"] > 0 and enough["tcp"] >= 0.9 * all_of["tcp"] > 0 and (
+            enough["within TLS"] >= SHARE * all_of["within TLS"] > 0)
     told = ", ".join(f"{kind} {what} {n}" for (kind, what), n in sorted(counts.items()))
     return [Judgement(f"{name}: ties", not wrong and good, "; ".join([told, "/".join(sorted(grades)), *wrong[:2]]))]
 
@@ -252,6 +261,8 @@ def record(envoy: Path, certificates: Path, folder: Path) -> Truth:
                                                              ("inside", "in2")))]
             for client in running:
                 client.join()
+            for name, tag in (("outside", "out3"), ("inside", "in3")):
+                pods[name].client(*(steps.http((GATEWAY, QUIET), n=2, size=400 * turn, body=30) for turn in (1, 2)), tag=tag)
             pods["outside"].client(steps.http((GATEWAY, HEALTH)), tag="out-health")
             time.sleep(0.3)
     return Truth(pods)

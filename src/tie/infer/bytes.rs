@@ -155,7 +155,12 @@ fn can_open(stage: Stage, near: &Shape<'_>) -> Option<Timestamp> {
 /// When a far leg can have been opened for the near one: after the client asked, before it was answered.
 fn interval(stage: Stage, near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
     let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
-    let answered = near.down.first_data().map_or(NEVER, |time| later(time, TOLERANCE));
+    let answered = match stage {
+        // A gateway need not connect before it has ended the client's handshake, either.
+        Stage::Gateway => near.answered(),
+        Stage::Inbound | Stage::Outbound => near.down.first_data(),
+    };
+    let answered = answered.map_or(NEVER, |time| later(time, TOLERANCE));
     match can_open(stage, near) {
         Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
         // It began before the capture, and so did the far leg, or soon after.
