@@ -336,6 +336,33 @@ fn a_call_through_gateway_and_sidecar() {
     assert_eq!(ties, [1, 1, 1]);
 }
 
+/// From an application through its sidecar and the gateway to a service: one call, and the pod inside is a client.
+#[test]
+fn a_call_through_sidecar_and_gateway() {
+    let (ask, answer) = ("q".repeat(333), "a".repeat(4444));
+    let app = Leg::outbound("192.175.9.9:45000", "10.96.0.10:6379").open().ask(&ask).after(600_000).answer(&answer);
+    let wire = Leg::direct("192.175.9.9:52000", "192.168.3.4:8443").after(90_000).open().ask(&ask);
+    let far = Leg::direct("192.168.3.4:40000", "192.168.3.5:6379").after(190_000).open().ask(&ask).answer(&answer);
+    let (app, wire) = (app.close(), wire.after(500_000).answer(&answer).after(650_000).close());
+    let far = far.after(700_000).close();
+    let mut job = Job::new()
+        .shots(Link::Eth, &together(&[&wire], Link::Eth))
+        .shots(Link::Lo, &together(&[&app], Link::Lo))
+        .shots(Link::Eth, &together(&[&wire, &far], Link::Eth));
+    job.merge.gateway = Some(gateway(&[OWN], None));
+    let outcome = job.run();
+    assert_eq!(
+        roles(&outcome),
+        [
+            "outbound-app 192.175.9.9:45000 > 10.96.0.10:6379",
+            "downstream 192.175.9.9:52000 > 192.168.3.4:8443",
+            "upstream 192.168.3.4:40000 > 192.168.3.5:6379"
+        ]
+    );
+    let ties: Vec<&Value> = outcome.legs.iter().map(|leg| &leg["tie"]).collect();
+    assert_eq!(ties, [1, 1, 1]);
+}
+
 #[test]
 fn live() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/gateway.py");
