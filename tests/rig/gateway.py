@@ -28,10 +28,10 @@ import steps                                                                    
 import wireshark                                                                                        # noqa: E402
 from gateway_pods import CLUSTER, GATEWAY, NETWORKS, NORMALISED, SERVICE, SERVICES, Network             # noqa: E402
 from judge import Judgement                                                                             # noqa: E402
-from planned import PROGRAMS                                                                            # noqa: E402
 from planning.filters import Captures                                                                   # noqa: E402
 from pod import APPS, TooBusy, make_certificates, remove_stale, run                                              # noqa: E402
 
+PROGRAMS = ("ip", "tcpdump", "tshark", "openssl", "setpriv")
 # Listeners: HTTP and TCP, as they are and within TLS; TCP within TLS to a service within TLS; HTTP when nothing else
 # happens, with connections to the service of its own; the gateway's health.
 HTTP, HTTPS, TCP, TLS, BOTH_TLS, BACKEND_TLS, QUIET, HEALTH = 8080, 8443, 6379, 6380, 6381, 6390, 8081, 15021
@@ -52,10 +52,11 @@ def configuration(folder: Path, certificates: Path) -> dict:
         "transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context={})}}
 
     def http(route: dict, **more) -> dict:
+        everything = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **route}]}
         return {"name": "http", "typed_config": sidecar.extension(
             "filters.network.http_connection_manager.v3.HttpConnectionManager", stat_prefix="http",
             use_remote_address=True, **more,
-            route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **route}]}]},
+            route_config={"virtual_hosts": [everything]},
             http_filters=[{"name": "router", "typed_config": sidecar.extension("filters.http.router.v3.Router")}])}
 
     def tcp(cluster: str) -> dict:
@@ -73,12 +74,13 @@ def configuration(folder: Path, certificates: Path) -> dict:
 
     requests, quiet = ({"route": {"cluster": name, "timeout": "0s"}} for name in ("http", "quiet"))
     return {"static_resources": {
-        "listeners": [listener(HTTP, http(requests, access_log=log)), listener(HTTPS, http(requests, access_log=log), **ends_tls),
-                      listener(TCP, tcp("tcp")), listener(TLS, tcp("tcp"), **ends_tls),
-                      listener(BOTH_TLS, tcp("within-tls"), **ends_tls),
+        "listeners": [listener(HTTP, http(requests, access_log=log)),
+                      listener(HTTPS, http(requests, access_log=log), **ends_tls), listener(TCP, tcp("tcp")),
+                      listener(TLS, tcp("tcp"), **ends_tls), listener(BOTH_TLS, tcp("within-tls"), **ends_tls),
                       listener(QUIET, http(quiet, access_log=log)),
                       listener(HEALTH, http({"direct_response": {"status": 200}}))],
-        "clusters": [cluster("http", 8080), cluster("quiet", 8080), cluster("tcp", 6379), cluster("within-tls", BACKEND_TLS, **begins_tls)]}}
+        "clusters": [cluster("http", 8080), cluster("quiet", 8080), cluster("tcp", 6379),
+                     cluster("within-tls", BACKEND_TLS, **begins_tls)]}}
 
 
 def backend(certificates: Path) -> dict:
@@ -176,8 +178,8 @@ def judge(name: str, truth: Truth, rows: list[dict], output: Path, told: str, wi
 
 def within_tls(log: Path) -> dict[Leg, Leg]:
     """The clients' legs of those that the service's Envoy ends, by the gateway's log: no application saw their ends."""
-    lines = (re.search(r'"([\d.:]+)" within-tls ([\d.:]+) ([\d.:]+) ([\d.:]+) ', line) for line in log.read_text().splitlines())
-    return {(found[2], found[1]): (found[4], found[3]) for found in lines if found}
+    found = re.findall(r'"([\d.:]+)" within-tls ([\d.:]+) ([\d.:]+) ([\d.:]+) ', log.read_text())
+    return {(own, service): (client, listener) for service, own, listener, client in found}
 
 
 def judge_ties(name: str, truth: Truth, legs: dict[Leg, dict], wrapped: set[Leg], with_log: bool) -> list[Judgement]:
@@ -240,7 +242,8 @@ def judge_filters(name: str, rows: list[dict], output: Path) -> Judgement:
     wrong = []
     for (tie, filter_), legs in sorted(ties.items())[:6]:
         ends = {frozenset((row["client"], row["server"])) for row in legs}
-        asked = {int(number) for number in wireshark.tshark(output, "-Y", filter_, "-T", "fields", "-e", "frame.number").split()}
+        shown = wireshark.tshark(output, "-Y", filter_, "-T", "fields", "-e", "frame.number")
+        asked = set(map(int, shown.split()))
         if not asked or asked != {number for number, between in frames.items() if between in ends}:
             wrong.append(f"tie {tie}: {filter_}")
     return Judgement(f"{name}: tshark", bool(ties) and not wrong, "; ".join([f"{len(ties)} ties", *wrong]))
@@ -252,8 +255,9 @@ def record(envoy: Path, certificates: Path, folder: Path) -> Truth:
         gate, service = pods["gateway"], pods["service"]
         for pod, config in ((gate, configuration(gate.folder, certificates)), (service, backend(certificates))):
             (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
-            pod.start("envoy.log", str(envoy), "-c", str(pod.folder / "envoy.json"), "--disable-hot-restart", "--concurrency",
-                      "1", "--file-flush-interval-msec", "100", ready="starting workers", uid=sidecar.UID)
+            pod.start("envoy.log", str(envoy), "-c", str(pod.folder / "envoy.json"), "--disable-hot-restart",
+                      "--concurrency", "1", "--file-flush-interval-msec", "100", ready="starting workers",
+                      uid=sidecar.UID)
         service.start("apps.log", sys.executable, str(APPS), "serve", str(service.truth), ready="ready")
         with Captures(gate, {"eth0": ("eth0", "tcp")}, buffer=131072):
             running = [pods[name].client_meanwhile(traffic(number), tag=tag)
