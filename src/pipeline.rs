@@ -336,6 +336,7 @@ mod tests {
             ethernet: false,
             keep_duplicates: false,
             rules: Rules::default(),
+            gateway: None,
             keep_proxy_address: false,
             look_ahead,
             beside: Files::default(),

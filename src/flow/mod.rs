@@ -142,7 +142,7 @@ pub struct Flows {
     /// The pods' addresses, as far as their legs on loopback show them.
     pods: HashSet<IpAddr, RandomState>,
     requests: requests::Requests,
-    gateways: Option<gateway::Gateways>,
+    gateways: Option<Box<gateway::Gateways>>,
     /// Conversations on the wire whose answer may come from another address.
     open_on_wire: usize,
 }
@@ -171,12 +171,12 @@ impl Flows {
 
     /// With the legs of a gateway told from others.
     pub fn with_gateway(self, gateway: Gateway) -> Flows {
-        Flows { gateways: Some(gateway::Gateways::new(gateway)), ..self }
+        Flows { gateways: Some(Box::new(gateway::Gateways::new(gateway))), ..self }
     }
 
     /// The addresses of the gateway, as far as they are known; none if nobody said that there is one.
     pub fn gateway(&self) -> Option<Vec<IpAddr>> {
-        self.gateways.as_ref().map(gateway::Gateways::addresses)
+        self.gateways.as_ref().map(|gateways| gateways.addresses())
     }
 
     /// Takes in the next packet of the capture that belongs to a leg.
