@@ -1,6 +1,6 @@
 //! A few words on a port that an end of a leg has.
 
-use super::{Port, find, mesh_of_preset};
+use super::{Port, TABLE, find, mesh_of_preset};
 use crate::nat::Protocol;
 
 /// Ports below it are many applications' as well: they say something only of a mesh that is known to be there.
@@ -13,7 +13,7 @@ const ISTIO: [&str; 4] = ["istio", "istio-ambient", "istiod", "istio-old"];
 /// port for anything else.
 pub fn label(mesh: Option<&str>, protocol: Protocol, number: u16) -> Option<String> {
     let speaks = |port: &&Port| protocol == Protocol::Tcp || port.protocol == "DNS";
-    let of = |mesh: &str| find(Some(mesh), Some(number)).find(speaks);
+    let of = |mesh: &str| TABLE.iter().filter(|port| port.number == number && port.mesh == mesh).find(speaks);
     let port = match mesh.map(mesh_of_preset) {
         Some(mesh @ ("istio" | "istio-ambient")) => {
             of(mesh).or_else(|| of("istiod").filter(|port| port.number >= MESHES_OWN))

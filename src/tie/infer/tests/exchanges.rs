@@ -13,7 +13,7 @@ fn message(begin: &str, len: usize) -> Vec<u8> {
 }
 
 /// An exchange that takes 10 ms, from `time`; the proxy adds headers.
-pub fn exchange(world: &mut World, near: &mut Talk, far: &mut Talk, time: u64, up: usize, down: usize) {
+fn exchange(world: &mut World, near: &mut Talk, far: &mut Talk, time: u64, up: usize, down: usize) {
     world.send(near, ms(time), Client, &message("GET / HTTP/1.1\r\n", up));
     world.send(far, ms(time + 2), Client, &message("GET / HTTP/1.1\r\n", up + ADDED));
     world.send(far, ms(time + 6), Server, &message("HTTP/1.1 200 OK\r\n", down));
@@ -21,7 +21,7 @@ pub fn exchange(world: &mut World, near: &mut Talk, far: &mut Talk, time: u64, u
 }
 
 /// Enough exchanges of other legs to learn what the proxy adds.
-pub fn taught() -> World {
+fn taught() -> World {
     let mut world = World::new();
     for n in 0..10 {
         let mut near = world.near(ms(n * 100), &format!("10.8.0.{n}:4000"));
