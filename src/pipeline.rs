@@ -21,6 +21,7 @@ use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
+use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
@@ -50,6 +51,8 @@ pub struct Merge {
     pub keep_duplicates: bool,
     /// What is known of the pod's nat rules.
     pub rules: Rules,
+    /// The gateway whose legs are to be told from others.
+    pub gateway: Option<Gateway>,
     /// Whether legs from the proxy's own address keep it.
     pub keep_proxy_address: bool,
     /// How far to look ahead; none: files are read twice, [`LookAhead::default`] if an input is a pipe.
@@ -288,6 +291,10 @@ fn short(numbers: &[usize]) -> Vec<u16> {
 
 fn marker(merge: &Merge, numbers: &[usize]) -> Marker {
     let flows = Flows::new(merge.rules.model(), Limits::default());
+    let flows = match &merge.gateway {
+        Some(gateway) => flows.with_gateway(gateway.clone()),
+        None => flows,
+    };
     Marker { flows, numbers: short(numbers), hasher: RandomState::default() }
 }
 
@@ -329,6 +336,7 @@ mod tests {
             ethernet: false,
             keep_duplicates: false,
             rules: Rules::default(),
+            gateway: None,
             keep_proxy_address: false,
             look_ahead,
             beside: Files::default(),

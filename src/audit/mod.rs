@@ -108,6 +108,14 @@ impl Audit {
         Some(agreement)
     }
 
+    /// The mesh that was given.
+    pub fn given_mesh(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Mesh(mesh) => Some(mesh),
+            Origin::Unknown | Origin::Files(_) => None,
+        }
+    }
+
     /// What came of all legs.
     pub fn finish(mut self) -> Findings {
         for told in self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)) {
@@ -122,6 +130,7 @@ impl Audit {
             is_redirecting: self.holder.is_some_and(|holder| holder.redirects()),
             saw_loopback: self.observed.saw_loopback(),
             saw_wire: self.observed.saw_wire(),
+            saw_gateway: self.observed.saw_gateway(),
             agreeing: self.agreeing,
             contradicting: self.contradicting,
             bypassing: self.bypassing,
@@ -140,6 +149,7 @@ pub struct Findings {
     is_redirecting: bool,
     saw_loopback: bool,
     saw_wire: bool,
+    saw_gateway: bool,
     agreeing: u64,
     contradicting: Tally,
     bypassing: Tally,
@@ -150,6 +160,9 @@ impl fmt::Display for Findings {
         match (&self.origin, self.meshes.as_slice()) {
             (Origin::Unknown, []) if !self.redirected && self.unproven => {
                 writeln!(f, "nat rules: not known, no redirection is proven")?;
+            }
+            (Origin::Unknown, []) if !self.redirected && self.saw_gateway => {
+                writeln!(f, "nat rules: nothing was redirected, as at a gateway")?;
             }
             (Origin::Unknown, []) if !self.redirected => {
                 writeln!(f, "nat rules: nothing was redirected, a plain merge")?
@@ -165,7 +178,9 @@ impl fmt::Display for Findings {
             (Origin::Files(files), _) => writeln!(f, "nat rules: {}; {}", files.join(", "), self.counts())?,
             (Origin::Mesh(mesh), _) => writeln!(f, "nat rules: mesh {mesh}; {}", self.counts())?,
         }
-        if !self.redirected && self.saw_wire && !self.saw_loopback {
+        if !self.redirected && self.saw_gateway {
+            // Nothing is missing.
+        } else if !self.redirected && self.saw_wire && !self.saw_loopback {
             writeln!(f, "  no packet is from lo: redirected connections show there (capture with -i lo or -i any)")?;
         } else if !self.redirected && self.is_redirecting {
             writeln!(f, "  the rules redirect, but no redirected connection is in the capture")?;
@@ -190,6 +205,15 @@ impl fmt::Display for Findings {
 }
 
 impl Findings {
+    /// The mesh that was given, or else the likeliest one whose default rules explain the packets.
+    pub fn mesh(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Mesh(mesh) => Some(mesh),
+            Origin::Unknown => self.meshes.first().copied(),
+            Origin::Files(_) => None,
+        }
+    }
+
     fn counts(&self) -> String {
         let word = |n: u64| if n == 1 { "connection" } else { "connections" };
         let agreeing = format!("{} {} redirected as they say", self.agreeing, word(self.agreeing));

@@ -1,12 +1,15 @@
 //! `meshpcap merge` as typed.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::gateway::GatewayArgs;
 use super::mesh;
+use super::plan::PortsArg;
 use crate::beside::Format;
 use crate::nat::RulesFile;
 use crate::pipeline::LookAhead;
@@ -56,6 +59,23 @@ pub struct MergeArgs {
     /// Without --rules and --mesh, the mesh whose rules explain the packets is found and named.
     #[arg(long, value_name = "NAME", value_parser = mesh())]
     pub mesh: Option<String>,
+
+    /// The gateway, if it is one.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+
+    /// The gateway's addresses, IPv4 and IPv6
+    ///
+    /// Default: the one that all connections on the wire have in common; else those that exchange anything with an address
+    /// outside. Give it where captures of other pods are merged as well.
+    #[arg(long = "pod", value_name = "ADDRESS", value_delimiter = ',', requires = "gateway")]
+    pub pods: Vec<IpAddr>,
+
+    /// The gateway's ports that clients call: `8080,9000-9010`
+    ///
+    /// Tells who called where the beginning of a connection was not captured.
+    #[arg(long = "port", value_name = "PORT", value_delimiter = ',', requires = "gateway")]
+    pub ports: Vec<PortsArg>,
 
     /// Tie the legs of each request by an access log of the proxy
     ///
@@ -136,6 +156,9 @@ Examples:
       meshpcap merge any.pcap -o fixed.pcapng --report legs.csv
   What the script of `meshpcap plan` leaves:
       meshpcap merge meshpcap-20260101-120000-77/ -o fixed.pcapng
+  The capture of a gateway:
+      meshpcap merge eth0.pcap -o fixed.pcapng --gateway \\
+        --cluster-cidr 192.168.0.0/16 --service-cidr 10.96.0.0/12
   Look while it is captured:
       kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - |
         meshpcap merge - -o - | wireshark -k -i -

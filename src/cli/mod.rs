@@ -1,6 +1,7 @@
 //! What the user typed. Doc comments are the help; parsing validates and does nothing else.
 
 mod explain;
+mod gateway;
 mod merge;
 mod plan;
 mod ports;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::nat::PRESETS;
 
 pub use explain::{AddressArg, ExplainArgs};
+pub use gateway::GatewayArgs;
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs, NameArg};
 pub use plan::{PlanArgs, PortsArg, ViaArg};
 pub use ports::PortsArgs;

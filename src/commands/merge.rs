@@ -85,6 +85,9 @@ fn prepare(args: &MergeArgs, found: &Found) -> Result<Merge, String> {
     // Names that were typed come first.
     let mut names = names.collect::<Result<Vec<_>, _>>()?;
     names.extend(found.names.iter().cloned());
+    for note in args.gateway.notes() {
+        complain(&note);
+    }
     Ok(Merge {
         names,
         inputs,
@@ -95,6 +98,7 @@ fn prepare(args: &MergeArgs, found: &Found) -> Result<Merge, String> {
         keep_duplicates: args.keep_duplicates,
         look_ahead: args.lookahead.map(|l| l.0),
         beside: found.beside(args),
+        gateway: args.gateway.gateway(&args.pods, &args.ports),
         keep_proxy_address: args.keep_proxy_address,
     })
 }

@@ -23,6 +23,8 @@ pub struct Leg {
     pub server: SocketAddr,
     /// Whether `client` is known to have opened it; else the ends are in no promised order.
     pub client_known: bool,
+    /// Whether the client's address is one of the pod's own.
+    pub client_is_local: bool,
     /// Whether the server's address is one of the pod's own.
     pub server_is_local: bool,
     /// Whether it was opened while nobody asked the proxy for anything, though that would have been captured.
@@ -121,6 +123,7 @@ impl Flows {
             client: reply.ends[r],
             server: reply.ends[1 - r],
             client_known: true,
+            client_is_local: self.is_local(reply.ends[r].ip()),
             server_is_local: self.is_local(reply.ends[1 - r].ip()),
             unasked: false,
             outcome: Outcome::Repaired { source, destination, evidence },
@@ -140,13 +143,15 @@ impl Flows {
     fn as_captured(&self, record: &Record, outcome: Outcome) -> Leg {
         // Where nothing tells who opened it, a server's port is the lower one.
         let guess = usize::from(record.ends[0].port() < record.ends[1].port());
-        let client = record.client.unwrap_or(guess);
+        let by_gateway = || self.gateways.as_ref()?.caller(record.ends);
+        let client = record.client.or_else(by_gateway).unwrap_or(guess);
         Leg {
             protocol: record.protocol,
             role: self.role(record, client),
             client: record.ends[client],
             server: record.ends[1 - client],
             client_known: record.client.is_some(),
+            client_is_local: self.is_local(record.ends[client].ip()),
             server_is_local: self.is_local(record.ends[1 - client].ip()),
             unasked: record.unasked,
             outcome,
@@ -168,6 +173,11 @@ impl Flows {
 
     fn role(&self, record: &Record, client: usize) -> Role {
         let (source, destination) = (record.ends[client], record.ends[1 - client]);
+        if let (Some(gateways), false) = (&self.gateways, record.origin == Origin::Loopback)
+            && let Some(role) = gateways.role(source.ip(), destination.ip())
+        {
+            return role;
+        }
         if record.origin != Origin::Network {
             let is_whole = record.state == State::Whole;
             let listener = self.model.listener(record.protocol, destination);

@@ -5,6 +5,7 @@ use std::io;
 use super::hold::Failed;
 use super::plan::Entry;
 use super::survey::{Kept, Surveyed};
+use crate::audit::Findings;
 use crate::capture::{BlockRecord, Capture};
 use crate::flow::{Part, Written};
 use crate::output::{Change, Finished, Frame, Output};
@@ -108,9 +109,10 @@ impl Replay {
     /// There are no more packets.
     pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
         if let Some(report) = &mut self.report {
+            let mesh = self.surveyed.summary.findings.as_ref().and_then(Findings::mesh);
             for kept in &mut self.surveyed.legs {
                 kept.leg.written = written(&kept.leg.forward, &kept.leg.reply, &self.first, &self.surveyed.streams);
-                report.leg(&kept.told()).map_err(Failed::Report)?;
+                report.leg(&kept.told(mesh)).map_err(Failed::Report)?;
             }
             // If the report cannot be written, there is to be no output either.
             report.complete().map_err(Failed::Report)?;

@@ -74,8 +74,10 @@ impl Kept {
     }
 
     /// What the report tells of it.
-    pub fn told(&self) -> Told<'_> {
-        Told { leg: &self.leg, agreement: self.agreement.as_ref(), captured: self.captured, tied: Some(&self.tied) }
+    /// `mesh` is the mesh, if it is known.
+    pub fn told(&self, mesh: Option<&'static str>) -> Told<'_> {
+        let (agreement, tied) = (self.agreement.as_ref(), Some(&self.tied));
+        Told { leg: &self.leg, agreement, captured: self.captured, tied, mesh }
     }
 }
 
@@ -403,6 +405,7 @@ impl Survey {
         self.marker.flows.retire_all();
         self.retire();
         self.summary.findings = Some(self.audit.finish());
+        self.summary.gateway = self.marker.flows.gateway();
         let kept = self.copies.kept();
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;

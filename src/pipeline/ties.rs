@@ -77,7 +77,7 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
 fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize, Clients, RandomState>) {
     let observer = &surveyed.observer;
-    for stage in [Stage::Inbound, Stage::Outbound] {
+    for stage in [Stage::Inbound, Stage::Outbound, Stage::Gateway] {
         let side = |is_near: bool| -> Vec<TcpLeg> {
             let legs = surveyed.legs.iter().enumerate();
             legs.filter(|(_, kept)| may_be(&kept.leg, stage, is_near)).map(|(n, kept)| tcp_leg(n, &kept.leg)).collect()
@@ -103,7 +103,7 @@ fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize
             edges.push(Edge { near, far, evidence, requests, logged: Vec::new(), exchanges: tie.exchanges });
         }
         // Whose a leg from the application to the proxy is, is known.
-        for (far, found) in inferred.clients.into_iter().filter(|_| stage == Stage::Inbound) {
+        for (far, found) in inferred.clients.into_iter().filter(|_| stage != Stage::Outbound) {
             let addresses = match found {
                 infer::Clients::One(address) => vec![address],
                 infer::Clients::Several(addresses) => addresses,
@@ -123,10 +123,14 @@ fn may_be(leg: &Leg, stage: Stage, is_near: bool) -> bool {
     match (stage, is_near, leg.role) {
         (Stage::Inbound, true, Role::InboundPeer | Role::SelfCall) => true,
         // Of another pod whose captures were given.
-        (Stage::Inbound, true, Role::OutboundPeer) => leg.server_is_local,
+        (Stage::Inbound, true, Role::OutboundPeer | Role::Upstream) => leg.server_is_local,
         (Stage::Inbound, false, Role::InboundApp | Role::Local) => true,
         (Stage::Outbound, true, Role::OutboundApp) => true,
         (Stage::Outbound, false, Role::OutboundPeer | Role::SelfCall) => true,
+        // To a gateway whose captures were given, too.
+        (Stage::Outbound, false, Role::Downstream) => leg.client_is_local,
+        (Stage::Gateway, true, Role::Downstream) => true,
+        (Stage::Gateway, false, Role::Upstream) => true,
         _ => false,
     }
 }

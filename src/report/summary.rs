@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::audit::Findings;
 use crate::flow::{Leg, Outcome, Reason};
@@ -38,6 +39,8 @@ pub struct Summary {
     pub untied: bool,
     /// What rules and legs say of each other.
     pub findings: Option<Findings>,
+    /// The addresses of the gateway, as far as they are known; none if nobody said that there is one.
+    pub gateway: Option<Vec<IpAddr>>,
     /// Addresses whose names were written, if there were names.
     pub named: Option<u64>,
     /// TLS sessions whose secrets were written, if there were secrets.
@@ -127,6 +130,14 @@ impl fmt::Display for Summary {
         }
         for (role, [repaired, whole, left]) in &self.legs {
             writeln!(f, "{:<14} {repaired:>9} {whole:>9} {left:>9}  {}", role.name(), role.meaning())?;
+        }
+        match self.gateway.as_deref() {
+            None => {}
+            Some([]) => writeln!(f, "gateway: no connection shows which address is the gateway's: give it with --pod")?,
+            Some(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                writeln!(f, "gateway: {}", addresses.join(", "))?;
+            }
         }
         if let Some(findings) = &self.findings {
             write!(f, "{findings}")?;

@@ -8,6 +8,7 @@ mod beside;
 mod common;
 mod failures;
 mod folders;
+mod gateway;
 mod plan;
 mod signals;
 
