@@ -64,8 +64,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub fn push(&mut self, entry: Entry, frame: &Frame<'_>) -> io::Result<()> {
-        let [entry, mark] = [entry.encode(), mark(frame)].map(u32::to_le_bytes);
-        self.spool.push(&[entry, mark].concat())
+        let words = u64::from(entry.encode()) | u64::from(mark(frame)) << 32;
+        self.spool.push(&words.to_le_bytes())
     }
 
     /// The entry of a packet; none if the first pass saw another one here.

@@ -45,7 +45,8 @@ pub(super) fn twice(
         order = vec![Order::Sorted; numbers.len()];
         found = survey_in(reopen(merge, &numbers, interrupted)?, &order, progress)?;
     }
-    let Found::All(First { mut surveyed, last, damage: found }) = found else { return Ok(None) };
+    let Found::All(found) = found else { return Ok(None) };
+    let First { mut surveyed, last, damage: found } = *found;
     damage.extend(found);
     let unused = ties::tie(&mut surveyed, &merge.beside, merge.keep_proxy_address)?;
     surveyed.number().map_err(Error::Temporary)?;
@@ -98,7 +99,7 @@ struct First {
 
 /// How far a first pass came.
 enum Found {
-    All(First),
+    All(Box<First>),
     /// A file was to be read as it is, and turns out not to be in order.
     Disorder,
     /// There is too much to remember.
@@ -153,7 +154,7 @@ fn survey(
     if interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    Ok(Found::All(First { surveyed: survey.finish(), last, damage: inputs.into_damage() }))
+    Ok(Found::All(Box::new(First { surveyed: survey.finish(), last, damage: inputs.into_damage() })))
 }
 
 /// Opens once more what was found to be captures.

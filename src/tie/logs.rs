@@ -72,15 +72,13 @@ impl<'a> Logs<'a> {
         let near = near_client.zip(record.downstream_local).and_then(|ends| self.find(ends, start, end, true));
         let far = record.upstream_local.zip(record.upstream_host);
         let Some(far) = far.and_then(|ends| self.find(ends, start, end, false)) else { return };
-        if let Some(client) = near_client {
-            let none = Served { addresses: BTreeSet::new(), start: u64::MAX, end: 0, is_unknown: false };
-            let served = self.clients.entry(far).or_insert(none);
-            (served.start, served.end) = (served.start.min(start), served.end.max(end));
+        let none = Served { addresses: BTreeSet::new(), start: u64::MAX, end: 0, is_unknown: false };
+        let served = self.clients.entry(far).or_insert(none);
+        (served.start, served.end) = (served.start.min(start), served.end.max(end));
+        match near_client {
+            Some(client) if client.port() != 0 => _ = served.addresses.insert(client.ip()),
             // Envoy gives what headers told it no port: whoever wrote the header can write any address.
-            match client.port() {
-                0 => served.is_unknown = true,
-                _ => _ = served.addresses.insert(client.ip()),
-            }
+            _ => served.is_unknown = true,
         }
         let Some(near) = near.filter(|near| *near != far) else { return };
         if self.edges.len() >= EDGES && !self.edges.contains_key(&(near, far)) {
@@ -116,7 +114,8 @@ impl<'a> Logs<'a> {
     pub fn finish(self) -> (Vec<Edge>, HashMap<usize, Clients, RandomState>) {
         let mut edges: Vec<Edge> = self.edges.into_values().collect();
         edges.sort_unstable_by_key(|edge| (edge.near, edge.far));
-        let clients = self.clients.into_iter().map(|(far, served)| {
+        let told = self.clients.into_iter().filter(|(_, served)| !served.addresses.is_empty());
+        let clients = told.map(|(far, served)| {
             // A request that is not in the log, or not yet, is another client's, perhaps. The first one opens the leg.
             let side = &self.sides[far];
             let is_covered = side.times.0.0.saturating_add(SLACK) >= served.start

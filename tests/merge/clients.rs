@@ -79,8 +79,14 @@ fn a_log_that_begins_later_does_not_tell_who_was_served_before() {
 fn an_address_that_no_connection_has_is_no_client() {
     let (near, far) = legs();
     // So Envoy writes what x-forwarded-for told it.
-    let outcome = merge(&near.shots(Link::Eth), &far.shots(Link::Lo), &line(1, 2, PROXY, "192.0.2.7:0"));
-    assert_eq!(clients(&outcome), [PROXY]);
+    for told in ["192.0.2.7:0", "-"] {
+        // The first request is known to be the client's, and the second one nobody's.
+        let log = line(1, 2, PROXY, CLIENT) + &line(2, 2, PROXY, told);
+        for log in [log, line(1, 2, PROXY, told)] {
+            let outcome = merge(&near.shots(Link::Eth), &far.shots(Link::Lo), &log);
+            assert_eq!(clients(&outcome), [PROXY], "{told}");
+        }
+    }
 }
 
 #[test]

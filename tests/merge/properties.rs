@@ -149,7 +149,7 @@ fn anything() -> impl Strategy<Value = [Vec<Shot>; 2]> {
         leg.begun_at(begun.min(count)).packets.into_iter().map(|(_, datagram)| datagram).collect()
     });
     let part = (prop_oneof![4 => tcp, 2 => udp, 3 => leg], any::<[bool; 2]>(), 0..9_u8, 0..40_000_000_u64);
-    prop::collection::vec(part, 1..25).prop_map(|parts: Vec<(Vec<Vec<u8>>, [bool; 2], u8, u64)>| {
+    prop::collection::vec(part, 1..25).prop_map(|parts| {
         let (mut time, mut shots) = (START, [Vec::new(), Vec::new()]);
         for (datagrams, [on_wire, quoted], cut, step) in parts {
             time += step;
