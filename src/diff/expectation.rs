@@ -118,6 +118,16 @@ impl Expectation {
         compare(&self.trace(), found)
     }
 
+    /// Whether it tells what another one, of the same conversations, leaves open.
+    pub fn knows_more(&self, other: &Expectation) -> bool {
+        let open = |expectation: &Expectation| {
+            let payloads = expectation.conversations.iter().flat_map(|c| [&c.sent, &c.received]);
+            payloads.filter(|payload| payload.incomplete).count()
+        };
+        let ties = |expectation: &Expectation| expectation.conversations.iter().map(|c| c.tied.len()).sum::<usize>();
+        open(self) < open(other) || ties(self) > ties(other)
+    }
+
     /// What is expected, as a recording.
     pub fn trace(&self) -> Trace {
         Trace { conversations: self.conversations.clone() }

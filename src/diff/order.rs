@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::flow::flags;
+
 /// Segments that wait for one before them.
 const HELD: usize = 4096;
 
@@ -21,19 +23,26 @@ pub(super) struct Order {
     /// By their place; what came before its turn.
     held: BTreeMap<u64, Box<[u8]>>,
     held_octets: usize,
+    /// Where the FIN stands.
+    fin: Option<u64>,
     /// Whether octets are missing that cannot be had any more.
     lost: bool,
 }
 
 impl Order {
     /// Takes in a segment: `data` is what was captured of its `len` octets. Hands out what is in order now.
-    pub fn segment(&mut self, seq: u32, is_syn: bool, data: &[u8], len: u32, out: &mut dyn FnMut(&[u8])) {
+    pub fn segment(&mut self, seq: u32, control: u8, data: &[u8], len: u32, out: &mut dyn FnMut(&[u8])) {
         // The SYN takes a number of its own.
-        let seq = seq.wrapping_add(u32::from(is_syn));
+        let seq = seq.wrapping_add(u32::from(control & flags::SYN != 0));
         let next = *self.next.get_or_insert(seq);
         let ahead = i64::from(seq.wrapping_sub(next).cast_signed());
         let Some(place) = self.delivered.checked_add_signed(ahead) else { return };
-        self.sent = self.sent.max(place.saturating_add(u64::from(len)));
+        let end = place.saturating_add(u64::from(len));
+        if control & flags::FIN != 0 {
+            self.fin.get_or_insert(end);
+        }
+        // So does the FIN, and all that comes behind it.
+        self.sent = self.sent.max(self.fin.map_or(end, |fin| end.min(fin)));
         if self.lost || len == 0 {
             return;
         }
@@ -99,10 +108,10 @@ mod tests {
     fn read(segments: &[(u32, &str)]) -> (String, Order) {
         let mut order = Order::default();
         let mut text = String::new();
-        order.segment(u32::MAX - 3, true, b"", 0, &mut |_| ());
+        order.segment(u32::MAX - 3, flags::SYN, b"", 0, &mut |_| ());
         for (seq, data) in segments {
             let seq = (u32::MAX - 2).wrapping_add(*seq);
-            order.segment(seq, false, data.as_bytes(), data.len() as u32, &mut |octets| {
+            order.segment(seq, flags::ACK, data.as_bytes(), data.len() as u32, &mut |octets| {
                 text.push_str(std::str::from_utf8(octets).expect("ASCII"));
             });
         }
@@ -127,7 +136,16 @@ mod tests {
         let (text, order) = read(&[(0, "abc"), (5, "fgh")]);
         assert_eq!((text.as_str(), order.is_whole(), order.sent()), ("abc", false, 8));
         let mut cut = Order::default();
-        cut.segment(0, false, b"ab", 4, &mut |_| ());
+        cut.segment(0, flags::ACK, b"ab", 4, &mut |_| ());
         assert_eq!((cut.is_whole(), cut.sent()), (false, 4));
+    }
+
+    #[test]
+    fn the_fin_is_no_octet() {
+        let mut order = Order::default();
+        order.segment(7, flags::SYN, b"", 0, &mut |_| ());
+        order.segment(8, flags::ACK | flags::FIN, b"ab", 2, &mut |_| ());
+        order.segment(11, flags::ACK, b"", 0, &mut |_| ());
+        assert_eq!((order.is_whole(), order.sent()), (true, 2));
     }
 }

@@ -279,9 +279,8 @@ impl Live {
                 if !is_reset {
                     let data = frame.bytes.get(tcp.data..ip.end).unwrap_or_default();
                     let Half { order, content, .. } = half;
-                    let is_syn = tcp.flags & flags::SYN != 0;
                     let mut out = |octets: &[u8]| content.octets(octets, asked, settings);
-                    order.segment(tcp.seq, is_syn, data, tcp.data_len, &mut out);
+                    order.segment(tcp.seq, tcp.flags, data, tcp.data_len, &mut out);
                 }
                 half.fin |= tcp.flags & flags::FIN != 0;
                 if is_reset && self.reset.is_none() && !self.halves.iter().all(|half| half.fin) {
