@@ -158,6 +158,7 @@ impl Reader {
     pub fn finish(mut self) -> Payload {
         match self.state {
             State::Head if self.head.is_empty() => {}
+            State::Head if self.listed.is_empty() => return Payload::raw(&self.head),
             State::Head => {
                 let head = std::mem::take(&mut self.head);
                 self.turn_opaque();
@@ -316,12 +317,12 @@ impl Reader {
         rest
     }
 
-    /// Takes octets up to the end of a line.
+    /// Takes octets up to the end of a line; of a long one, its start is kept.
     fn read_line<'a>(&mut self, data: &'a [u8]) -> (&'a [u8], Option<Vec<u8>>) {
         let end = memchr::memchr(b'\n', data).map_or(data.len(), |end| end + 1);
         let room = HEAD - self.head.len().min(HEAD);
         self.head.extend_from_slice(&data[..end.min(room)]);
-        let is_whole = data[..end].ends_with(b"\n") || self.head.len() >= HEAD;
+        let is_whole = data[..end].ends_with(b"\n");
         (&data[end..], is_whole.then(|| std::mem::take(&mut self.head)))
     }
 

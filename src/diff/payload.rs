@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest;
+
 /// What one direction carried. What is not known (`None`) is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +66,12 @@ impl Payload {
     /// Of this kind, and nothing else known of it.
     pub fn of_kind(kind: &str) -> Payload {
         Payload { kind: kind.to_owned(), ..Payload::default() }
+    }
+
+    /// Octets of which nothing more is known.
+    pub fn raw(octets: &[u8]) -> Payload {
+        let (len, hash) = (octets.len() as u64, digest::of(octets));
+        Payload { octets: Some(len), hash: Some(hash), ..Payload::of_kind("raw") }
     }
 
     /// Leaves header fields out.
