@@ -20,7 +20,7 @@
 //! folder     a folder           -> files            which file in it is what
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
-//! diff       two recordings    -> edits            what changed between them, conversation by conversation
+//! diff       two recordings     -> edits            what changed between them, conversation by conversation
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)
 //! ```

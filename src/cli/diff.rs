@@ -15,14 +15,14 @@ use crate::diff::Same;
 /// OLD and NEW are each a file that `meshpcap merge` wrote, a capture, or a folder (or an archive of one) with captures
 /// and what lies beside them, as merge takes it.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, override_usage = USAGE)]
 pub struct DiffArgs {
     /// The old recording, then the new one; with --to, all captures of the old one
-    #[arg(value_name = "OLD NEW", required_unless_present_any = ["expect", "bless"])]
+    #[arg(value_name = "RECORDING", required_unless_present_any = ["expect", "bless"])]
     pub recordings: Vec<PathBuf>,
 
     /// The captures of the new recording, where a recording is several captures
-    #[arg(long, value_name = "CAPTURE", num_args = 1.., conflicts_with_all = ["expect", "bless"])]
+    #[arg(long, value_name = "NEW", num_args = 1.., conflicts_with_all = ["expect", "bless"])]
     pub to: Vec<PathBuf>,
 
     /// Hold the captures in a folder against the expect.json beside them
@@ -52,6 +52,11 @@ pub struct DiffArgs {
     pub json: bool,
 }
 
+const USAGE: &str = "meshpcap diff [OPTIONS] <OLD> <NEW>
+       meshpcap diff [OPTIONS] <OLD>... --to <NEW>...
+       meshpcap diff [OPTIONS] --expect <FOLDER>...
+       meshpcap diff [OPTIONS] --bless <FOLDER>...";
+
 const EXAMPLES: &str = "\
 Examples:
   What did the new release change?
@@ -61,7 +66,7 @@ Examples:
       meshpcap diff old-eth0.pcap old-lo.pcap --to new-eth0.pcap new-lo.pcap
   Note what a recording shows, and hold later runs against it:
       meshpcap diff --bless traces/checkout
-      meshpcap diff --expect traces/*
+      meshpcap diff --expect traces/*/
 
 Exit status:
   0    the recordings are the same, or expect.json is written

@@ -268,6 +268,11 @@ fn payload(direction: &str, old: &Payload, new: &Payload, fields: &mut Vec<Field
         }
         text
     };
+    // Of octets in pieces it is not sure that they are nothing else.
+    let is_open = |payload: &Payload| payload.incomplete && payload.kind == "raw";
+    if old.kind != new.kind && (is_open(old) || is_open(new)) {
+        return;
+    }
     if old.kind != new.kind {
         return fields.push(Field::new(direction, Some(told(old)), Some(told(new))));
     }

@@ -370,7 +370,8 @@ impl Half {
         }
         // What was sent can be counted all the same.
         let octets = (is_tcp && payload.kind == "raw").then_some(sent);
-        Payload { octets, incomplete: true, ..Payload::of_kind(if sent == 0 { "unknown" } else { &payload.kind }) }
+        let kind = if payload.kind == "none" { "unknown" } else { &payload.kind };
+        Payload { octets, incomplete: true, ..Payload::of_kind(kind) }
     }
 }
 
