@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use meshpcap::audit::Rules;
@@ -74,7 +73,7 @@ fn two(args: &DiffArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Failu
     let new = trace(new, &new_settings, interrupted)?;
     let diff = diff::compare(&old, &new);
     let printed = match args.json {
-        true => print(format!("{:#}\n", diff::json(&diff, &old, &new)).as_bytes()),
+        true => print(format!("{}\n", json(&diff, &old, &new, None)?).as_bytes()),
         false => print(diff::text(&diff, &old, &new).as_bytes()),
     };
     Ok(if diff.is_empty() { printed } else { ExitCode::from(DAMAGED) })
@@ -88,15 +87,13 @@ fn expect(args: &DiffArgs, folders: &[PathBuf], interrupted: &Arc<AtomicBool>) -
         let (expected, found, diff) = held(args, folder, interrupted)?;
         differ |= !diff.is_empty();
         if args.json {
-            let mut one = diff::json(&diff, &expected, &found);
-            one["folder"] = json!(folder.display().to_string());
-            all.push(one);
+            all.push(json(&diff, &expected, &found, Some(folder))?);
         } else if !diff.is_empty() {
             text.push_str(&format!("{}:\n{}", folder.display(), diff::text(&diff, &expected, &found)));
         }
     }
     let printed = match args.json {
-        true => print(format!("{:#}\n", Value::Array(all)).as_bytes()),
+        true => print(format!("[\n{}\n]\n", all.join(",\n")).as_bytes()),
         false => print(text.as_bytes()),
     };
     Ok(if differ { ExitCode::from(DAMAGED) } else { printed })
@@ -147,6 +144,11 @@ fn bless(args: &DiffArgs, folders: &[PathBuf], interrupted: &Arc<AtomicBool>) ->
         print(format!("{}: expect.json written:\n{told}", folder.display()).as_bytes());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn json(diff: &Diff, old: &Trace, new: &Trace, folder: Option<&Path>) -> Result<String, String> {
+    let folder = folder.map(|folder| folder.display().to_string());
+    diff::json(diff, old, new, folder.as_deref()).map_err(|error| format!("JSON: {error}"))
 }
 
 fn settings(args: &DiffArgs) -> Result<Settings, String> {

@@ -20,6 +20,12 @@ const RESPECTS: usize = 6;
 /// Differences that are told of one conversation.
 const TOLD: usize = 50;
 
+/// Differences that are told of all conversations; past that, one of each.
+const TOLD_IN_ALL: usize = 100_000;
+
+/// Octets of a value that are told.
+const VALUE: usize = 1000;
+
 /// What makes one recording the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
@@ -92,6 +98,7 @@ pub fn compare(old: &Trace, new: &Trace) -> Diff {
         is_paired[n] = true;
     }
     let mut diff = Diff::default();
+    let mut told = 0;
     for (o, partner) in partners.into_iter().enumerate() {
         let Some((n, is_moved)) = partner else {
             let removed = Difference { kind: Kind::Removed, old: Some(o), new: None, fields: Vec::new(), more: 0 };
@@ -110,8 +117,10 @@ pub fn compare(old: &Trace, new: &Trace) -> Diff {
             diff.same += 1;
             continue;
         }
-        let more = fields.len().saturating_sub(TOLD);
-        fields.truncate(TOLD);
+        let most = TOLD.min(TOLD_IN_ALL.saturating_sub(told)).max(1);
+        let more = fields.len().saturating_sub(most);
+        fields.truncate(most);
+        told += fields.len();
         diff.differences.push(Difference { kind, old: Some(o), new: Some(n), fields, more });
     }
     let added = (0..is_paired.len()).filter(|&n| !is_paired[n]);
@@ -224,8 +233,17 @@ fn moved(pairs: &[(usize, usize)], old: &Trace, new: &Trace) -> Vec<bool> {
 
 impl Field {
     fn new(what: impl Into<String>, old: Option<String>, new: Option<String>) -> Field {
-        Field { what: what.into(), old, new }
+        Field { what: clipped(what.into()), old: old.map(clipped), new: new.map(clipped) }
     }
+}
+
+/// As much of a value as is told.
+fn clipped(mut value: String) -> String {
+    if value.len() > VALUE {
+        value.truncate(value.floor_char_boundary(VALUE));
+        value.push('…');
+    }
+    value
 }
 
 /// What of a conversation changed.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::compare::{Diff, Difference, Field, Kind};
 use super::payload::Payload;
@@ -28,17 +28,17 @@ pub fn text(diff: &Diff, old: &Trace, new: &Trace) -> String {
 }
 
 fn block(out: &mut String, difference: &Difference, old: &Trace, new: &Trace) {
-    let of = |trace: &'_ Trace, index: Option<usize>| index.and_then(|index| trace.conversations.get(index)).cloned();
-    let (a, b) = (of(old, difference.old), of(new, difference.new));
-    let Some(either) = b.as_ref().or(a.as_ref()) else { return };
+    let a = difference.old.and_then(|index| old.conversations.get(index));
+    let b = difference.new.and_then(|index| new.conversations.get(index));
+    let Some(either) = b.or(a) else { return };
     let (sign, word) = match difference.kind {
         Kind::Added => ('+', "only in NEW"),
         Kind::Removed => ('-', "only in OLD"),
         Kind::Changed => ('~', "changed"),
         Kind::Moved => ('>', "moved"),
     };
-    let places = [("OLD", &a), ("NEW", &b)].map(|(name, one)| {
-        let place = one.as_ref()?.place?;
+    let places = [("OLD", a), ("NEW", b)].map(|(name, one)| {
+        let place = one?.place?;
         let stream = place.stream.map(|stream| format!("{}.stream {stream}", either.protocol));
         Some(format!("{} in {name}", stream.unwrap_or_else(|| format!("frame {}", place.frame))))
     });
@@ -90,34 +90,61 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// All of it.
-pub fn json(diff: &Diff, old: &Trace, new: &Trace) -> Value {
-    let one = |trace: &Trace, index: Option<usize>| {
+/// All of it, as docs/diff.md has it. `folder` is that of a regression trace.
+pub fn json(diff: &Diff, old: &Trace, new: &Trace, folder: Option<&str>) -> serde_json::Result<String> {
+    let one = |difference: &'_ Difference| -> One<'_> {
+        let Difference { kind, old: a, new: b, more, .. } = *difference;
+        One { kind, old: Numbered::of(old, a), new: Numbered::of(new, b), fields: difference.fields.clone(), more }
+    };
+    serde_json::to_string_pretty(&Whole {
+        version: 1,
+        folder,
+        same: diff.is_empty(),
+        conversations: Counts { old: old.conversations.len(), new: new.conversations.len(), same: diff.same },
+        differences: diff.differences.iter().map(one).collect(),
+    })
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<&'a str>,
+    same: bool,
+    conversations: Counts,
+    differences: Vec<One<'a>>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    old: usize,
+    new: usize,
+    same: usize,
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    kind: Kind,
+    old: Option<Numbered<'a>>,
+    new: Option<Numbered<'a>>,
+    fields: Vec<Field>,
+    more: usize,
+}
+
+#[derive(Serialize)]
+struct Numbered<'a> {
+    number: usize,
+    frame: Option<u64>,
+    stream: Option<u32>,
+    #[serde(flatten)]
+    conversation: &'a Conversation,
+}
+
+impl Numbered<'_> {
+    fn of(trace: &Trace, index: Option<usize>) -> Option<Numbered<'_>> {
         let index = index?;
         let conversation = trace.conversations.get(index)?;
-        let mut value = serde_json::to_value(conversation).ok()?;
-        value["number"] = json!(index + 1);
-        value["frame"] = json!(conversation.place.map(|place| place.frame));
-        value["stream"] = json!(conversation.place.and_then(|place| place.stream));
-        Some(value)
-    };
-    let differences: Vec<Value> = diff
-        .differences
-        .iter()
-        .map(|difference| {
-            json!({
-                "kind": difference.kind,
-                "old": one(old, difference.old),
-                "new": one(new, difference.new),
-                "fields": difference.fields,
-                "more": difference.more,
-            })
-        })
-        .collect();
-    json!({
-        "version": 1,
-        "same": diff.is_empty(),
-        "conversations": {"old": old.conversations.len(), "new": new.conversations.len(), "same": diff.same},
-        "differences": differences,
-    })
+        let (frame, stream) = (conversation.place.map(|p| p.frame), conversation.place.and_then(|p| p.stream));
+        Some(Numbered { number: index + 1, frame, stream, conversation })
+    }
 }

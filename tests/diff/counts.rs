@@ -1,8 +1,9 @@
 //! One change after the other, and what is said of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use meshpcap::diff::{Addresses, Settings};
+use meshpcap::diff::{self, Addresses, Limits, Settings};
 use snapbox::{assert_data_eq, str};
 
 use crate::common::leg::together;
@@ -202,4 +203,21 @@ fn roles_are_those_of_merge() {
     let roles: Vec<String> = read.conversations.iter().map(|conversation| conversation.role.clone()).collect();
     assert_eq!(roles, ["outbound-app", "outbound-peer", "network", "inbound-peer"]);
     assert_eq!(roles, report);
+}
+
+#[test]
+fn too_much_is_an_error() {
+    let legs: Vec<Leg> = (0..20).map(|n| db(40_000 + n, u64::from(n) * MS).close()).collect();
+    let outcome = Job::new().shots(Link::Lo, &shots(&legs)).run();
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), &outcome.bytes).expect("the repaired file");
+    let read = |limits: Limits| diff::read(file.path(), "big", &Settings::default(), limits, &Arc::default());
+    assert!(read(Limits { conversations: 20, memory: 1 << 20 }).is_ok());
+    for (limits, part) in [
+        (Limits { conversations: 19, memory: 1 << 20 }, "big: has more than 19 conversations; compare a shorter part"),
+        (Limits { conversations: 20, memory: 1 << 10 }, "big: what is compared of it takes more than 0 MiB; compare"),
+    ] {
+        let error = read(limits).err().expect("too much").to_string();
+        assert!(error.starts_with(part), "{error}");
+    }
 }

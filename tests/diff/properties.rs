@@ -1,6 +1,8 @@
 //! What holds for every recording: how it was sent does not count, what was said does.
 
-use meshpcap::diff::{Kind, compare};
+use std::sync::Arc;
+
+use meshpcap::diff::{self, Kind, Limits, Settings, compare};
 use proptest::prelude::*;
 
 use crate::common::leg::together;
@@ -143,6 +145,27 @@ proptest! {
         let server = |trace: &meshpcap::diff::Trace, n: Option<usize>| n.map(|n| trace.conversations[n].server);
         prop_assert_eq!(server(&old, difference.old), Some(old.conversations[which].server));
         prop_assert_eq!(difference.fields.len(), 1, "{:#?}", difference.fields);
+    }
+
+    #[test]
+    fn a_spoiled_file_is_read_as_far_as_it_goes(
+        talks in prop::collection::vec(talk(), 1..5), way in way(),
+        spoiled in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40), end: prop::sample::Index,
+    ) {
+        let mut bytes = crate::common::merge(Link::Lo, &record(&talks, &way)).bytes;
+        // Behind the section header.
+        let from = 128.min(bytes.len());
+        for (place, octet) in spoiled {
+            let place = from + place.index(bytes.len() - from);
+            bytes[place] ^= octet;
+        }
+        bytes.truncate(from + end.index(bytes.len() - from));
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), &bytes).expect("the spoiled file");
+        let settings = Settings::default();
+        if let Ok(read) = diff::read(file.path(), "spoiled", &settings, Limits::default(), &Arc::default()) {
+            prop_assert!(compare(&read.trace, &read.trace).is_empty());
+        }
     }
 
     #[test]
