@@ -20,6 +20,7 @@
 //! folder     a folder           -> files            which file in it is what
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
+//! diff       two recordings     -> edits            what changed between them, conversation by conversation
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)
 //! ```
@@ -36,6 +37,7 @@ pub mod report;
 pub mod rewrite;
 pub mod tie;
 
+pub mod diff;
 pub mod explain;
 pub mod folder;
 pub mod pipeline;

@@ -9,6 +9,7 @@ use meshpcap::cli::Command;
 fn main() -> ExitCode {
     match commands::typed::parse().command {
         Command::Merge(args) => commands::merge::run(&args),
+        Command::Diff(args) => commands::diff::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Ports(args) => commands::ports::run(&args),

@@ -27,10 +27,10 @@ use crate::packet::decode;
 use crate::report::{Report, Summary};
 
 pub use error::Error;
+pub(crate) use marking::Marker;
 
 use error::refuse;
 use hold::{Failed, Hold};
-use marking::Marker;
 use survey::MEMORY;
 use twice::twice;
 

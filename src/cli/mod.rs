@@ -1,5 +1,6 @@
 //! What the user typed. Doc comments are the help; parsing validates and does nothing else.
 
+mod diff;
 mod explain;
 mod gateway;
 mod merge;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::nat::PRESETS;
 
+pub use diff::DiffArgs;
 pub use explain::{AddressArg, ExplainArgs};
 pub use gateway::GatewayArgs;
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs, NameArg};
@@ -39,6 +41,8 @@ pub struct Cli {
 pub enum Command {
     /// Merge captures of one pod into one pcapng file and repair its redirected legs
     Merge(MergeArgs),
+    /// Say what changed between two recordings of one scenario
+    Diff(DiffArgs),
     /// Say what netfilter rules do to a connection, rule by rule
     Explain(ExplainArgs),
     /// Say what to capture, and how, so that every leg can be repaired
@@ -74,7 +78,7 @@ pub struct ManArgs {
 }
 
 /// Those that have a manual page.
-const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 7] = ["merge", "diff", "explain", "plan", "ports", "completions", "man"];
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -112,6 +112,11 @@ fn rules(args: &MergeArgs, found: &[RulesFile]) -> Result<Rules, String> {
     if files.is_empty() {
         return Ok(Rules::Unknown);
     }
+    rules_of(files)
+}
+
+/// The rules in files.
+pub fn rules_of(files: &[RulesFile]) -> Result<Rules, String> {
     let rules = nat::load(files)?;
     for note in &rules.notes {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
@@ -120,7 +125,7 @@ fn rules(args: &MergeArgs, found: &[RulesFile]) -> Result<Rules, String> {
 }
 
 /// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.
-fn watch_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
+pub fn watch_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(interrupted))?;

@@ -1,5 +1,6 @@
 //! The subcommands: each takes what was typed and returns the exit status.
 
+pub mod diff;
 pub mod explain;
 mod found;
 pub mod manual;

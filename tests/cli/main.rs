@@ -6,6 +6,7 @@
 mod beside;
 #[path = "../common/mod.rs"]
 mod common;
+mod diff;
 mod failures;
 mod folders;
 mod gateway;
@@ -209,7 +210,7 @@ fn completions() {
     }
 }
 
-const SUBCOMMANDS: [&str; 6] = ["merge", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 7] = ["merge", "diff", "explain", "plan", "ports", "completions", "man"];
 
 #[test]
 fn manual_pages() {

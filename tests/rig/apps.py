@@ -264,7 +264,8 @@ def run_stream(truth: str, step: dict, tag: str):
         if step["do"] == "http":
             body = b"b" * step.get("body", 0)
             connection.send(f"{'POST' if body else 'GET'} /{tag}-{number}?size={step.get('size', 0)} HTTP/1.1\r\n"
-                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n"
+                            f"{step.get('fields', '')}\r\n".encode()
                             + body)
             if connection.http_message() is None:
                 raise ConnectionError("no answer")
