@@ -176,6 +176,7 @@ fn trace(paths: &[PathBuf], settings: &Settings, interrupted: &Arc<AtomicBool>) 
         ethernet: false,
         keep_duplicates: false,
         rules: if found.rules.is_empty() { Rules::Unknown } else { rules_of(&found.rules)? },
+        gateway: None,
         keep_proxy_address: false,
         look_ahead: None,
         // Names and secrets do not matter here.
