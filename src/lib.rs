@@ -21,6 +21,7 @@
 //! folder     a folder           -> files            which file in it is what
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
+//! diff       two recordings     -> edits            what changed between them, conversation by conversation
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)
 //! ```
@@ -38,6 +39,7 @@ pub mod rewrite;
 pub mod tie;
 
 pub mod check;
+pub mod diff;
 pub mod explain;
 pub mod folder;
 pub mod pipeline;

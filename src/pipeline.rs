@@ -9,6 +9,7 @@ mod plan;
 mod replay;
 mod survey;
 mod ties;
+mod twice;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,24 +20,21 @@ use foldhash::fast::RandomState;
 use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Record, Source};
-use crate::check::Collector;
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
+use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
 pub use check::{Checked, check};
 pub use error::Error;
+pub(crate) use marking::Marker;
 
 use error::refuse;
 use hold::{Failed, Hold};
-use marking::Marker;
-use replay::Replay;
-use survey::{Survey, Surveyed};
-
-/// Interface Statistics Block (pcapng, section 4.6).
-const INTERFACE_STATISTICS: u32 = 5;
+use survey::MEMORY;
+use twice::twice;
 
 /// What to merge, and how.
 #[derive(Clone, Debug)]
@@ -55,6 +53,8 @@ pub struct Merge {
     pub keep_duplicates: bool,
     /// What is known of the pod's nat rules.
     pub rules: Rules,
+    /// The gateway whose legs are to be told from others.
+    pub gateway: Option<Gateway>,
     /// Whether legs from the proxy's own address keep it.
     pub keep_proxy_address: bool,
     /// How far to look ahead; none: files are read twice, [`LookAhead::default`] if an input is a pipe.
@@ -109,129 +109,20 @@ pub fn merge(
     let loaded = Arc::new(loaded);
     // What can be read again need not wait for anything.
     let again = merge.inputs.iter().all(Source::is_file) && merge.look_ahead.is_none();
-    let done = if again {
-        twice(merge, &loaded, interrupted, progress)?
-    } else {
-        once(merge, &loaded, interrupted, progress)?
+    let done = if again { twice(merge, &loaded, MEMORY, interrupted, progress)? } else { None };
+    let done = match done {
+        Some(done) => done,
+        None => once(merge, &loaded, again, interrupted, progress)?,
     };
     Ok(Done { unused: [unused, done.unused].concat().into_iter().filter(|unused| unused.bad > 0).collect(), ..done })
 }
 
-/// Merges files: once to find out, once to write.
-fn twice(
-    merge: &Merge,
-    beside: &Arc<Loaded>,
-    interrupted: &Arc<AtomicBool>,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Done, Error> {
-    let opened = open(&merge.inputs, interrupted)?;
-    // Where the output cannot be written, that is said before anything is read.
-    let output = output(merge, beside, &opened, false)?;
-    let report = report(merge, beside)?;
-    let failed = |what| failed(merge, what);
-    let mut orders = vec![Order::AsRead; merge.inputs.len()];
-    let mut found = survey(merge, opened, &orders, None, interrupted, progress)?;
-    if found.is_none() {
-        orders = self::orders(merge, interrupted)?;
-        found = survey(merge, open(&merge.inputs, interrupted)?, &orders, None, interrupted, progress)?;
-    }
-    // What is wrong with the inputs is said after the second pass.
-    let (mut found, _) = found.ok_or(Error::Interrupted)?;
-    let unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
-    found.number().map_err(Error::Temporary)?;
-    let mut replay = Replay::new(found, output, report);
-    let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
-    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
-    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
-    let mut watch = Watch::new(2, 1, progress);
-    while let Some((input, record)) = inputs.advance() {
-        let captures = inputs.captures();
-        let (capture, bytes) = (&captures[input], inputs.bytes(input));
-        match record {
-            Record::Block(block) => {
-                replay.block(capture, input as u16, &block, bytes).map_err(|source| failed(source.into()))?;
-            }
-            Record::Packet(packet) => {
-                let entry = replay.advance().map_err(failed)?;
-                if replay.is_written(entry, input as u16) {
-                    let link_type = capture.interfaces()[packet.interface as usize].link_type;
-                    let mut view = decode(link_type, bytes, packet.original_len as usize);
-                    let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-                    replay.packet(capture, &frame, &mut view, entry).map_err(failed)?;
-                }
-            }
-        }
-        watch.turn(captures);
-    }
-    if interrupted.load(Ordering::Relaxed) {
-        return Err(Error::Interrupted);
-    }
-    let (summary, finished) = replay.finish(inputs.captures()).map_err(failed)?;
-    damage.extend(inputs.into_damage());
-    Ok(Done { unused, ..done(summary, finished, damage, &numbers) })
-}
-
-/// The first pass, and what was wrong with the captures; `None` if files are to be read in order, and one turns out not to
-/// be. `collector` if a check follows.
-fn survey(
-    merge: &Merge,
-    opened: Opened,
-    orders: &[Order],
-    collector: Option<Collector>,
-    interrupted: &Arc<AtomicBool>,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Option<(Surveyed, Vec<capture::Error>)>, Error> {
-    let names = names(merge, &opened);
-    let Opened { numbers, captures, .. } = opened;
-    let live = captures.iter().any(Capture::is_stream);
-    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
-    let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
-    let marker = marker(merge, &numbers);
-    let summary = Summary::new(merge.inputs.len());
-    let audit = Audit::new(&merge.rules);
-    let (keeps_all, passes) = (merge.report.is_some() || collector.is_some(), if collector.is_some() { 1 } else { 2 });
-    let mut survey = Survey::new(marker, audit, names, keeps_all, duplicates.is_some(), summary, collector);
-    let mut watch = Watch::new(passes, 0, progress);
-    while let Some((input, record)) = inputs.advance() {
-        let (captures, bytes) = (inputs.captures(), inputs.bytes(input));
-        if let (Record::Block(block), Some(collector)) = (&record, &mut survey.collector)
-            && let (INTERFACE_STATISTICS, Some(interface)) = (block.block_type, block.interface)
-        {
-            collector.statistics(input as u16, interface, bytes);
-        }
-        if let Record::Packet(packet) = record {
-            let capture = &captures[input];
-            let link_type = capture.interfaces()[packet.interface as usize].link_type;
-            let view = decode(link_type, bytes, packet.original_len as usize);
-            survey.summary.read += 1;
-            let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-            survey.note(&frame, &view).map_err(Error::Temporary)?;
-            let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
-            let noted = if duplicates.as_mut().is_some_and(twice) {
-                survey.summary.duplicates += 1;
-                survey.duplicate(capture, &frame, &view)
-            } else {
-                survey.packet(capture, &frame, packet.number, &view)
-            };
-            noted.map_err(Error::Temporary)?;
-        }
-        // What came through a pipe cannot be read again.
-        if inputs.late() > 0 && !live {
-            return Ok(None);
-        }
-        watch.turn(inputs.captures());
-    }
-    if interrupted.load(Ordering::Relaxed) && !live {
-        return Err(Error::Interrupted);
-    }
-    Ok(Some((survey.finish(), inputs.into_damage())))
-}
-
-/// Merges what can be read only once, or is not to wait: packets leave as soon as it is known how.
+/// Merges what can be read only once, or is not to wait, or has too much for two passes (`again`): packets leave as soon as
+/// it is known how.
 fn once(
     merge: &Merge,
     beside: &Arc<Loaded>,
+    again: bool,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
@@ -248,9 +139,8 @@ fn once(
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
     };
     let Opened { numbers, captures, mut damage } = opened;
-    let orders: Vec<Order> = numbers.iter().map(|&number| orders[number]).collect();
     let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, &orders).map_err(Error::Temporary)?;
+    let mut inputs = Inputs::new(captures, &of(&orders, &numbers)).map_err(Error::Temporary)?;
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
     while let Some((input, record)) = inputs.advance() {
@@ -280,7 +170,7 @@ fn once(
     if interrupted && !live {
         return Err(Error::Interrupted);
     }
-    hold.summary.late = inputs.late();
+    (hold.summary.late, hold.summary.untied) = (inputs.late(), again);
     let (summary, finished) = hold.finish(inputs.captures()).map_err(failed)?;
     damage.extend(inputs.into_damage());
     Ok(Done { interrupted, ..done(summary, finished, damage, &numbers) })
@@ -347,6 +237,11 @@ fn orders(merge: &Merge, interrupted: &Arc<AtomicBool>) -> Result<Vec<Order>, Er
     if interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(orders) }
 }
 
+/// Those of the inputs that are captures.
+fn of(orders: &[Order], numbers: &[usize]) -> Vec<Order> {
+    numbers.iter().map(|&number| orders[number]).collect()
+}
+
 /// The inputs that are captures.
 struct Opened {
     /// Which of the inputs each is.
@@ -383,9 +278,9 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Err
 }
 
 /// The names that the user gave, by the captures that there are.
-fn names(merge: &Merge, opened: &Opened) -> Vec<GivenName> {
+fn names(merge: &Merge, numbers: &[usize]) -> Vec<GivenName> {
     let renumbered = |name: &GivenName| {
-        let input = opened.numbers.iter().position(|&number| number == name.input)?;
+        let input = numbers.iter().position(|&number| number == name.input)?;
         Some(GivenName { input, ..name.clone() })
     };
     merge.names.iter().filter_map(renumbered).collect()
@@ -398,6 +293,10 @@ fn short(numbers: &[usize]) -> Vec<u16> {
 
 fn marker(merge: &Merge, numbers: &[usize]) -> Marker {
     let flows = Flows::new(merge.rules.model(), Limits::default());
+    let flows = match &merge.gateway {
+        Some(gateway) => flows.with_gateway(gateway.clone()),
+        None => flows,
+    };
     Marker { flows, numbers: short(numbers), hasher: RandomState::default() }
 }
 
@@ -407,7 +306,7 @@ fn duplicates(merge: &Merge, captures: &[Capture]) -> Option<Duplicates> {
 
 fn output(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened, numbered: bool) -> Result<Output, Error> {
     let options = Options {
-        names: names(merge, opened),
+        names: names(merge, &opened.numbers),
         ethernet: merge.ethernet,
         numbered,
         numbers: short(&opened.numbers),
@@ -422,4 +321,47 @@ fn report(merge: &Merge, beside: &Arc<Loaded>) -> Result<Option<Report>, Error> 
             .map_err(|source| Error::output(&Destination::Path(path.clone()), source))
     };
     merge.report.as_ref().map(create).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stored capture, merged into a folder.
+    fn stored(folder: &std::path::Path, look_ahead: Option<LookAhead>) -> Merge {
+        let basic = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/basic");
+        Merge {
+            inputs: ["eth0.pcap", "lo.pcap"].map(|name| Source::Path(basic.join(name))).to_vec(),
+            output: Destination::Path(folder.join("out.pcapng")),
+            report: Some(folder.join("legs.csv")),
+            names: Vec::new(),
+            ethernet: false,
+            keep_duplicates: false,
+            rules: Rules::default(),
+            gateway: None,
+            keep_proxy_address: false,
+            look_ahead,
+            beside: Files::default(),
+        }
+    }
+
+    #[test]
+    fn with_too_much_to_remember_files_are_merged_in_one_pass() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let job = stored(folder.path(), None);
+        let loaded = Arc::new(beside::load(&job.beside).expect("nothing"));
+        // A survey looks at its memory each 1024 packets; the inputs of this one are named again and again.
+        let many =
+            Merge { inputs: (0..10).flat_map(|_| job.inputs.clone()).collect(), keep_duplicates: true, ..job.clone() };
+        let twice = |memory| twice(&many, &loaded, memory, &Arc::default(), &mut |_, _| ()).expect("it can be merged");
+        assert!(twice(0).is_none() && twice(MEMORY).is_some());
+        let done = once(&job, &loaded, true, &Arc::default(), &mut |_, _| ()).expect("it can be merged");
+        assert!(done.summary.to_string().contains("no legs were tied"), "{}", done.summary);
+        let written =
+            || ["out.pcapng", "legs.csv"].map(|name| std::fs::read(folder.path().join(name)).expect("it is there"));
+        let in_one = written();
+        let look_ahead = Some(LookAhead { time: u64::MAX, bytes: u64::MAX });
+        merge(&stored(folder.path(), look_ahead), &Arc::default(), &mut |_, _| ()).expect("it can be merged");
+        assert_eq!(written(), in_one);
+    }
 }

@@ -85,6 +85,7 @@ fn allocations(
         names,
         ethernet: false,
         rules: meshpcap::audit::Rules::Unknown,
+        gateway: None,
         keep_proxy_address: false,
         keep_duplicates: false,
         look_ahead,

@@ -102,7 +102,7 @@ fn the_readme_names_options_that_there_are() {
         let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args([subcommand, "--help"]).output().expect("it runs");
         String::from_utf8(run.stdout).expect("UTF-8")
     };
-    let help = help("merge") + &help("plan") + &help("check");
+    let help = help("merge") + &help("plan") + &help("check") + &help("diff");
     let readme = read("README.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-use meshpcap::nat::{Numbers, PRESETS, Preset};
+use meshpcap::nat::{Gateway, Numbers, PRESETS, Preset};
 use meshpcap::plan::check::{Found, check};
-use meshpcap::plan::{Gateway, Leg, Plan, Pod, Settings, Side, Target, plan};
+use meshpcap::plan::{Leg, Plan, Pod, Settings, Side, Target, plan};
 
 fn settings() -> Settings {
     Settings {

@@ -56,6 +56,7 @@ struct Row {
     real_client: Option<Values>,
     /// The exchanges themselves in JSON, how many they are in CSV.
     exchanges: Option<serde_json::Value>,
+    port_label: Option<String>,
 }
 
 /// Several values in one field: a list in JSON, with blanks between in CSV.
@@ -76,7 +77,7 @@ impl PartialEq for Values {
     }
 }
 
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 36] = [
     "leg",
     "protocol",
     "role",
@@ -112,6 +113,7 @@ const COLUMNS: [&str; 35] = [
     "requests",
     "real_client",
     "exchanges",
+    "port_label",
 ];
 
 /// A DNS message with the question `a`.
@@ -185,20 +187,20 @@ fn one_of_each() {
     assert_data_eq!(
         csv.as_str(),
         str![[r#"
-leg,protocol,role,status,reason,evidence,evidence_forward,evidence_reply,client,server,captured_client,captured_server,tcp_stream,udp_stream,first_frame,interface,first_time,last_time,client_packets,server_packets,client_bytes,server_bytes,opened,closed,rules,rules_say,client_name,server_name,tie,tie_filter,tie_evidence,tie_grade,requests,real_client,exchanges
-1,tcp,outbound-app,repaired,,handshake,2:1,2:11,10.1.0.5:40000,10.96.0.10:80,10.1.0.5:40000,127.0.0.1:15001,0,,1,0,1700000000.000000000,1700000000.000090000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-2,tcp,outbound-peer,whole,,,,,10.1.0.5:57168,10.1.0.6:8080,,,1,,2,1,1700000000.000001000,1700000000.000091000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-3,tcp,inbound-peer,whole,,,,,10.1.0.9:39844,10.1.0.5:8080,,,2,,3,1,1700000000.000002000,1700000000.000092000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-4,tcp,network,whole,,,,,10.7.0.1:5000,10.7.0.2:6000,,,3,,4,1,1700000000.000003000,1700000000.000093000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-5,tcp,outbound-app,repaired,,handshake,2:2,2:12,10.1.0.5:40000,10.96.0.20:6379,10.1.0.5:25463,127.0.0.1:15001,4,,5,0,1700000000.000003000,1700000000.000053000,4,2,5,0,syn+syn-ack,rst,,,,,,,,,,,
-6,tcp,self-call,repaired,,handshake,2:3,2:13,10.1.0.5:51992,10.1.0.5:8080,10.1.0.5:51992,127.0.0.1:15006,5,,6,0,1700000000.000005000,1700000000.000095000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-7,tcp,inbound-app,whole,,,,,127.0.0.6:29894,10.1.0.5:8080,,,6,,7,0,1700000000.000006000,1700000000.000096000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-8,tcp,local,whole,,,,,10.1.0.5:50000,10.1.0.5:9090,,,7,,8,0,1700000000.000007000,1700000000.000097000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-9,tcp,outbound-app,left,direct,,,,127.0.0.1:50001,127.0.0.1:15001,,,8,,9,0,1700000000.000008000,1700000000.000098000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,
-10,tcp,outbound-app,left,no-reply,,,,10.1.0.5:40002,127.0.0.1:15001,,,9,,10,0,1700000000.000009000,1700000000.000009000,1,0,0,0,syn,,,,,,,,,,,,
-11,tcp,outbound-app,repaired,,handshake,2:8,2:17,[fd00:21::5]:40000,[fd00:96::10]:80,[fd00:21::5]:40000,[::1]:15001,10,,11,0,1700000000.000009500,1700000000.000019500,1,1,0,0,syn,rst,,,,,,,,,,,
-12,udp,dns,repaired,,dns,2:9,2:10,10.1.0.5:40166,10.96.0.53:53,10.1.0.5:40166,127.0.0.1:15053,,0,12,0,1700000000.000009700,1700000000.000009800,1,1,19,19,,,,,,,,,,,,,
-13,tcp,outbound-app,repaired,,sequence,2:26,2:33,10.1.0.5:40001,10.96.0.10:80,10.1.0.5:40001,127.0.0.1:15001,11,,38,0,1700000000.000034000,1700000000.000064000,2,2,1,3,,,,,,,,,,,,,
+leg,protocol,role,status,reason,evidence,evidence_forward,evidence_reply,client,server,captured_client,captured_server,tcp_stream,udp_stream,first_frame,interface,first_time,last_time,client_packets,server_packets,client_bytes,server_bytes,opened,closed,rules,rules_say,client_name,server_name,tie,tie_filter,tie_evidence,tie_grade,requests,real_client,exchanges,port_label
+1,tcp,outbound-app,repaired,,handshake,2:1,2:11,10.1.0.5:40000,10.96.0.10:80,10.1.0.5:40000,127.0.0.1:15001,0,,1,0,1700000000.000000000,1700000000.000090000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,15001 outbound: what the application opens
+2,tcp,outbound-peer,whole,,,,,10.1.0.5:57168,10.1.0.6:8080,,,1,,2,1,1700000000.000001000,1700000000.000091000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,
+3,tcp,inbound-peer,whole,,,,,10.1.0.9:39844,10.1.0.5:8080,,,2,,3,1,1700000000.000002000,1700000000.000092000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,
+4,tcp,network,whole,,,,,10.7.0.1:5000,10.7.0.2:6000,,,3,,4,1,1700000000.000003000,1700000000.000093000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,
+5,tcp,outbound-app,repaired,,handshake,2:2,2:12,10.1.0.5:40000,10.96.0.20:6379,10.1.0.5:25463,127.0.0.1:15001,4,,5,0,1700000000.000003000,1700000000.000053000,4,2,5,0,syn+syn-ack,rst,,,,,,,,,,,,15001 outbound: what the application opens
+6,tcp,self-call,repaired,,handshake,2:3,2:13,10.1.0.5:51992,10.1.0.5:8080,10.1.0.5:51992,127.0.0.1:15006,5,,6,0,1700000000.000005000,1700000000.000095000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,15006 inbound: what comes to the application
+7,tcp,inbound-app,whole,,,,,127.0.0.6:29894,10.1.0.5:8080,,,6,,7,0,1700000000.000006000,1700000000.000096000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,
+8,tcp,local,whole,,,,,10.1.0.5:50000,10.1.0.5:9090,,,7,,8,0,1700000000.000007000,1700000000.000097000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,
+9,tcp,outbound-app,left,direct,,,,127.0.0.1:50001,127.0.0.1:15001,,,8,,9,0,1700000000.000008000,1700000000.000098000,6,4,18,19,syn+syn-ack,fin+fin,,,,,,,,,,,,15001 outbound: what the application opens
+10,tcp,outbound-app,left,no-reply,,,,10.1.0.5:40002,127.0.0.1:15001,,,9,,10,0,1700000000.000009000,1700000000.000009000,1,0,0,0,syn,,,,,,,,,,,,,15001 outbound: what the application opens
+11,tcp,outbound-app,repaired,,handshake,2:8,2:17,[fd00:21::5]:40000,[fd00:96::10]:80,[fd00:21::5]:40000,[::1]:15001,10,,11,0,1700000000.000009500,1700000000.000019500,1,1,0,0,syn,rst,,,,,,,,,,,,15001 outbound: what the application opens
+12,udp,dns,repaired,,dns,2:9,2:10,10.1.0.5:40166,10.96.0.53:53,10.1.0.5:40166,127.0.0.1:15053,,0,12,0,1700000000.000009700,1700000000.000009800,1,1,19,19,,,,,,,,,,,,,,"15053 DNS of the application, if it is captured"
+13,tcp,outbound-app,repaired,,sequence,2:26,2:33,10.1.0.5:40001,10.96.0.10:80,10.1.0.5:40001,127.0.0.1:15001,11,,38,0,1700000000.000034000,1700000000.000064000,2,2,1,3,,,,,,,,,,,,,,15001 outbound: what the application opens
 
 "#]]
     );
@@ -235,6 +237,8 @@ fn the_document_names_every_column_and_value() {
         Role::InboundApp,
         Role::SelfCall,
         Role::Dns,
+        Role::Downstream,
+        Role::Upstream,
         Role::Local,
         Role::Network,
     ];

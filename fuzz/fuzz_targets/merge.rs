@@ -18,6 +18,7 @@ struct Input {
     captures: [Contents; 2],
     ethernet: bool,
     rules: meshpcap::audit::Rules::Unknown,
+    gateway: None,
     keep_proxy_address: false,
     keep_duplicates: bool,
     look_ahead: Option<(u32, u16)>,

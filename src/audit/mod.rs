@@ -108,6 +108,14 @@ impl Audit {
         Some(agreement)
     }
 
+    /// The mesh that was given.
+    pub fn given_mesh(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Mesh(mesh) => Some(mesh),
+            Origin::Unknown | Origin::Files(_) => None,
+        }
+    }
+
     /// What came of all legs.
     pub fn finish(mut self) -> Findings {
         let past: Vec<Past> = self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)).collect();
@@ -124,6 +132,7 @@ impl Audit {
             is_redirecting: self.holder.is_some_and(|holder| holder.redirects()),
             saw_loopback: self.observed.saw_loopback(),
             saw_wire: self.observed.saw_wire(),
+            saw_gateway: self.observed.saw_gateway(),
             agreeing: self.agreeing,
             contradicting: self.contradicting,
             bypassing: self.bypassing,
@@ -144,6 +153,7 @@ pub struct Findings {
     is_redirecting: bool,
     saw_loopback: bool,
     saw_wire: bool,
+    saw_gateway: bool,
     agreeing: u64,
     contradicting: Tally,
     bypassing: Tally,
@@ -154,6 +164,9 @@ impl fmt::Display for Findings {
         match (&self.origin, self.meshes.as_slice()) {
             (Origin::Unknown, []) if !self.redirected && self.unproven => {
                 writeln!(f, "nat rules: not known, no redirection is proven")?;
+            }
+            (Origin::Unknown, []) if !self.redirected && self.saw_gateway => {
+                writeln!(f, "nat rules: nothing was redirected, as at a gateway")?;
             }
             (Origin::Unknown, []) if !self.redirected => {
                 writeln!(f, "nat rules: nothing was redirected, a plain merge")?
@@ -169,7 +182,9 @@ impl fmt::Display for Findings {
             (Origin::Files(files), _) => writeln!(f, "nat rules: {}; {}", files.join(", "), self.counts())?,
             (Origin::Mesh(mesh), _) => writeln!(f, "nat rules: mesh {mesh}; {}", self.counts())?,
         }
-        if !self.redirected && self.saw_wire && !self.saw_loopback {
+        if !self.redirected && self.saw_gateway {
+            // Nothing is missing.
+        } else if !self.redirected && self.saw_wire && !self.saw_loopback {
             writeln!(f, "  no packet is from lo: redirected connections show there (capture with -i lo or -i any)")?;
         } else if !self.redirected && self.is_redirecting {
             writeln!(f, "  the rules redirect, but no redirected connection is in the capture")?;

@@ -35,6 +35,7 @@ pub(super) struct Observed {
     unproven: bool,
     saw_loopback: bool,
     saw_wire: bool,
+    saw_gateway: bool,
 }
 
 /// A connection that was redirected.
@@ -50,6 +51,7 @@ struct Sample {
 impl Observed {
     pub fn leg(&mut self, leg: &Leg) {
         match leg.role {
+            Role::Downstream | Role::Upstream => self.saw_gateway = true,
             Role::Network | Role::InboundPeer | Role::OutboundPeer => self.saw_wire = true,
             _ => self.saw_loopback = true,
         }
@@ -116,6 +118,10 @@ impl Observed {
 
     pub fn saw_wire(&self) -> bool {
         self.saw_wire
+    }
+
+    pub fn saw_gateway(&self) -> bool {
+        self.saw_gateway
     }
 
     /// Whether lo shows a connection to a port of the application.

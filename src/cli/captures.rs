@@ -1,12 +1,15 @@
 //! The captures that `meshpcap merge` and `meshpcap check` take, and what is said of them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
+use super::gateway::GatewayArgs;
 use super::mesh;
+use super::plan::PortsArg;
 use crate::beside::Format;
 use crate::nat::RulesFile;
 
@@ -33,6 +36,23 @@ pub struct CaptureArgs {
     /// Without --rules and --mesh, the mesh whose rules explain the packets is found and named.
     #[arg(long, value_name = "NAME", value_parser = mesh())]
     pub mesh: Option<String>,
+
+    /// The gateway, if it is one.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+
+    /// The gateway's addresses, IPv4 and IPv6
+    ///
+    /// Default: the one that all connections on the wire have in common; else those that exchange anything with an address
+    /// outside. Give it where captures of other pods are merged as well.
+    #[arg(long = "pod", value_name = "ADDRESS", value_delimiter = ',', requires = "gateway")]
+    pub pods: Vec<IpAddr>,
+
+    /// The gateway's ports that clients call: `8080,9000-9010`
+    ///
+    /// Tells who called where the beginning of a connection was not captured.
+    #[arg(long = "port", value_name = "PORT", value_delimiter = ',', requires = "gateway")]
+    pub ports: Vec<PortsArg>,
 
     /// Tie the legs of each request by an access log of the proxy
     ///

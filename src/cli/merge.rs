@@ -78,6 +78,9 @@ Examples:
       meshpcap merge any.pcap -o fixed.pcapng --report legs.csv
   What the script of `meshpcap plan` leaves:
       meshpcap merge meshpcap-20260101-120000-77/ -o fixed.pcapng
+  The capture of a gateway:
+      meshpcap merge eth0.pcap -o fixed.pcapng --gateway \\
+        --cluster-cidr 192.168.0.0/16 --service-cidr 10.96.0.0/12
   Look while it is captured:
       kubectl exec POD -c istio-proxy -- tcpdump -i any -U -w - |
         meshpcap merge - -o - | wireshark -k -i -

@@ -2,7 +2,9 @@
 
 mod captures;
 mod check;
+mod diff;
 mod explain;
+mod gateway;
 mod merge;
 mod plan;
 mod ports;
@@ -16,7 +18,9 @@ use crate::nat::PRESETS;
 
 pub use captures::{CaptureArgs, NameArg};
 pub use check::{CheckArgs, FailOnArg, FormatArg};
+pub use diff::DiffArgs;
 pub use explain::{AddressArg, ExplainArgs};
+pub use gateway::GatewayArgs;
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs};
 pub use plan::{PlanArgs, PortsArg, ViaArg};
 pub use ports::PortsArgs;
@@ -43,6 +47,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Say what is wrong in captures of a pod, and what to do about it
     Check(CheckArgs),
+    /// Say what changed between two recordings of one scenario
+    Diff(DiffArgs),
     /// Say what netfilter rules do to a connection, rule by rule
     Explain(ExplainArgs),
     /// Say what to capture, and how, so that every leg can be repaired
@@ -78,7 +84,7 @@ pub struct ManArgs {
 }
 
 /// Those that have a manual page.
-const SUBCOMMANDS: [&str; 7] = ["merge", "check", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] = ["merge", "check", "diff", "explain", "plan", "ports", "completions", "man"];
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

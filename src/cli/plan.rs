@@ -6,8 +6,9 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use crate::nat::{Numbers, Preset, RulesFile, Ruleset, load};
-use crate::plan::{Cidr, Gateway, Leg, Pod, PodName, Settings, Target, Via};
+use super::gateway::{GatewayArgs, numbers};
+use crate::nat::{Preset, RulesFile, Ruleset, load};
+use crate::plan::{Leg, Pod, PodName, Settings, Target, Via};
 
 /// Say what to capture, and how, so that every leg can be repaired
 ///
@@ -35,30 +36,22 @@ pub struct PlanArgs {
     /// Read the pod's rules: the output of iptables-save, ip6tables-save, iptables -S, or nft -j list ruleset
     ///
     /// Give it once for each file; `ip:` or `ip6:` before the path tells the IP version.
-    #[arg(long, value_name = "FILE", conflicts_with = "mesh")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mesh", "gateway"])]
     pub rules: Vec<RulesFile>,
 
     /// Take the rules that a mesh installs by default [default: istio-dns]
-    #[arg(long, value_name = "NAME", value_parser = super::mesh())]
+    #[arg(long, value_name = "NAME", value_parser = super::mesh(), conflicts_with = "gateway")]
     pub mesh: Option<String>,
 
     /// The ports that the pod opens connections from, as in net.ipv4.ip_local_port_range: `32768-60999`
     ///
     /// Tells outbound-peer from inbound-peer where the application's ports are not all known.
-    #[arg(long, value_name = "FIRST-LAST")]
+    #[arg(long, value_name = "FIRST-LAST", conflicts_with = "gateway")]
     pub local_ports: Option<PortsArg>,
 
-    /// Plan for a gateway: no redirection; who is outside and who is inside tells its legs
-    #[arg(long, requires = "cluster_cidrs", conflicts_with_all = ["rules", "mesh", "local_ports"])]
-    pub gateway: bool,
-
-    /// The networks of the cluster's pods; inside, for a gateway
-    #[arg(long = "cluster-cidr", value_name = "CIDR", value_delimiter = ',', requires = "gateway")]
-    pub cluster_cidrs: Vec<Cidr>,
-
-    /// The networks of the cluster's services; inside, too
-    #[arg(long = "service-cidr", value_name = "CIDR", value_delimiter = ',', requires = "gateway")]
-    pub service_cidrs: Vec<Cidr>,
+    /// The gateway, if it is one.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
 
     /// How to get into the pod: nsenter=PID, exec=NAMESPACE/POD[/CONTAINER], debug=NAMESPACE/POD[/CONTAINER]
     ///
@@ -232,17 +225,15 @@ fn pod_name(typed: &str) -> Option<PodName> {
 impl PlanArgs {
     /// What to plan for.
     pub fn target(&self) -> Result<Target, String> {
-        let ports = Numbers::from_ranges(self.ports.iter().map(|p| (p.first.into(), p.last.into())).collect());
-        if self.gateway {
+        if let Some(gateway) = self.gateway.gateway(&self.pods, &self.ports) {
             if self.pods.is_empty() && !self.ports.is_empty() {
                 return Err("--port tells a gateway's legs only with its address: add --pod".to_owned());
             }
-            let inside = [&self.cluster_cidrs[..], &self.service_cidrs].concat();
-            return Ok(Target::Gateway(Gateway { addresses: self.pods.clone(), ports, inside }));
+            return Ok(Target::Gateway(gateway));
         }
         let rules = self.ruleset()?;
         let mut pod = Pod::new(&self.pods, &rules, self.preset().map(|preset| preset.name));
-        pod.ports = ports;
+        pod.ports = numbers(&self.ports);
         pod.local_ports = self.local_ports.map(|range| (range.first, range.last));
         // Without a word on the mesh, it may capture no DNS.
         pod.dns_outbound |= self.rules.is_empty() && self.mesh.is_none();

@@ -47,6 +47,9 @@ pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, 
     // Names that were typed come first.
     let mut names = names.collect::<Result<Vec<_>, _>>()?;
     names.extend(found.names.iter().cloned());
+    for note in args.gateway.notes() {
+        complain(&note);
+    }
     Ok(Merge {
         names,
         inputs,
@@ -57,6 +60,7 @@ pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, 
         keep_duplicates: args.keep_duplicates,
         look_ahead: None,
         beside,
+        gateway: args.gateway.gateway(&args.pods, &args.ports),
         keep_proxy_address: args.keep_proxy_address,
     })
 }
@@ -70,6 +74,11 @@ fn rules(args: &CaptureArgs, found: &[RulesFile]) -> Result<Rules, String> {
     if files.is_empty() {
         return Ok(Rules::Unknown);
     }
+    rules_of(files)
+}
+
+/// The rules in files.
+pub fn rules_of(files: &[RulesFile]) -> Result<Rules, String> {
     let rules = nat::load(files)?;
     for note in &rules.notes {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));

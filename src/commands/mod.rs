@@ -1,6 +1,7 @@
 //! The subcommands: each takes what was typed and returns the exit status.
 
 pub mod check;
+pub mod diff;
 pub mod explain;
 mod found;
 mod given;

@@ -23,6 +23,8 @@ pub struct Leg {
     pub server: SocketAddr,
     /// Whether `client` is known to have opened it; else the ends are in no promised order.
     pub client_known: bool,
+    /// Whether the client's address is one of the pod's own.
+    pub client_is_local: bool,
     /// Whether the server's address is one of the pod's own.
     pub server_is_local: bool,
     /// Whether it was opened while nobody asked the proxy for anything, though that would have been captured.
@@ -39,8 +41,8 @@ pub struct Leg {
     pub first_time: Timestamp,
     /// When it was captured last.
     pub last_time: Timestamp,
-    /// When data of it was captured last; 0 if there was none.
-    pub last_data: Timestamp,
+    /// When its client sent data last; 0 if it sent none.
+    pub last_request: Timestamp,
     /// Where its first packet went.
     pub written: Option<Written>,
     /// The conversation as captured that the client's packets are in: of a repaired leg, its forward half.
@@ -121,6 +123,7 @@ impl Flows {
             client: reply.ends[r],
             server: reply.ends[1 - r],
             client_known: true,
+            client_is_local: self.is_local(reply.ends[r].ip()),
             server_is_local: self.is_local(reply.ends[1 - r].ip()),
             unasked: false,
             outcome: Outcome::Repaired { source, destination, evidence },
@@ -130,7 +133,7 @@ impl Flows {
             first: earlier.first,
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
-            last_data: forward.last_data().max(reply.last_data()),
+            last_request: forward.halves[f].last_data.max(reply.halves[r].last_data),
             written: reply.written,
             forward: forward.part(f),
             reply: reply.part(r),
@@ -140,13 +143,15 @@ impl Flows {
     fn as_captured(&self, record: &Record, outcome: Outcome) -> Leg {
         // Where nothing tells who opened it, a server's port is the lower one.
         let guess = usize::from(record.ends[0].port() < record.ends[1].port());
-        let client = record.client.unwrap_or(guess);
+        let by_gateway = || self.gateways.as_ref()?.caller(record.ends);
+        let client = record.client.or_else(by_gateway).unwrap_or(guess);
         Leg {
             protocol: record.protocol,
             role: self.role(record, client),
             client: record.ends[client],
             server: record.ends[1 - client],
             client_known: record.client.is_some(),
+            client_is_local: self.is_local(record.ends[client].ip()),
             server_is_local: self.is_local(record.ends[1 - client].ip()),
             unasked: record.unasked,
             outcome,
@@ -155,7 +160,7 @@ impl Flows {
             first: record.first,
             first_time: record.first_time,
             last_time: record.last_time,
-            last_data: record.last_data(),
+            last_request: record.halves[client].last_data,
             written: record.written,
             forward: record.part(client),
             reply: record.part(client),
@@ -168,6 +173,11 @@ impl Flows {
 
     fn role(&self, record: &Record, client: usize) -> Role {
         let (source, destination) = (record.ends[client], record.ends[1 - client]);
+        if let (Some(gateways), false) = (&self.gateways, record.origin == Origin::Loopback)
+            && let Some(role) = gateways.role(source.ip(), destination.ip())
+        {
+            return role;
+        }
         if record.origin != Origin::Network {
             let is_whole = record.state == State::Whole;
             let listener = self.model.listener(record.protocol, destination);

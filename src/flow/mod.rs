@@ -17,6 +17,7 @@ mod bounds;
 mod dns;
 mod evidence;
 mod fragments;
+mod gateway;
 mod leg;
 mod pairing;
 mod record;
@@ -31,7 +32,7 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::fast::RandomState;
 
 use crate::capture::Timestamp;
-use crate::nat::{Model, Protocol};
+use crate::nat::{Gateway, Model, Protocol};
 use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
@@ -141,6 +142,7 @@ pub struct Flows {
     /// The pods' addresses, as far as their legs on loopback show them.
     pods: HashSet<IpAddr, RandomState>,
     requests: requests::Requests,
+    gateways: Option<Box<gateway::Gateways>>,
     /// Conversations on the wire whose answer may come from another address.
     open_on_wire: usize,
 }
@@ -162,8 +164,19 @@ impl Flows {
             no_room_until: 0,
             pods: HashSet::default(),
             requests: requests::Requests::default(),
+            gateways: None,
             open_on_wire: 0,
         }
+    }
+
+    /// With the legs of a gateway told from others.
+    pub fn with_gateway(self, gateway: Gateway) -> Flows {
+        Flows { gateways: Some(Box::new(gateway::Gateways::new(gateway))), ..self }
+    }
+
+    /// The addresses of the gateway, as far as they are known; none if nobody said that there is one.
+    pub fn gateway(&self) -> Option<Vec<IpAddr>> {
+        self.gateways.as_ref().map(|gateways| gateways.addresses())
     }
 
     /// Takes in the next packet of the capture that belongs to a leg.
@@ -196,7 +209,8 @@ impl Flows {
         let record = &self.table.records[id as usize];
         let (id, from_client) = match record.state {
             State::Answering { forward } => (forward, false),
-            State::Whole if segment.origin != Origin::Network => return,
+            // What may be whole is no request yet.
+            State::Whole | State::Open if segment.origin != Origin::Network => return,
             _ => (id, record.client == Some(side)),
         };
         self.requests.note(&mut self.table.records[id as usize], segment, from_client);

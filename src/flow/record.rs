@@ -176,11 +176,6 @@ impl Record {
         !matches!(self.state, State::Forward | State::Open | State::Reply)
     }
 
-    /// When either end sent data last.
-    pub fn last_data(&self) -> Timestamp {
-        self.halves[0].last_data.max(self.halves[1].last_data)
-    }
-
     /// How it is known outside, with this end for the client.
     pub fn part(&self, client: Side) -> Part {
         Part { number: self.serial - 1, client_is_first: client == 0 }

@@ -35,6 +35,9 @@ impl Flows {
         if self.model.is_passthrough(segment.source.ip()) {
             self.note_pod(segment.destination.ip());
         }
+        if let Some(gateways) = &mut self.gateways {
+            gateways.note(segment);
+        }
         let id = self.table.insert(key, segment, side, state);
         let record = &mut self.table.records[id as usize];
         record.waits = waits;

@@ -7,6 +7,9 @@ mod duplicates;
 mod sorted;
 mod window;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::io;
 
 use crate::capture::{Capture, Error, Record, Timestamp};
@@ -32,6 +35,8 @@ pub struct Inputs {
     captures: Vec<Capture>,
     ordered: Vec<Ordered>,
     heads: Vec<Head>,
+    /// The inputs that have a record, by its time; on top the one whose record was handed out, until the next call.
+    due: BinaryHeap<Reverse<(Timestamp, usize)>>,
     damage: Vec<Error>,
     late: u64,
 }
@@ -60,7 +65,7 @@ enum Ordered {
 /// The next record of an input.
 struct Head {
     record: Option<Record>,
-    /// Before which time nothing more comes; [`Timestamp`]'s maximum at the end.
+    /// The time of its last packet.
     time: Timestamp,
     /// Whether the record was handed out and the next one is due.
     used: bool,
@@ -80,7 +85,7 @@ impl Inputs {
             })
         });
         let ordered = ordered.collect::<io::Result<_>>()?;
-        Ok(Inputs { captures, ordered, heads, damage: Vec::new(), late: 0 })
+        Ok(Inputs { captures, ordered, heads, due: BinaryHeap::new(), damage: Vec::new(), late: 0 })
     }
 
     /// The bytes of the record that an input handed out last.
@@ -113,6 +118,12 @@ impl Inputs {
         &self.captures
     }
 
+    /// Whether an input has no more records.
+    pub fn is_at_end(&self, input: usize) -> bool {
+        let head = &self.heads[input];
+        !head.used && head.record.is_none()
+    }
+
     /// What was wrong with the inputs; what stood before was delivered.
     pub fn into_damage(self) -> Vec<Error> {
         self.damage
@@ -120,14 +131,27 @@ impl Inputs {
 
     /// The input that is next and its record, whose bytes are [`Inputs::bytes`] until the next call.
     pub fn advance(&mut self) -> Option<(usize, Record)> {
-        self.refill();
-        let mut first: Option<usize> = None;
-        for (input, head) in self.heads.iter().enumerate() {
-            if head.record.is_some() && first.is_none_or(|f| head.time < self.heads[f].time) {
-                first = Some(input);
+        match self.due.peek() {
+            Some(&Reverse((_, input))) if self.heads[input].used => {
+                self.fill(input);
+                let head = &self.heads[input];
+                match self.due.peek_mut() {
+                    Some(mut top) if head.record.is_some() => top.0.0 = head.time,
+                    Some(top) => _ = PeekMut::pop(top),
+                    None => {}
+                }
+            }
+            // The first call: all are to be read.
+            _ => {
+                for input in (0..self.heads.len()).filter(|&input| self.heads[input].used).collect::<Vec<_>>() {
+                    self.fill(input);
+                    if self.heads[input].record.is_some() {
+                        self.due.push(Reverse((self.heads[input].time, input)));
+                    }
+                }
             }
         }
-        let input = first?;
+        let &Reverse((_, input)) = self.due.peek()?;
         let head = &mut self.heads[input];
         head.used = true;
         head.record.take().map(|record| (input, record))
@@ -138,33 +162,26 @@ impl Inputs {
         self.captures.iter().zip(&self.heads).any(|(capture, head)| head.used && capture.may_block())
     }
 
-    fn refill(&mut self) {
-        for (input, head) in self.heads.iter_mut().enumerate() {
-            if !head.used {
-                continue;
-            }
-            head.used = false;
-            let capture = &mut self.captures[input];
-            let record = match &mut self.ordered[input] {
-                Ordered::AsRead => capture.advance(),
-                Ordered::Window(window) => window.advance(capture),
-                Ordered::Sorted(sorted) => sorted.advance(),
-            };
-            match record {
-                Ok(Some(record)) => {
-                    // A block has no time: it comes at once, before the packet that follows it.
-                    if let Record::Packet(packet) = record {
-                        self.late += u64::from(packet.time < head.time);
-                        head.time = packet.time;
-                    }
-                    head.record = Some(record);
+    /// Reads the next record of an input.
+    fn fill(&mut self, input: usize) {
+        let (head, capture) = (&mut self.heads[input], &mut self.captures[input]);
+        head.used = false;
+        let record = match &mut self.ordered[input] {
+            Ordered::AsRead => capture.advance(),
+            Ordered::Window(window) => window.advance(capture),
+            Ordered::Sorted(sorted) => sorted.advance(),
+        };
+        match record {
+            Ok(Some(record)) => {
+                // A block has no time: it comes at once, before the packet that follows it.
+                if let Record::Packet(packet) = record {
+                    self.late += u64::from(packet.time < head.time);
+                    head.time = packet.time;
                 }
-                Ok(None) => head.time = Timestamp(u64::MAX),
-                Err(error) => {
-                    self.damage.push(error);
-                    head.time = Timestamp(u64::MAX);
-                }
+                head.record = Some(record);
             }
+            Ok(None) => {}
+            Err(error) => self.damage.push(error),
         }
     }
 }

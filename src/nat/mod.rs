@@ -15,19 +15,25 @@
 //! eval      Ruleset, Probe -> Verdict    the hooks of netfilter in their order
 //! derive    Ruleset        -> Model      listeners, roles, addresses
 //! model     the same, for the merge
+//! cidr      networks as typed            -> without host bits
+//! gateway   a proxy that no rules lead to
 //! ```
 
+mod cidr;
 mod derive;
 mod eval;
 mod files;
+mod gateway;
 mod model;
 mod parse;
 mod presets;
 mod probe;
 mod ruleset;
 
+pub use cidr::Cidr;
 pub use eval::{Condition, Event, Fate, Outcome, Seen, Verdict, View, evaluate};
 pub use files::{RulesFile, load};
+pub use gateway::Gateway;
 pub use model::{Inbound, Listener, Model, Protocol, Role, is_redirect_address};
 pub use parse::numbers::Numbers;
 pub use parse::{BadLine, Error};

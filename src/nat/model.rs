@@ -36,6 +36,10 @@ pub enum Role {
     SelfCall,
     /// The application to the proxy's DNS listener.
     Dns,
+    /// A client to the gateway, on the wire.
+    Downstream,
+    /// The gateway to a service, on the wire.
+    Upstream,
     /// Inside the pod, not redirected.
     Local,
     /// On the wire, not known to be the pod's.
@@ -52,6 +56,8 @@ impl Role {
             Role::InboundApp => "inbound-app",
             Role::SelfCall => "self-call",
             Role::Dns => "dns",
+            Role::Downstream => "downstream",
+            Role::Upstream => "upstream",
             Role::Local => "local",
             Role::Network => "network",
         }
@@ -66,6 +72,8 @@ impl Role {
             Role::InboundApp => "proxy to app",
             Role::SelfCall => "proxy to its own pod",
             Role::Dns => "app to the proxy's DNS",
+            Role::Downstream => "client to gateway",
+            Role::Upstream => "gateway to service",
             Role::Local => "inside the pod",
             Role::Network => "on the wire",
         }

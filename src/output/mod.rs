@@ -155,6 +155,11 @@ pub(crate) fn is_other_capture(path: &Path) -> bool {
     !capture.sections().first().is_some_and(|section| blocks::options(&section.options).any(own))
 }
 
+/// The comments among the raw options of a packet.
+pub(crate) fn comments(options: &[u8]) -> impl Iterator<Item = &[u8]> {
+    blocks::options(options).filter(|(code, _)| *code == code::COMMENT).map(|(_, value)| value)
+}
+
 /// The pcapng output.
 pub struct Output {
     sink: Sink,

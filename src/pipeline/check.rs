@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use foldhash::fast::RandomState;
 
 use super::survey::{Kept, Packets};
-use super::{Error, Merge, open, orders, survey, ties};
+use super::twice::{Found, reopen, survey};
+use super::{Error, MEMORY, Merge, Opened, of, open, orders, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};
 use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
@@ -44,16 +45,29 @@ pub fn check(
     let are_files = merge.inputs.iter().all(Source::is_file);
     // What can be read again is read as it is, and put in order only if it turns out to need that.
     let mut order = if are_files { vec![Order::AsRead; merge.inputs.len()] } else { orders(merge, interrupted)? };
-    let mut opened = open(&merge.inputs, interrupted)?;
-    let mut damage = std::mem::take(&mut opened.damage);
-    let names: Vec<String> = opened.numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
-    let mut passed = survey(merge, opened, &order, Some(Collector::default()), interrupted, progress)?;
-    if passed.is_none() {
+    let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
+    let names: Vec<String> = numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
+    let pass = |captures, order: &[Order], progress: &mut dyn FnMut(u64, Option<u64>)| {
+        let collector = Some(Collector::default());
+        survey(merge, captures, &numbers, &of(order, &numbers), MEMORY, collector, interrupted, progress)
+    };
+    let mut passed = pass(captures, &order, progress)?;
+    if let Found::Disorder = passed {
         order = orders(merge, interrupted)?;
-        let opened = open(&merge.inputs, interrupted)?;
-        passed = survey(merge, opened, &order, Some(Collector::default()), interrupted, progress)?;
+        passed = pass(reopen(merge, &numbers, interrupted)?, &order, progress)?;
     }
-    let (mut found, of_packets) = passed.ok_or(Error::Interrupted)?;
+    let (mut found, of_packets) = match passed {
+        Found::All(first) => (first.surveyed, first.damage),
+        Found::TooMuch => return Err(Error::TooMuch),
+        // A file that is written meanwhile.
+        Found::Disorder => {
+            let order = vec![Order::Sorted; merge.inputs.len()];
+            match pass(reopen(merge, &numbers, interrupted)?, &order, progress)? {
+                Found::All(first) => (first.surveyed, first.damage),
+                Found::TooMuch | Found::Disorder => return Err(Error::TooMuch),
+            }
+        }
+    };
     damage.extend(of_packets);
     let mut unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
     unused.retain(|unused| unused.bad > 0);

@@ -1,8 +1,8 @@
 //! Connections on the wire that two inputs show: both pods' captures were given. One input's packets of each are written,
-//! the others' are not.
+//! the others' are not. That is only where equal packets alone leave some twice, and one input has all that the others have.
 //!
 //! A connection was captured twice if two inputs have its SYN at about the same time. Its packets may look different in
-//! both: a router on the way changed the hop limit, a network card cut segments. The input with more of its data is kept.
+//! both: a router on the way changed the hop limit, a network card cut segments.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 
 use crate::capture::Timestamp;
 use crate::flow::flags;
+use crate::output::Frame;
 use crate::packet::{Transport, View};
 
 /// How far apart two captures of one SYN may be, in nanoseconds: clocks of two machines.
@@ -30,17 +31,32 @@ pub(super) struct Copies {
     shown: HashMap<(u32, u16), Shown, RandomState>,
 }
 
+/// What an input shows of a connection.
 #[derive(Clone, Copy, Default)]
 struct Shown {
     syn: Option<(Timestamp, u32)>,
-    data: u64,
-    packets: u64,
+    /// Octets of data and packets, by the end that sent them: the one with the lower port and address, and the other.
+    data: [u64; 2],
+    packets: [u64; 2],
+    /// Packets that are equal to another input's.
+    copies: u64,
+}
+
+impl Shown {
+    /// Whether nothing is lost if this input's packets stand for the other's.
+    fn covers(&self, other: &Shown) -> bool {
+        [0, 1]
+            .iter()
+            .all(|&end| self.data[end] >= other.data[end] && (self.packets[end] > 0 || other.packets[end] == 0))
+    }
 }
 
 impl Copies {
-    /// Takes in a packet on the wire. Whether another input showed its conversation first.
-    pub fn note(&mut self, conversation: u32, input: u16, time: Timestamp, view: &View) -> bool {
-        let Transport::Tcp(tcp) = &view.transport else { return false };
+    /// Takes in a packet on the wire, which may be equal to another input's. Whether another input showed its
+    /// conversation first.
+    pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
+        let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return false };
+        let Frame { input, time, .. } = *frame;
         let place = conversation as usize;
         if self.first.len() <= place {
             self.first.resize(place + 1, input);
@@ -52,37 +68,48 @@ impl Copies {
         if !self.are_several && !is_syn {
             return false;
         }
-        let is_known = self.shown.len() < CONNECTIONS || self.shown.contains_key(&(conversation, input));
-        if is_known {
+        if self.shown.len() < CONNECTIONS || self.shown.contains_key(&(conversation, input)) {
             let shown = self.shown.entry((conversation, input)).or_default();
             if is_syn {
                 shown.syn = shown.syn.or(Some((time, tcp.seq)));
             }
-            shown.data += u64::from(tcp.data_len);
-            shown.packets += 1;
+            let end = usize::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
+            shown.data[end] += u64::from(tcp.data_len);
+            shown.packets[end] += 1;
+            shown.copies += u64::from(is_copy);
         }
         is_others
     }
 
-    /// Of each connection that was captured twice: the input that is kept.
+    /// Of each connection that was captured twice, and whose copies are not all equal: the input that is kept.
     pub fn kept(self) -> HashMap<u32, u16, RandomState> {
         let mut inputs: HashMap<u32, Vec<(u16, Shown)>, RandomState> = HashMap::default();
         for ((conversation, input), shown) in self.shown {
             inputs.entry(conversation).or_default().push((input, shown));
         }
         let twice = inputs.into_iter().filter_map(|(conversation, mut all)| {
-            let (first, others) = all.split_first()?;
-            let same = |other: &(u16, Shown)| match (first.1.syn, other.1.syn) {
-                (Some((at, seq)), Some((then, other))) => seq == other && at.0.abs_diff(then.0) <= APART,
-                _ => false,
-            };
-            if others.is_empty() || !others.iter().all(same) {
-                return None;
-            }
-            // More data, then more packets, then the input that was named first.
-            all.sort_unstable_by_key(|(input, shown)| (u64::MAX - shown.data, u64::MAX - shown.packets, *input));
-            all.first().map(|(input, _)| (conversation, *input))
+            all.sort_unstable_by_key(|(input, _)| *input);
+            Some((conversation, kept(&all)?))
         });
         twice.collect()
     }
+}
+
+/// The input that stands for all of them; `all` are in the order in which they were named.
+fn kept(all: &[(u16, Shown)]) -> Option<u16> {
+    let (first, others) = all.split_first()?;
+    let same = |other: &(u16, Shown)| match (first.1.syn, other.1.syn) {
+        (Some((at, seq)), Some((then, other))) => seq == other && at.0.abs_diff(then.0) <= APART,
+        _ => false,
+    };
+    let packets = |shown: &Shown| shown.packets.iter().sum::<u64>();
+    let most = all.iter().map(|(_, shown)| packets(shown)).max()?;
+    let equal: u64 = all.iter().map(|(_, shown)| shown.copies).sum();
+    let different = all.iter().map(|(_, shown)| packets(shown)).sum::<u64>() - equal > most;
+    if others.is_empty() || !different || !others.iter().all(same) {
+        return None;
+    }
+    let covering = all.iter().filter(|(_, shown)| all.iter().all(|(_, other)| shown.covers(other)));
+    // Of those that have everything, the one with more packets, then the one that was named first.
+    covering.max_by_key(|(input, shown)| (packets(shown), u16::MAX - input)).map(|(input, _)| *input)
 }

@@ -52,6 +52,15 @@ pub enum Error {
     /// The output is the report.
     #[error("{}: is both output and report; name another file for the report", .0.display())]
     SameOutputs(PathBuf),
+    /// The second time, a file did not hold what it held the first time.
+    #[error("{name}: changed while it was merged; merge a copy of it, or end first what writes to it")]
+    Changed {
+        /// The input as the user named it.
+        name: String,
+    },
+    /// There are too many connections for a check.
+    #[error("too many connections to check at once: check captures of a shorter time")]
+    TooMuch,
     /// The user stopped the run.
     #[error("interrupted; nothing was written")]
     Interrupted,

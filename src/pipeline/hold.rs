@@ -92,6 +92,7 @@ impl Hold {
             report.finish().map_err(Failed::Report)?;
         }
         self.summary.findings = Some(self.audit.finish());
+        self.summary.gateway = self.marker.flows.gateway();
         Ok((self.summary, finished))
     }
 
@@ -143,7 +144,8 @@ impl Hold {
             self.summary.leg(&leg);
             let agreement = self.audit.leg(&leg);
             if let Some(report) = &mut self.report {
-                let told = Told { leg: &leg, agreement: agreement.as_ref(), captured: None, tied: None };
+                let mesh = self.audit.given_mesh();
+                let told = Told { leg: &leg, agreement: agreement.as_ref(), captured: None, tied: None, mesh };
                 report.leg(&told).map_err(Failed::Report)?;
             }
         }

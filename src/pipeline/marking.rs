@@ -8,7 +8,7 @@ use crate::output::Frame;
 use crate::packet::{Origin, View};
 
 /// The conversations, and what stands between them and packets.
-pub(super) struct Marker {
+pub(crate) struct Marker {
     pub flows: Flows,
     /// Of each capture: which of the user's inputs it is, from 0.
     pub numbers: Vec<u16>,

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::nat::Protocol;
-use crate::output::{Header, Queue};
+use crate::output::{Frame, Header, Queue};
 
 /// Octets that are put into the queue at a time.
 const BATCH: usize = 16 * 1024;
@@ -56,23 +56,45 @@ impl Entry {
     }
 }
 
-/// Entries, one for each packet that was read.
+/// Entries, one for each packet that was read, each with what tells its packet from another one.
 #[derive(Default)]
 pub(super) struct Plan {
     spool: Spool,
 }
 
 impl Plan {
-    pub fn push(&mut self, entry: Entry) -> io::Result<()> {
-        self.spool.push(&entry.encode().to_le_bytes())
+    pub fn push(&mut self, entry: Entry, frame: &Frame<'_>) -> io::Result<()> {
+        let words = u64::from(entry.encode()) | u64::from(mark(frame)) << 32;
+        self.spool.push(&words.to_le_bytes())
     }
 
-    /// The next one; at the end, what was not there in the first pass leaves as it is.
-    pub fn advance(&mut self) -> io::Result<Entry> {
-        let mut word = [0; 4];
-        let found = self.spool.pop(&mut word)?;
-        Ok(if found { Entry::decode(u32::from_le_bytes(word)) } else { Entry::AsCaptured })
+    /// The entry of a packet; none if the first pass saw another one here.
+    pub fn advance(&mut self, frame: &Frame<'_>) -> io::Result<Option<Entry>> {
+        let mut words = [0; 8];
+        let found = self.spool.pop(&mut words)?;
+        let word = |at: usize| u32::from_le_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
+        Ok((found && word(4) == mark(frame)).then(|| Entry::decode(word(0))))
     }
+
+    /// The entry of the next packet, which is not at hand; none at the end.
+    pub fn skip(&mut self) -> io::Result<Option<Entry>> {
+        let mut words = [0; 8];
+        let found = self.spool.pop(&mut words)?;
+        Ok(found.then(|| Entry::decode(u32::from_le_bytes([words[0], words[1], words[2], words[3]]))))
+    }
+
+    /// Whether every entry had its packet.
+    pub fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(!self.spool.pop(&mut [0; 8])?)
+    }
+}
+
+/// What tells a packet from others at its place: input, time, lengths. Files that change while they are read are no
+/// attack, so this need not be a good hash.
+fn mark(frame: &Frame<'_>) -> u32 {
+    let lengths = u64::from(frame.original_len) << 32 | frame.bytes.len() as u64;
+    let mixed = (frame.time.0 ^ lengths.rotate_left(17)).wrapping_add(u64::from(frame.input));
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 /// Of packets, in their order: the input of each, and what two captures of one packet have in common.
@@ -214,6 +236,7 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Timestamp;
 
     #[test]
     fn entries_come_back_in_order() {
@@ -228,13 +251,27 @@ mod tests {
             ]
         };
         let mut plan = Plan::default();
-        for entry in (0..20_000).flat_map(kinds) {
-            plan.push(entry).expect("there is room");
+        for (entry, time) in (0..20_000).flat_map(kinds).zip(0..) {
+            plan.push(entry, &frame(0, time)).expect("there is room");
         }
-        for entry in (0..20_000).flat_map(kinds) {
-            assert_eq!(plan.advance().expect("it is there"), entry);
+        for (entry, time) in (0..20_000).flat_map(kinds).zip(0..) {
+            assert_eq!(plan.advance(&frame(0, time)).expect("it is there"), Some(entry));
         }
-        assert_eq!(plan.advance().expect("nothing is wrong"), Entry::AsCaptured);
+        assert!(plan.is_at_end().expect("nothing is wrong"));
+        assert_eq!(plan.advance(&frame(0, 0)).expect("nothing is wrong"), None, "no such packet");
+    }
+
+    #[test]
+    fn another_packet_has_no_entry() {
+        for other in [frame(1, 7), frame(0, 8), Frame { bytes: b"other", ..frame(0, 7) }] {
+            let mut plan = Plan::default();
+            plan.push(Entry::AsCaptured, &frame(0, 7)).expect("there is room");
+            assert_eq!(plan.advance(&other).expect("it is there"), None);
+        }
+    }
+
+    fn frame(input: u16, time: u64) -> Frame<'static> {
+        Frame { input, interface: 0, time: Timestamp(time), original_len: 60, bytes: b"bytes of it", options: &[] }
     }
 
     #[test]

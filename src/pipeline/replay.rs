@@ -5,6 +5,7 @@ use std::io;
 use super::hold::Failed;
 use super::plan::Entry;
 use super::survey::{self, Kept, Surveyed};
+use crate::audit::Findings;
 use crate::capture::{BlockRecord, Capture};
 use crate::flow::{Part, Written};
 use crate::output::{Change, Finished, Frame, Output};
@@ -26,9 +27,14 @@ impl Replay {
         Replay { surveyed, output, report, first: Vec::new() }
     }
 
-    /// Whose the next packet is.
-    pub fn advance(&mut self) -> Result<Entry, Failed> {
-        self.surveyed.plan.advance().map_err(Failed::Queue)
+    /// Whose the next packet is; none if it is not the one that the first pass saw.
+    pub fn advance(&mut self, frame: &Frame<'_>) -> Result<Option<Entry>, Failed> {
+        self.surveyed.plan.advance(frame).map_err(Failed::Queue)
+    }
+
+    /// Whether all packets that the first pass saw were there.
+    pub fn is_at_end(&mut self) -> Result<bool, Failed> {
+        self.surveyed.plan.is_at_end().map_err(Failed::Queue)
     }
 
     /// Whether a packet of an input is written: if it is not another's copy.
@@ -97,9 +103,10 @@ impl Replay {
     /// There are no more packets.
     pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
         if let Some(report) = &mut self.report {
+            let mesh = self.surveyed.summary.findings.as_ref().and_then(Findings::mesh);
             for kept in &mut self.surveyed.legs {
                 kept.leg.written = written(&kept.leg.forward, &kept.leg.reply, &self.first, &self.surveyed.streams);
-                report.leg(&kept.told()).map_err(Failed::Report)?;
+                report.leg(&kept.told(mesh)).map_err(Failed::Report)?;
             }
             // If the report cannot be written, there is to be no output either.
             report.complete().map_err(Failed::Report)?;
@@ -116,8 +123,8 @@ impl Replay {
 
 /// Where the first packet of a leg went: the earlier one of its halves.
 fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &[Option<u32>]) -> Option<Written> {
-    let of = |part: &Part| first.get(part.number as usize).copied().flatten();
-    let (frame, interface) = [of(forward), of(reply)].into_iter().flatten().min()?;
-    let stream = streams.get(reply.number as usize).copied().flatten();
+    let of = |part: &Part| first.get(part.number as usize).copied().flatten().map(|place| (place, part.number));
+    let ((frame, interface), number) = [of(forward), of(reply)].into_iter().flatten().min()?;
+    let stream = streams.get(number as usize).copied().flatten();
     Some(Written { frame, stream, interface })
 }

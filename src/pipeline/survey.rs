@@ -3,9 +3,10 @@
 //! What comes in is every packet, in order; what goes out is a [`Surveyed`]: whose each packet is, how the packets of
 //! each conversation leave, and the legs with the numbers that Wireshark gives them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -18,10 +19,10 @@ use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
-use crate::packet::{Ip, Transport, View};
+use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
 use crate::tie::infer::{self as observer, Half, Observer};
-use crate::tie::{self, Tie, Tied};
+use crate::tie::{self, Others, Side, Tie, Tied};
 
 /// How the packets of a conversation leave.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +75,10 @@ impl Kept {
     }
 
     /// What the report tells of it.
-    pub fn told(&self) -> Told<'_> {
-        Told { leg: &self.leg, agreement: self.agreement.as_ref(), captured: self.captured, tied: Some(&self.tied) }
+    /// `mesh` is the mesh, if it is known.
+    pub fn told(&self, mesh: Option<&'static str>) -> Told<'_> {
+        let (agreement, tied) = (self.agreement.as_ref(), Some(&self.tied));
+        Told { leg: &self.leg, agreement, captured: self.captured, tied, mesh }
     }
 }
 
@@ -93,6 +96,10 @@ pub(super) struct Surveyed {
     pub streams: Vec<Option<u32>>,
     pub summary: Summary,
     pub observer: Observer,
+    /// TCP conversations that are not among the legs.
+    pub others: Others,
+    /// Conversations of which there are fragments.
+    pub fragmented: HashSet<u32, RandomState>,
     headers: Headers,
     conversations: usize,
     /// Of each connection that was captured twice: the input whose packets are kept.
@@ -113,7 +120,7 @@ impl Packets {
     /// Whether the next packet is written, and what other captures of it have in common with it: its conversation, and a
     /// mark.
     pub fn advance(&mut self) -> io::Result<(bool, Option<(u32, u32)>)> {
-        let entry = self.plan.advance()?;
+        let entry = self.plan.skip()?.unwrap_or(Entry::AsCaptured);
         let (input, mark) = self.origins.as_mut().map_or(Ok((0, 0)), Origins::advance)?;
         let of = match entry {
             Entry::Packet { conversation, .. } | Entry::Copy { conversation } if mark != 0 => {
@@ -147,7 +154,7 @@ impl Surveyed {
         self.streams = number(&mut self.headers, &self.passages, &self.kept, self.conversations)?;
         for tie in &self.ties {
             let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number as usize).copied().flatten();
-            let filter = tie::filter(tie.legs.iter().map(stream));
+            let filter: Option<Arc<str>> = tie::filter(tie.legs.iter().map(stream)).map(Arc::from);
             for &leg in &tie.legs {
                 self.legs[leg].tied.tie = Some((tie.number, filter.clone()));
             }
@@ -166,18 +173,25 @@ pub(super) struct Survey {
     headers: Headers,
     datagrams: Datagrams<Counted>,
     /// Of each conversation: which of its headers do not count any more.
-    counted: Vec<u8>,
+    counted: Vec<Known>,
     /// The same of conversations that another input showed first, by input.
-    counted_of_others: HashMap<(u32, u16), u8, RandomState>,
+    counted_of_others: HashMap<(u32, u16), Known, RandomState>,
+    /// Of the conversations with headers that count, the number behind the last one's.
+    conversations: usize,
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
     observer: Observer,
-    /// Later fragments whose first one is not known yet.
+    /// Groups of later fragments whose first one is not known yet, each by one of its fragments.
     loose: VecDeque<Mark>,
+    is_loose: HashSet<u32, RandomState>,
     passages: HashMap<u32, Passage, RandomState>,
     fragments: HashMap<u32, u32, RandomState>,
+    fragmented: HashSet<u32, RandomState>,
     legs: Vec<Kept>,
+    /// Octets of what the rules say of them.
+    words: usize,
+    others: Others,
     pub summary: Summary,
     /// What a check needs, if there is one.
     pub collector: Option<Collector>,
@@ -188,11 +202,38 @@ pub(super) struct Survey {
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
 const LEGS: usize = 262_144;
 
-/// In [`Survey::counted`]: the sequence number that each end counts from is known, of a TCP conversation; a UDP
-/// conversation has its number.
-const LOWER_END: u8 = 1;
-const UPPER_END: u8 = 2;
-const BOTH: u8 = LOWER_END | UPPER_END;
+/// Octets that a survey may take, beside what has bounds of its own. Past it, files are merged in one pass.
+pub(super) const MEMORY: usize = 512 << 20;
+
+/// In [`Survey::counted`]: what the headers that an end sent have told, once they were counted. Each end for itself: where what
+/// one sends is translated, what the other one sends can be another conversation in the output.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known(u8);
+
+impl Known {
+    /// Of each end: the number that it counts from.
+    const OWN: u8 = 1;
+    /// The other end's, by the acknowledgment.
+    const OTHER: u8 = 2;
+    /// Bits of an end.
+    const ENDS: [u8; 2] = [0, 2];
+
+    /// Whether nothing more can be learned from what an end sends, but for SYNs.
+    fn is_all(self, from_first: bool) -> bool {
+        self.0 >> Known::ENDS[usize::from(from_first)] & (Known::OWN | Known::OTHER) == Known::OWN | Known::OTHER
+    }
+
+    fn learn(&mut self, from_first: bool, header: &Header) {
+        let is_udp = header.protocol == Protocol::Udp;
+        if !is_udp && header.control & (flags::SYN | flags::ACK) == flags::SYN {
+            // It may be another stream: nothing is known of that.
+            *self = Known::default();
+        }
+        let tells_other = is_udp || header.control & flags::ACK != 0;
+        let bits = Known::OWN | if tells_other { Known::OTHER } else { 0 };
+        self.0 |= bits << Known::ENDS[usize::from(from_first)];
+    }
+}
 
 impl Survey {
     /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `several` if packets that two inputs show are
@@ -218,13 +259,18 @@ impl Survey {
             datagrams: Datagrams::default(),
             counted: Vec::new(),
             counted_of_others: HashMap::default(),
+            conversations: 0,
             several,
             copies: Copies::default(),
             observer: Observer::new(observer::Limits::default()),
             loose: VecDeque::new(),
+            is_loose: HashSet::default(),
             passages: HashMap::default(),
             fragments: HashMap::default(),
+            fragmented: HashSet::default(),
             legs: Vec::new(),
+            words: 0,
+            others: Others::default(),
             summary,
         }
     }
@@ -248,12 +294,12 @@ impl Survey {
     pub fn duplicate(&mut self, capture: &Capture, frame: &Frame<'_>, view: &View) -> io::Result<()> {
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
-            return self.plan.push(Entry::Duplicate);
+            return self.plan.push(Entry::Duplicate, frame);
         };
-        self.copies.note(conversation, frame.input, frame.time, view);
+        self.copies.note(conversation, frame, view, true);
         // Which end sent it does not matter: nothing on the wire is translated.
         self.count(view, frame, Some((conversation, true)), true, true)?;
-        self.plan.push(Entry::Copy { conversation })
+        self.plan.push(Entry::Copy { conversation }, frame)
     }
 
     /// Takes a packet; `number` is its number in its input.
@@ -271,14 +317,20 @@ impl Survey {
             (Mark::Fragment { group }, _) => (Entry::Fragment { group }, None),
             _ => (Entry::AsCaptured, None),
         };
-        self.plan.push(entry)?;
+        self.plan.push(entry, frame)?;
         let has_copies = match (entry, self.several) {
             (Entry::Packet { conversation, .. }, true) if self.marker.flows.is_on_wire(mark) => {
-                self.copies.note(conversation, frame.input, frame.time, view)
+                self.copies.note(conversation, frame, view, false)
             }
             _ => false,
         };
         self.count(view, frame, owner, has_copies, false)?;
+        if let (Entry::Packet { conversation, .. }, Some(ip)) = (entry, &view.ip)
+            && ip.fragment.is_some()
+            && ip.protocol == protocol::TCP
+        {
+            self.fragmented.insert(conversation);
+        }
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation: u64::from(conversation), from_first };
@@ -305,7 +357,7 @@ impl Survey {
             }
         }
         match mark {
-            Mark::Fragment { .. } => self.loose.push_back(mark),
+            Mark::Fragment { group } if self.is_loose.insert(group) => self.loose.push_back(mark),
             _ => self.marker.flows.release(mark),
         }
         self.settle_fragments(false);
@@ -324,10 +376,10 @@ impl Survey {
         is_copy: bool,
     ) -> io::Result<()> {
         let Some(ip) = &view.ip else { return Ok(()) };
-        if let (Transport::Tcp(tcp), Some((conversation, _)), None, false) =
+        if let (Transport::Tcp(tcp), Some((conversation, from_first)), None, false) =
             (&view.transport, owner, ip.fragment, of_other)
             && tcp.flags & flags::SYN == 0
-            && self.counted.get(conversation as usize) == Some(&BOTH)
+            && self.counted.get(conversation as usize).is_some_and(|known| known.is_all(from_first))
         {
             return Ok(());
         }
@@ -355,26 +407,38 @@ impl Survey {
         };
         let Some(read) = read else { return Ok(()) };
         if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
+            self.conversations = self.conversations.max(conversation as usize + 1);
             let known = if of_other {
                 self.counted_of_others.entry((conversation, read.input)).or_default()
             } else {
                 let conversation = conversation as usize;
                 if self.counted.len() <= conversation {
-                    self.counted.resize(conversation + 1, 0);
+                    self.counted.resize(conversation + 1, Known::default());
                 }
                 &mut self.counted[conversation]
             };
-            let control = read.header.control;
-            let (mine, other) = if from_first { (LOWER_END, UPPER_END) } else { (UPPER_END, LOWER_END) };
-            if *known == BOTH && control & flags::SYN == 0 {
+            let opens = read.header.protocol == Protocol::Tcp && read.header.control & flags::SYN != 0;
+            if known.is_all(from_first) && !opens {
                 return Ok(());
             }
-            *known |= mine;
-            if control & flags::ACK != 0 || read.header.protocol == Protocol::Udp {
-                *known |= other;
-            }
+            known.learn(from_first, &read.header);
         }
         self.headers.push(&read)
+    }
+
+    /// Octets that grow with the conversations of a capture: here, and at their peak behind the first pass.
+    pub fn memory(&self) -> usize {
+        let conversation = size_of::<Known>() + size_of::<Option<u32>>() + size_of::<u16>();
+        let reported = if self.keeps_all { size_of::<Option<(u64, u32)>>() } else { 0 };
+        // A table is at most half empty when it has grown.
+        let table = |entries: usize, entry: usize| 2 * entries * (entry + 1);
+        self.counted.len() * (conversation + reported)
+            + self.legs.len() * (size_of::<Kept>() + size_of::<Side>())
+            + self.words
+            + table(self.passages.len(), size_of::<(u32, Passage)>())
+            + table(self.counted_of_others.len(), size_of::<((u32, u16), Known)>())
+            + table(self.fragments.len(), size_of::<(u32, u32)>())
+            + table(self.fragmented.len(), size_of::<u32>())
     }
 
     /// Notes whose later fragments are, as far as it is known, from the oldest on.
@@ -388,6 +452,7 @@ impl Survey {
                 self.fragments.insert(group, conversation as u32);
             }
             self.marker.flows.release(mark);
+            self.is_loose.remove(&group);
             self.loose.pop_front();
         }
     }
@@ -409,7 +474,11 @@ impl Survey {
                 || leg.outcome == Outcome::Left(Reason::NoReply);
             if is_changed || self.keeps_all || may_be_tied && self.legs.len() < LEGS {
                 let tied = Tied::default();
+                let told = agreement.as_ref().and_then(Agreement::contradiction);
+                self.words += told.map_or(0, |told| told.packets.len() + told.rules.len());
                 self.legs.push(Kept { leg, agreement, captured: None, tied, commented: false });
+            } else if leg.protocol == Protocol::Tcp {
+                self.others.add(leg.client, leg.server);
             }
         }
     }
@@ -421,6 +490,7 @@ impl Survey {
         self.marker.flows.retire_all();
         self.retire();
         self.summary.findings = Some(self.audit.finish());
+        self.summary.gateway = self.marker.flows.gateway();
         let kept = self.copies.kept();
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
@@ -434,8 +504,10 @@ impl Survey {
             streams: Vec::new(),
             summary: self.summary,
             observer: self.observer,
+            others: self.others,
+            fragmented: self.fragmented,
             headers: self.headers,
-            conversations: self.counted.len(),
+            conversations: self.conversations,
             kept,
             collector: self.collector,
             origins: self.origins,

@@ -23,7 +23,7 @@ const MILLISECOND: u64 = 1_000_000;
 pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> Result<Vec<Unused>, Error> {
     let (mappings, mut unused) = Mappings::read(files)?;
     restore(surveyed, &mappings);
-    let sides: Vec<Side> = surveyed.legs.iter().map(side).collect();
+    let sides: Vec<Side> = surveyed.legs.iter().map(|kept| side(kept, surveyed)).collect();
     let mut logs = Logs::new(&sides, &mappings);
     unused.extend(tie::read(&mut logs, files)?);
     let Said { mut edges, mut clients, flags } = logs.finish();
@@ -31,7 +31,8 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
     let is_proxy = |address: IpAddr| usual.is_passthrough(address) || address.is_loopback();
-    let renames = if keep_proxy { Vec::new() } else { tie::renames(&sides, &edges, &clients, is_proxy) };
+    let renames =
+        if keep_proxy { Vec::new() } else { tie::renames(&sides, &edges, &clients, &surveyed.others, is_proxy) };
     for rename in renames {
         let kept = &mut surveyed.legs[rename.leg];
         let to_server = Translation { source: rename.client, destination: rename.server };
@@ -79,18 +80,21 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
 fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize, Clients, RandomState>) {
     let observer = &surveyed.observer;
-    for stage in [Stage::Inbound, Stage::Outbound] {
+    for stage in [Stage::Inbound, Stage::Outbound, Stage::Gateway] {
         let side = |is_near: bool| -> Vec<TcpLeg> {
             let legs = surveyed.legs.iter().enumerate();
             legs.filter(|(_, kept)| may_be(&kept.leg, stage, is_near)).map(|(n, kept)| tcp_leg(n, &kept.leg)).collect()
         };
         let inferred = infer::infer(observer, stage, &side(true), &side(false));
         let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
+        let places: HashMap<(usize, usize), usize> =
+            edges.iter().enumerate().map(|(place, edge)| ((edge.near, edge.far), place)).collect();
         for tie in inferred.ties {
             let (near, far) = (tie.near as usize, tie.far as usize);
             if logged.contains(&far) {
-                let known = edges.iter_mut().find(|edge| (edge.near, edge.far) == (near, far));
-                known.into_iter().for_each(|edge| edge.exchanges.clone_from(&tie.exchanges));
+                if let Some(&place) = places.get(&(near, far)) {
+                    edges[place].exchanges = tie.exchanges;
+                }
                 continue;
             }
             let evidence = match tie.evidence {
@@ -102,7 +106,7 @@ fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize
             edges.push(Edge { near, far, evidence, requests, logged: Vec::new(), exchanges: tie.exchanges });
         }
         // Whose a leg from the application to the proxy is, is known.
-        for (far, found) in inferred.clients.into_iter().filter(|_| stage == Stage::Inbound) {
+        for (far, found) in inferred.clients.into_iter().filter(|_| stage != Stage::Outbound) {
             let addresses = match found {
                 infer::Clients::One(address) => vec![address],
                 infer::Clients::Several(addresses) => addresses,
@@ -122,10 +126,14 @@ fn may_be(leg: &Leg, stage: Stage, is_near: bool) -> bool {
     match (stage, is_near, leg.role) {
         (Stage::Inbound, true, Role::InboundPeer | Role::SelfCall) => true,
         // Of another pod whose captures were given.
-        (Stage::Inbound, true, Role::OutboundPeer) => leg.server_is_local,
+        (Stage::Inbound, true, Role::OutboundPeer | Role::Upstream) => leg.server_is_local,
         (Stage::Inbound, false, Role::InboundApp | Role::Local) => true,
         (Stage::Outbound, true, Role::OutboundApp) => true,
         (Stage::Outbound, false, Role::OutboundPeer | Role::SelfCall) => true,
+        // To a gateway whose captures were given, too.
+        (Stage::Outbound, false, Role::Downstream) => leg.client_is_local,
+        (Stage::Gateway, true, Role::Downstream) => true,
+        (Stage::Gateway, false, Role::Upstream) => true,
         _ => false,
     }
 }
@@ -177,15 +185,17 @@ fn logged(edge: &Edge, exchange: &infer::Exchange) -> Option<String> {
     only.and_then(|logged| logged.id.clone())
 }
 
-fn side(kept: &Kept) -> Side {
+fn side(kept: &Kept, surveyed: &Surveyed) -> Side {
     let leg = &kept.leg;
     Side {
         client: leg.client,
         seen_client: leg.captured().map_or(leg.client, |(client, _)| client),
         server: leg.server,
         times: (leg.first_time, leg.last_time),
-        last_data: leg.last_data,
+        last_request: leg.last_request,
         is_tcp: leg.protocol == Protocol::Tcp,
+        opened: leg.opened(),
+        is_fragmented: [leg.forward, leg.reply].iter().any(|part| surveyed.fragmented.contains(&(part.number as u32))),
         is_to_application: matches!(leg.role, Role::InboundApp | Role::Local) && leg.captured().is_none(),
     }
 }

@@ -217,5 +217,5 @@ if [ -z "$listening" ]; then
     say "nothing was captured; what else was found is in $folder"
     exit 2
 fi
-printf 'meshpcap merge %s/ -o %s.pcapng\n' "$folder" "${folder##*/}"
+printf 'meshpcap merge %s/ -o %s.pcapng%s\n' "$folder" "${folder##*/}" "$merge_options"
 exit "$failed"

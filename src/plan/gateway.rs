@@ -1,24 +1,10 @@
 //! From a gateway and the legs asked for to the halves that a capture has to keep. No nat rules are involved: the
 //! address of the other end tells downstream from upstream, and the gateway's ports do where they are known.
 
-use std::net::IpAddr;
-
-use super::cidr::Cidr;
 use super::half::{Ends, Half, Side, both_ways};
 use super::leg::Leg;
 use super::pod::within_16_bits;
-use crate::nat::{Numbers, Protocol};
-
-/// What is known of a gateway.
-#[derive(Clone, Debug)]
-pub struct Gateway {
-    /// Its addresses; none: one inside.
-    pub addresses: Vec<IpAddr>,
-    /// The ports that clients call; empty: not known.
-    pub ports: Numbers,
-    /// What is inside: the networks of pods and services.
-    pub inside: Vec<Cidr>,
-}
+use crate::nat::{Cidr, Gateway, Numbers, Protocol};
 
 /// The halves of these legs, and what is worth knowing about them.
 pub(super) fn halves(gateway: &Gateway, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Half> {
@@ -55,4 +41,18 @@ pub(super) fn halves(gateway: &Gateway, legs: &[Leg], notes: &mut Vec<String>) -
         );
     }
     halves
+}
+
+/// What `meshpcap merge` has to be told of the gateway.
+pub(super) fn merge_options(gateway: &Gateway) -> String {
+    fn list<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
+        all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(",")
+    }
+    let ports = gateway.ports.ranges().iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    let options = [("pod", list(&gateway.addresses)), ("port", list(ports)), ("cluster-cidr", list(&gateway.inside))];
+    let told = options.into_iter().filter(|(_, value)| !value.is_empty());
+    " --gateway".to_owned() + &told.map(|(name, value)| format!(" --{name} {value}")).collect::<String>()
 }

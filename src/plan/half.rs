@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::cidr::Cidr;
 use super::expr::{End, Expr};
 use super::leg::Leg;
-use crate::nat::{Numbers, Protocol};
+use crate::nat::{Cidr, Numbers, Protocol};
 
 /// An interface of the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -66,5 +66,5 @@ if [ -n "$keys" ]; then
     }
 fi
 [ "$failed" = 2 ] && exit 2
-printf 'meshpcap merge %s/ -o %s.pcapng\n' "$folder" "${folder##*/}"
+printf 'meshpcap merge %s/ -o %s.pcapng%s\n' "$folder" "${folder##*/}" "$merge_options"
 exit "$failed"

@@ -7,7 +7,6 @@
 //!
 //! ```text
 //! leg       the legs' names
-//! cidr      networks as typed            -> as tcpdump takes them
 //! pod       addresses, rules             -> what the rules redirect, exclude, look like
 //! sidecar   pod, legs                    -> halves   one direction of a leg on an interface
 //! gateway   networks, legs               -> halves
@@ -19,7 +18,6 @@
 //! ```
 
 pub mod check;
-mod cidr;
 mod expr;
 mod gateway;
 mod half;
@@ -33,15 +31,13 @@ use std::net::IpAddr;
 
 use expr::{End, Expr};
 
-pub use cidr::Cidr;
-pub use gateway::Gateway;
 pub use half::{Direction, Ends, Half, Side};
 pub use leg::Leg;
 pub use pod::Pod;
 pub use script::script;
 pub use text::{json, text};
 
-use crate::nat::Protocol;
+use crate::nat::{Cidr, Gateway, Protocol};
 
 /// What is to be captured.
 #[derive(Clone, Debug)]
@@ -126,6 +122,8 @@ pub struct Plan {
     pub captures: Vec<Capture>,
     /// What is worth knowing about the filters.
     pub notes: Vec<String>,
+    /// Options of `meshpcap merge` for what is captured, each with a blank before it.
+    pub merge_options: String,
     /// How.
     pub settings: Settings,
 }
@@ -155,14 +153,7 @@ pub fn plan(target: &Target, legs: &[Leg], settings: Settings) -> Plan {
             sidecar::halves(pod, &asked, &mut notes)
         }
         Target::Gateway(gateway) => {
-            for cidr in &gateway.inside {
-                if let Some(typed) = cidr.had_host_bits() {
-                    notes.push(format!(
-                        "{typed}/{} has host bits set, which tcpdump refuses: it is {cidr}",
-                        cidr.prefix()
-                    ));
-                }
-            }
+            notes.extend(gateway.inside.iter().filter_map(Cidr::note));
             gateway::halves(gateway, asked, &mut notes)
         }
     };
@@ -175,7 +166,11 @@ pub fn plan(target: &Target, legs: &[Leg], settings: Settings) -> Plan {
         let filter = filter(&halves, target.addresses());
         (!halves.is_empty()).then(|| Capture { side, interface: interface.to_owned(), halves, filter })
     });
-    Plan { legs: present, captures: captures.collect(), notes, settings }
+    let merge_options = match target {
+        Target::Sidecar(_) => String::new(),
+        Target::Gateway(gateway) => gateway::merge_options(gateway),
+    };
+    Plan { legs: present, captures: captures.collect(), notes, merge_options, settings }
 }
 
 /// The filter for these halves, and for what belongs to them without bearing their ports: later fragments of datagrams,

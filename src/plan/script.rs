@@ -54,6 +54,7 @@ fn body(plan: &Plan, root: &str, folder: Option<&str>, out: &mut String) {
     let _ = writeln!(out, "folder={}", folder.map_or("meshpcap-$(date +%Y%m%d-%H%M%S)-$$".to_owned(), quoted));
     let _ = writeln!(out, "access_log={}\nkeys={}", log(&settings.access_log), log(&settings.keys));
     let _ = writeln!(out, "options='-n -U -s {snaplen} -B {buffer} -C {file_size} -W {files}'");
+    let _ = writeln!(out, "merge_options={}", quoted(&plan.merge_options));
     let (before, after) = COLLECT.split_once("# CAPTURES\n").unwrap_or((COLLECT, ""));
     out.push_str(before);
     for capture in &plan.captures {
@@ -76,6 +77,7 @@ fn through_kubectl(plan: &Plan, pod: &PodName, image: Option<&str>, out: &mut St
     let _ = writeln!(out, "access_log={}\nkeys={}", log(&settings.access_log), log(&settings.keys));
     let folder = settings.folder.as_deref().map_or("meshpcap-$pod-$(date +%Y%m%d-%H%M%S)".to_owned(), quoted);
     let _ = writeln!(out, "folder={folder}\nlife={}", settings.duration + settings.duration / 20 + 120);
+    let _ = writeln!(out, "merge_options={}", quoted(&plan.merge_options));
     let (before, after) = KUBECTL.split_once("# COLLECT\n").unwrap_or((KUBECTL, ""));
     out.push_str(before);
     let _ = writeln!(out, "collect() {{\n    cat <<'{END}'\npid=\nenter=");

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::cidr::Cidr;
 use super::half::{Direction, Ends, Half, Side, both_ways};
 use super::leg::Leg;
 use super::pod::{Pod, count, within_16_bits};
-use crate::nat::{Listener, Numbers, Protocol, Role};
+use crate::nat::{Cidr, Listener, Numbers, Protocol, Role};
 
 /// More ports than this do not tell an end of a leg from the other.
 const FEW: u64 = 1000;

@@ -63,7 +63,7 @@ fn write_text(plan: &Plan, out: &mut String) -> fmt::Result {
          and off)."
     )?;
     writeln!(out, "\nAll of it in one folder, by a script: the same command with --script. Then:\n")?;
-    writeln!(out, "  meshpcap merge FOLDER/ -o fixed.pcapng")
+    writeln!(out, "  meshpcap merge FOLDER/ -o fixed.pcapng{}", plan.merge_options)
 }
 
 fn access_log(settings: &Settings, out: &mut String) -> fmt::Result {
@@ -142,6 +142,7 @@ pub fn json(plan: &Plan) -> Value {
         "legs": plan.legs.iter().map(|leg| leg.name()).collect::<Vec<_>>(),
         "captures": plan.captures.iter().map(capture).collect::<Vec<_>>(),
         "notes": plan.notes,
+        "merge": format!("meshpcap merge FOLDER/ -o fixed.pcapng{}", plan.merge_options),
     })
 }
 

@@ -3,9 +3,11 @@
 //! What comes in is the name of a mesh, a port, or what `ss -tanp` printed; what goes out are rows of one table. The
 //! first rows that fit are the likeliest. Nothing here says what a pod really has: its rules and sockets do.
 
+mod label;
 mod sockets;
 mod table;
 
+pub use label::label;
 pub use sockets::{Socket, Sockets, listeners};
 pub use table::TABLE;
 

@@ -18,6 +18,7 @@ use crate::beside::{Loaded, Names};
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Leg, Outcome};
 use crate::output::NewFile;
+use crate::ports;
 use crate::tie::Tied;
 use crate::tie::infer::Span;
 
@@ -61,6 +62,7 @@ struct Row<L, X> {
     requests: Option<u64>,
     real_client: L,
     exchanges: X,
+    port_label: Option<String>,
 }
 
 /// A request on one side of the proxy.
@@ -83,10 +85,12 @@ pub struct Told<'a> {
     pub captured: Option<(SocketAddr, SocketAddr)>,
     /// The call that it belongs to.
     pub tied: Option<&'a Tied>,
+    /// The mesh, if it is known: what its ports are for.
+    pub mesh: Option<&'static str>,
 }
 
 /// The fields of a [`Row`] in their order.
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 36] = [
     "leg",
     "protocol",
     "role",
@@ -122,6 +126,7 @@ const COLUMNS: [&str; 35] = [
     "requests",
     "real_client",
     "exchanges",
+    "port_label",
 ];
 
 impl<L, X> Row<L, X> {
@@ -182,14 +187,23 @@ impl<L, X> Row<L, X> {
             client_name: name(names, leg.client.ip()),
             server_name: name(names, leg.server.ip()),
             tie: tie.map(|(number, _)| *number),
-            tie_filter: tie.and_then(|(_, filter)| filter.clone()),
+            tie_filter: tie.and_then(|(_, filter)| filter.as_deref().map(str::to_owned)),
             tie_evidence: tie_evidence.map(|e| e.name().to_owned()),
             tie_grade: tie_evidence.map(|e| e.grade().to_owned()),
             requests: tied.filter(|_| tie_evidence.is_some()).map(|tied| tied.requests),
             real_client: list(clients.iter().map(ToString::to_string).collect()),
             exchanges: tied.map(exchanges).unwrap_or_default(),
+            port_label: port_label(told, captured.map(|(_, destination)| destination)),
         }
     }
+}
+
+/// What the called port is for, if it is one of a mesh: as captured, or as the client meant it. Ports of clients are by
+/// chance; where it is not known who called, nothing is said.
+fn port_label(told: &Told<'_>, captured: Option<SocketAddr>) -> Option<String> {
+    let leg = told.leg;
+    let called = captured.into_iter().chain([leg.server]).filter(|_| leg.client_known);
+    called.map(|server| server.port()).find_map(|port| ports::label(told.mesh, leg.protocol, port))
 }
 
 /// A number that is not 0.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::audit::Findings;
 use crate::flow::{Leg, Outcome, Reason};
@@ -34,8 +35,12 @@ pub struct Summary {
     pub not_ethernet: u64,
     /// Custom blocks that say of themselves that they must not be copied.
     pub not_copied: u64,
+    /// Whether no legs were tied because the files hold too many.
+    pub untied: bool,
     /// What rules and legs say of each other.
     pub findings: Option<Findings>,
+    /// The addresses of the gateway, as far as they are known; none if nobody said that there is one.
+    pub gateway: Option<Vec<IpAddr>>,
     /// Addresses whose names were written, if there were names.
     pub named: Option<u64>,
     /// TLS sessions whose secrets were written, if there were secrets.
@@ -126,6 +131,14 @@ impl fmt::Display for Summary {
         for (role, [repaired, whole, left]) in &self.legs {
             writeln!(f, "{:<14} {repaired:>9} {whole:>9} {left:>9}  {}", role.name(), role.meaning())?;
         }
+        match self.gateway.as_deref() {
+            None => {}
+            Some([]) => writeln!(f, "gateway: no connection shows which address is the gateway's: give it with --pod")?,
+            Some(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                writeln!(f, "gateway: {}", addresses.join(", "))?;
+            }
+        }
         if let Some(findings) = &self.findings {
             write!(f, "{findings}")?;
         }
@@ -143,6 +156,9 @@ impl fmt::Display for Summary {
             let all = plural(self.copied.values().sum(), "connection");
             let kept = self.copied.iter().map(|(input, count)| format!("{count} as input {} has them", input + 1));
             writeln!(f, "{all} captured by several inputs, kept: {}", kept.collect::<Vec<_>>().join(", "))?;
+        }
+        if self.untied {
+            writeln!(f, "no legs were tied: there are too many to remember (merge a part of the captures)")?;
         }
         if self.late > 0 {
             let packets = plural(self.late, "packet");

@@ -1,11 +1,13 @@
 //! Legs from the proxy's own address get their client's, where it is proven that they have one.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
 use super::{Clients, Edge, Side};
+use crate::capture::Timestamp;
 
 /// The addresses that a leg gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +20,83 @@ pub struct Rename {
     pub server: SocketAddr,
 }
 
+/// The ends of TCP conversations that are no legs to be tied: nobody else may get them.
+///
+/// Memory: a number for each, up to [`Others::MOST`]; past that, all ends may be taken.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    known: HashSet<u64, RandomState>,
+    hasher: RandomState,
+    full: bool,
+}
+
+impl Others {
+    /// Conversations that are remembered.
+    const MOST: usize = 1 << 20;
+
+    /// Takes in a conversation.
+    pub fn add(&mut self, a: SocketAddr, b: SocketAddr) {
+        let hash = self.hasher.hash_one(ends(a, b));
+        if self.known.len() < Others::MOST {
+            self.known.insert(hash);
+        } else {
+            self.full |= !self.known.contains(&hash);
+        }
+    }
+
+    /// Whether there may be such a conversation.
+    fn may_hold(&self, ends: Ends) -> bool {
+        self.full || self.known.contains(&self.hasher.hash_one(ends))
+    }
+}
+
+/// Both ends of a conversation, in one order.
+type Ends = (SocketAddr, SocketAddr);
+
+fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
+    if a < b { (a, b) } else { (b, a) }
+}
+
+/// The legs between two ends.
+#[derive(Default)]
+struct Shared {
+    /// How many, and how many of them whose first packet was not captured.
+    legs: usize,
+    unopened: usize,
+    /// When the first one began, and whether it is one of these.
+    first: Option<(Timestamp, bool)>,
+}
+
+impl Shared {
+    fn add(&mut self, side: &Side) {
+        self.legs += 1;
+        self.unopened += usize::from(!side.opened);
+        let this = (side.times.0, side.opened);
+        self.first = Some(self.first.map_or(this, |first| first.min(this)));
+    }
+
+    /// Whether one of them may be another one's continuation: Wireshark sees one stream in both, which is not to be torn.
+    fn may_go_on(&self) -> bool {
+        let began_before = self.first.is_some_and(|(_, opened)| !opened);
+        self.legs > 1 && self.unopened > usize::from(began_before)
+    }
+}
+
 /// Which legs get other addresses. `is_proxy` says of an address that it is the proxy's own.
 ///
-/// No two legs may share their ends then: Wireshark would put them into one stream.
+/// No two legs may share their ends then: Wireshark would put them into one stream. `others` are conversations that are
+/// none of `sides`.
 pub(crate) fn renames(
     sides: &[Side],
     edges: &[Edge],
     clients: &HashMap<usize, Clients, RandomState>,
+    others: &Others,
     is_proxy: impl Fn(IpAddr) -> bool,
 ) -> Vec<Rename> {
-    let ends = |a: SocketAddr, b: SocketAddr| if a < b { (a, b) } else { (b, a) };
-    let mut taken: HashSet<(SocketAddr, SocketAddr), RandomState> =
-        sides.iter().filter(|side| side.is_tcp).map(|side| ends(side.client, side.server)).collect();
+    let mut taken: HashMap<Ends, Shared, RandomState> = HashMap::default();
+    for side in sides.iter().filter(|side| side.is_tcp) {
+        taken.entry(ends(side.client, side.server)).or_default().add(side);
+    }
     let mut servers: HashMap<usize, Option<SocketAddr>, RandomState> = HashMap::default();
     for edge in edges {
         let server = sides[edge.near].server;
@@ -39,11 +106,12 @@ pub(crate) fn renames(
     legs.sort_unstable();
     let mut renames: Vec<Rename> = Vec::new();
     // Where the same ends were used again, by the same client, they are so afterwards.
-    let mut given: HashMap<(SocketAddr, SocketAddr), (SocketAddr, SocketAddr), RandomState> = HashMap::default();
+    let mut given: HashMap<Ends, Ends, RandomState> = HashMap::default();
     for leg in legs {
         let side = &sides[leg];
         let [address] = clients[&leg].addresses[..] else { continue };
         let may = clients[&leg].complete && side.is_to_application && is_proxy(side.client.ip());
+        let may = may && !side.is_fragmented;
         if !may || address.is_ipv4() != side.client.is_ipv4() {
             continue;
         }
@@ -54,8 +122,11 @@ pub(crate) fn renames(
         let Some(server) = server.filter(|server| server.is_ipv4() == side.client.is_ipv4()) else { continue };
         let client = SocketAddr::new(address, side.client.port());
         let (before, after) = (ends(side.client, side.server), ends(client, server));
-        if given.get(&after).is_some_and(|was| *was == before) || !taken.contains(&after) {
-            taken.insert(after);
+        if others.may_hold(before) || taken.get(&before).is_some_and(Shared::may_go_on) {
+            continue;
+        }
+        let is_free = !taken.contains_key(&after) && !others.may_hold(after);
+        if given.get(&after).map_or(is_free, |was| *was == before) {
             given.insert(after, before);
             renames.push(Rename { leg, client, server });
         }

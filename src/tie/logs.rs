@@ -50,8 +50,11 @@ pub(crate) struct Said {
 /// The requests of a leg, by the log.
 struct Served {
     addresses: BTreeSet<IpAddr>,
-    /// When the last of them ended.
+    /// When the first of them began, and the last one ended.
+    start: u64,
     end: u64,
+    /// Whether one had a client whose connection is not told.
+    is_unknown: bool,
 }
 
 impl<'a> Logs<'a> {
@@ -93,10 +96,13 @@ impl<'a> Logs<'a> {
         let far = far.and_then(|ends| self.find(ends, start, end, false));
         self.note_flags([near, far], record.response_flags.unwrap_or_default());
         let Some(far) = far else { return };
-        if let Some(client) = near_client {
-            let served = self.clients.entry(far).or_insert(Served { addresses: BTreeSet::new(), end: 0 });
-            served.addresses.insert(client.ip());
-            served.end = served.end.max(end);
+        let none = Served { addresses: BTreeSet::new(), start: u64::MAX, end: 0, is_unknown: false };
+        let served = self.clients.entry(far).or_insert(none);
+        (served.start, served.end) = (served.start.min(start), served.end.max(end));
+        match near_client {
+            Some(client) if client.port() != 0 => _ = served.addresses.insert(client.ip()),
+            // Envoy gives what headers told it no port: whoever wrote the header can write any address.
+            _ => served.is_unknown = true,
         }
         let Some(near) = near.filter(|near| *near != far) else { return };
         if self.edges.len() >= EDGES && !self.edges.contains_key(&(near, far)) {
@@ -145,9 +151,13 @@ impl<'a> Logs<'a> {
     pub fn finish(self) -> Said {
         let mut edges: Vec<Edge> = self.edges.into_values().collect();
         edges.sort_unstable_by_key(|edge| (edge.near, edge.far));
-        let clients = self.clients.into_iter().map(|(far, served)| {
-            // A request that is not in the log yet is another client's, perhaps.
-            let complete = self.sides[far].last_data.0 <= served.end + SLACK;
+        let told = self.clients.into_iter().filter(|(_, served)| !served.addresses.is_empty());
+        let clients = told.map(|(far, served)| {
+            // A request that is not in the log, or not yet, is another client's, perhaps. The first one opens the leg.
+            let side = &self.sides[far];
+            let is_covered = side.times.0.0.saturating_add(SLACK) >= served.start
+                && side.last_request.0 <= served.end.saturating_add(SLACK);
+            let complete = is_covered && !served.is_unknown;
             (far, Clients { addresses: served.addresses.into_iter().collect(), complete })
         });
         Said { edges, clients: clients.collect(), flags: self.flags }

@@ -20,13 +20,14 @@ mod logs;
 mod mappings;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::capture::Timestamp;
 
 pub use clients::Rename;
 pub use groups::{Tie, filter};
 
-pub(crate) use clients::renames;
+pub(crate) use clients::{Others, renames};
 pub(crate) use groups::group;
 pub(crate) use logs::{Logs, Said, read};
 pub use mappings::Mapping;
@@ -100,7 +101,7 @@ impl Evidence {
 #[derive(Clone, Debug, Default)]
 pub struct Tied {
     /// The tie's number and the display filter of its legs.
-    pub tie: Option<(u64, Option<String>)>,
+    pub tie: Option<(u64, Option<Arc<str>>)>,
     /// What the leg's own edges rest on, the weakest of them.
     pub evidence: Option<Evidence>,
     /// Requests that went over it, as far as they were told apart.
@@ -123,9 +124,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Takes in what packets show: where a log may miss a request, they can show that none is missing.
+    /// Takes in what packets show: where a log may miss a request, they can show that none is missing, or that one is.
     pub(crate) fn confirm(&mut self, other: &Clients) {
-        self.complete |= other.complete && self.addresses == other.addresses;
+        if other.complete {
+            self.complete = self.addresses == other.addresses;
+        }
     }
 }
 
@@ -140,10 +143,14 @@ pub struct Side {
     pub server: SocketAddr,
     /// When its first and its last packet were captured.
     pub times: (Timestamp, Timestamp),
-    /// When data was captured last.
-    pub last_data: Timestamp,
+    /// When its client sent data last.
+    pub last_request: Timestamp,
     /// Whether it is TCP; nothing else is tied.
     pub is_tcp: bool,
+    /// Whether its first packet was captured.
+    pub opened: bool,
+    /// Whether packets of it were captured in fragments, of which only the first has ports.
+    pub is_fragmented: bool,
     /// Whether it may be the proxy's own to the application: captured on loopback, and not redirected.
     pub is_to_application: bool,
 }

@@ -7,8 +7,10 @@ mod beside;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod diff;
 mod failures;
 mod folders;
+mod gateway;
 mod plan;
 mod signals;
 
@@ -209,7 +211,7 @@ fn completions() {
     }
 }
 
-const SUBCOMMANDS: [&str; 7] = ["merge", "check", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] = ["merge", "check", "diff", "explain", "plan", "ports", "completions", "man"];
 
 #[test]
 fn manual_pages() {

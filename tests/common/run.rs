@@ -40,6 +40,7 @@ impl Job {
             names: Vec::new(),
             ethernet: false,
             rules: Rules::Unknown,
+            gateway: None,
             keep_proxy_address: false,
             keep_duplicates: false,
             look_ahead: None,

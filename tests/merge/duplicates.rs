@@ -1,7 +1,7 @@
 //! One packet that two inputs show comes out once; a retransmission is not one packet.
 
 use crate::common::leg::{START, together};
-use crate::common::{Job, Leg, Link, Shot, Tcp, addr, shot};
+use crate::common::{Job, Leg, Link, Shot, Tcp, Udp, addr, shot};
 
 fn segment(data: &[u8]) -> Vec<u8> {
     Tcp::new(addr("10.1.0.5:40000"), addr("10.1.0.6:80")).numbers(1, 2).data(data).ip()
@@ -145,4 +145,20 @@ fn a_connection_that_two_machines_show() {
     let (head, tail) = (together(&[&leg], Link::Eth), together(&[&leg], Link::Eth));
     let outcome = Job::new().shots(Link::Eth, &head[..4]).shots(Link::Eth, &tail[4..]).run();
     assert_eq!(outcome.output.packets.len(), leg.packets.len());
+}
+
+/// The first fragment of a segment has no stream before the others are there; what another input shows of the connection has.
+#[test]
+fn a_connection_that_begins_in_a_fragment_and_goes_on_in_another_input() {
+    let leg = Leg::direct("10.1.0.5:40000", "10.1.0.6:80").ask(&"x".repeat(40)).answer("y");
+    let segment = &leg.packets[0].1[28..];
+    let mut part = Udp::new(leg.client, leg.server, segment).fragments(40).swap_remove(0);
+    // Of TCP.
+    part[9] = 6;
+    part[20..60].copy_from_slice(&leg.packets[0].1[20..60]);
+    let first = [shot(leg.packets[0].0, Link::Eth.frame(&part))];
+    let outcome = Job::new().shots(Link::Eth, &first).shots(Link::Eth, &leg.shots(Link::Eth)[1..]).run();
+    assert_eq!(outcome.output.packets.len(), 4);
+    let streams: Vec<_> = outcome.legs.iter().map(|leg| leg["tcp_stream"].as_u64()).collect();
+    assert_eq!(streams, [Some(0)]);
 }

@@ -8,7 +8,9 @@ mod common;
 
 mod blocks;
 mod bounds;
+mod changing;
 mod checksums;
+mod clients;
 mod duplicates;
 mod links;
 mod midstream;

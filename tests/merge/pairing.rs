@@ -1,7 +1,7 @@
 //! TCP legs whose beginning is in the capture: the handshake joins their halves, whatever the ports.
 
-use crate::common::leg::together;
-use crate::common::{Leg, Link, Sum, merge};
+use crate::common::leg::{START, together};
+use crate::common::{Leg, Link, Sum, Tcp, merge, shot};
 
 const APP: &str = "10.1.0.5:40000";
 const WEB: &str = "10.96.0.10:80";
@@ -211,4 +211,17 @@ fn the_halves_come_from_two_inputs() {
     let outcome = job.run();
     assert_eq!(outcome.output.ends(), leg.repaired());
     outcome.output.assert_sums();
+}
+
+/// What the listener sends from its own address is a stream of its own, which comes between others.
+#[test]
+fn streams_of_what_a_listener_sends_from_its_own_address() {
+    let leg = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").ask("x").answer("y");
+    let own = Tcp::new(leg.captured.1, leg.client).numbers(leg.next.1, leg.next.0).ip();
+    let last = Leg::direct("10.1.0.5:40001", "10.1.0.5:9090").after(200_000_000).whole();
+    let mut shots = [leg.shots(Link::Lo), last.shots(Link::Lo)].concat();
+    shots.insert(4, shot(START + 100_000_000, Link::Lo.frame(&own)));
+    let outcome = merge(Link::Lo, &shots);
+    let streams: Vec<_> = outcome.legs.iter().map(|leg| leg["tcp_stream"].as_u64()).collect();
+    assert_eq!(streams, [Some(0), Some(2)]);
 }

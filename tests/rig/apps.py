@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -76,6 +77,8 @@ class Connection:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif how == "vanish":
             self.sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        elif isinstance(self.sock, ssl.SSLSocket):
+            self.sock.unwrap()                  # says within TLS that it is done; else the close is a reset
         self.sock.close()
         self.record()
 
@@ -203,7 +206,17 @@ def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
         if not step.get("refused"):
             raise
         return Connection(sock, truth, ROLE, peer=(host, port))
+    if step.get("tls"):
+        sock = tls(step["tls"]).wrap_socket(sock)
     return Connection(sock, truth, ROLE)
+
+
+def tls(version: str) -> ssl.SSLContext:
+    """Takes any certificate; `version` is TLSv1_2 or TLSv1_3."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    return context
 
 
 def dns_query(name: str, identity: int, padding: int) -> bytes:
@@ -251,7 +264,8 @@ def run_stream(truth: str, step: dict, tag: str):
         if step["do"] == "http":
             body = b"b" * step.get("body", 0)
             connection.send(f"{'POST' if body else 'GET'} /{tag}-{number}?size={step.get('size', 0)} HTTP/1.1\r\n"
-                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n"
+                            f"{step.get('fields', '')}\r\n".encode()
                             + body)
             if connection.http_message() is None:
                 raise ConnectionError("no answer")

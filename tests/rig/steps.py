@@ -13,7 +13,9 @@ NAMESERVERS = (("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53))
 def http(to: tuple[str, int], n: int = 1, **more) -> dict:
     """n requests on one connection. More: size (of an answer), body (of a request), gap (seconds between),
     until (no more once this file exists), skip (not at all then), bind (local address),
-    close (fin, rst, vanish), refused (nobody takes the connection), dropped (the proxy takes it, and resets it)."""
+    fields (of the header, each with its CRLF), close (fin, rst, vanish), refused (nobody takes the connection),
+    dropped (the proxy takes it, and resets it), tls (TLSv1_2, TLSv1_3: the client begins such a session; its truth is
+    the plain text)."""
     return {"do": "http", "to": to, "n": n, **more}
 
 

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::super::cidr::Cidr;
 use super::super::half::{Direction, Ends, Half, Side};
 use super::super::pod::count;
 use super::tcpdump::Constants;
-use crate::nat::{Numbers, Protocol};
+use crate::nat::{Cidr, Numbers, Protocol};
 use crate::ports;
 
 /// Ports of clients: what they get by default (`ip_local_port_range`).

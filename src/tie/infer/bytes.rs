@@ -55,11 +55,11 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
             work += n.shape.len() + f.shape.len();
             if work > WORK {
                 candidates.give_up(far_index, [near_index]);
-            } else if let Some(fit) = fit(&n.shape, &f.shape, end) {
+            } else if let Some(fit) = fit(stage, &n.shape, &f.shape, end) {
                 candidates.add(far_index, near_index, fit);
             }
         };
-        let intervals = bucket.near.iter().map(|&n| interval(&near[n].shape, n, begin)).collect();
+        let intervals = bucket.near.iter().map(|&n| interval(stage, &near[n].shape, n, begin)).collect();
         let (opened, others): (Vec<usize>, Vec<usize>) =
             bucket.far.iter().partition(|&&f| far[f].shape.up.syn.is_some());
         let moments = opened.iter().filter_map(|&f| Some((far[f].shape.up.syn?, f))).collect();
@@ -68,8 +68,9 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
             Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
         });
         // What began before the capture on the far side did so on the near side, too.
-        let is_early =
-            |n: &usize| near[*n].shape.opened().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+        let is_early = |n: &usize| {
+            can_open(stage, &near[*n].shape).is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE))
+        };
         let early: Vec<usize> =
             if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
         if early.len() > TRIED {
@@ -146,11 +147,21 @@ struct Begin {
     far: Timestamp,
 }
 
+/// When a proxy could first connect onwards. A gateway need not wait for a ClientHello.
+fn can_open(stage: Stage, near: &Shape<'_>) -> Option<Timestamp> {
+    if stage == Stage::Gateway { near.up.syn } else { near.opened() }
+}
+
 /// When a far leg can have been opened for the near one: after the client asked, before it was answered.
-fn interval(near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
+fn interval(stage: Stage, near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
     let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
-    let answered = near.down.first_data().map_or(NEVER, |time| later(time, TOLERANCE));
-    match near.opened() {
+    let answered = match stage {
+        // A gateway need not connect before it has ended the client's handshake, either.
+        Stage::Gateway => near.answered(),
+        Stage::Inbound | Stage::Outbound => near.down.first_data(),
+    };
+    let answered = answered.map_or(NEVER, |time| later(time, TOLERANCE));
+    match can_open(stage, near) {
         Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
         // It began before the capture, and so did the far leg, or soon after.
         None => Interval { from: Timestamp(0), until: answered.min(later(begin.near, BEGINNING)), what },
@@ -172,7 +183,7 @@ fn closes(near: &Shape<'_>, far: &Shape<'_>) -> bool {
 }
 
 /// How well the octets fit.
-fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
+fn fit(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
     if !closes(near, far) {
         return None;
     }
@@ -180,7 +191,7 @@ fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
     let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
     let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
     let is_same =
-        |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f);
+        |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f);
     if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
         // Without the beginning, lengths mean little.
         let is_enough = is_captured || is_plain;
@@ -193,7 +204,7 @@ fn fit(near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
         (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
         _ => {
             let is_part = |(n, f): (&Reading<'_>, &Reading<'_>)| {
-                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(near, far, n, f) && is_causal(n, f)
+                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(stage, near, far, n, f) && is_causal(n, f)
             };
             // By lengths alone a part fits too much: only what is seen to be the same is enough.
             let shows = |n: &Reading<'_>, f: &Reading<'_>| {
@@ -222,9 +233,9 @@ fn holds(near: &Shape<'_>, far: &Shape<'_>) -> bool {
 }
 
 /// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
-pub fn exchanges(near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
+pub fn exchanges(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
     let pairs = near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
-    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(near, far, n, f) && is_causal(n, f));
+    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f));
     let Some((n, f)) = same.next() else { return Vec::new() };
     let (mut n, mut f) = (turns(n.up, n.down), turns(f.up, f.down));
     let is_like = |(n, f): (&Turn, &Turn)| n.up == f.up && n.down == f.down;
@@ -234,15 +245,16 @@ pub fn exchanges(near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange
     n.iter().zip(&f).filter_map(|(n, f)| Exchange::of(n, f)).take(most).collect()
 }
 
-/// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS.
-fn agree(near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
+/// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS. A gateway may end
+/// one TLS session and begin another.
+fn agree(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
     let content = |a: &super::stream::Stream, b: &super::stream::Stream| match (&a.data, &b.data) {
         (Some(a), Some(b)) => a.content.agrees(&b.content),
         _ => true,
     };
     match (n.up.counts, f.up.counts) {
         (Counts::Raw, Counts::Raw) => content(near.up, far.up) && content(near.down, far.down),
-        (Counts::Protected { .. }, Counts::Protected { .. }) => false,
+        (Counts::Protected { .. }, Counts::Protected { .. }) => stage == Stage::Gateway,
         _ => true,
     }
 }

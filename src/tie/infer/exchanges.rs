@@ -28,7 +28,9 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, in
         }
     }
     for (port, legs) in buckets {
-        Matching::new(stage, near, far, &legs.near, &legs.far, http2.contains(&port), end).tell(inferred);
+        // A gateway chooses by the service, whatever its client speaks.
+        let has_http2 = stage != Stage::Gateway && http2.contains(&port);
+        Matching::new(stage, near, far, &legs.near, &legs.far, has_http2, end).tell(inferred);
     }
 }
 

@@ -56,6 +56,8 @@ pub enum Stage {
     Inbound,
     /// From the pod: the near side's server is what the application asked for, the far side's where the proxy went.
     Outbound,
+    /// Through a gateway: the near side's server is the far side's client.
+    Gateway,
 }
 
 /// A leg that may be tied.
@@ -166,12 +168,18 @@ pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg])
     let far: Vec<Side<'_>> = far.iter().map(side).collect();
     for tied in bytes::tie(stage, &near, &far, observer.end()) {
         let (near, far) = (&near[tied.near], &far[tied.far]);
-        let exchanges = bytes::exchanges(&near.shape, &far.shape, EXCHANGES);
+        let exchanges = bytes::exchanges(stage, &near.shape, &far.shape, EXCHANGES);
         inferred.ties.push(Tie { near: near.leg.id, far: far.leg.id, evidence: tied.evidence, exchanges });
         inferred.clients.push((far.leg.id, Clients::One(near.leg.client.ip())));
     }
     let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
     let rest: Vec<Side<'_>> = far.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
+    let has_all: HashSet<u32> = inferred.ties.iter().map(|tie| tie.near).collect();
+    let near = match stage {
+        // Behind one gateway are services of all kinds: a leg whose octets all went to one of them has none for another.
+        Stage::Gateway => near.into_iter().filter(|side| !has_all.contains(&side.leg.id)).collect(),
+        Stage::Inbound | Stage::Outbound => near,
+    };
     exchanges::tie(stage, &near, &rest, observer.end(), &mut inferred);
     inferred
 }
@@ -183,5 +191,6 @@ fn may_meet(stage: Stage, near: &TcpLeg, far: &TcpLeg) -> bool {
         Stage::Inbound => near.server == far.server,
         // Both are the pod's own; one of another family is another address of it.
         Stage::Outbound => near.client.ip() == far.client.ip() || near.client.is_ipv4() != far.client.is_ipv4(),
+        Stage::Gateway => near.server.ip() == far.client.ip() || near.server.is_ipv4() != far.client.is_ipv4(),
     }
 }

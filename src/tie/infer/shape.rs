@@ -154,6 +154,13 @@ impl<'a> Shape<'a> {
         Some(self.up.units().first().filter(|_| self.up.is_tls()).map_or(syn, Unit::last))
     }
 
+    /// When the server may have sent its first octet that is passed on, at the latest; none if it may have sent none.
+    pub fn answered(&self) -> Option<Timestamp> {
+        let first = |reading: &Reading<'_>| reading.down.parts().next().map(|(_, unit)| unit.first);
+        let firsts: Option<Vec<Timestamp>> = self.readings.iter().map(first).collect();
+        firsts?.into_iter().max()
+    }
+
     /// When the client was done: it closed, or said so within TLS.
     pub fn left(&self) -> Option<Timestamp> {
         let is_alert = |unit: &&Unit| match unit.kind {

@@ -120,13 +120,13 @@ def plan(meshpcap: Path, pod: Pod, *arguments: str) -> dict:
 class Captures:
     """Any number of tcpdumps in a pod, by the name of the file."""
 
-    def __init__(self, pod: Pod, filters: dict[str, tuple[str, str]]):
-        self.pod, self.filters, self.running = pod, filters, []
+    def __init__(self, pod: Pod, filters: dict[str, tuple[str, str]], buffer: int = 8192):
+        self.pod, self.filters, self.buffer, self.running = pod, filters, buffer, []
 
     def __enter__(self):
         for name, (interface, text) in self.filters.items():
             self.running.append(self.pod.start(
-                f"{name}.log", "tcpdump", "-i", interface, "-n", "-U", "-B", "8192", "-Z", "root", "--immediate-mode",
+                f"{name}.log", "tcpdump", "-i", interface, "-n", "-U", "-B", str(self.buffer), "-Z", "root", "--immediate-mode",
                 "-w", str(self.pod.folder / f"{name}.pcap"), text, ready="listening on"))
         return self
 

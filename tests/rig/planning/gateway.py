@@ -1,62 +1,18 @@
 """Filters of a gateway: Envoy in a namespace of its own, a client outside, a client and a service inside."""
 import ipaddress
 import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import sidecar
 import steps
+from gateway_pods import CLUSTER, GATEWAY, NETWORKS, NORMALISED, SERVICE, SERVICES, Network
 from judge import Judgement
 from planning.filters import Captures, Packet, packet
-from pod import APPS, Pod, run
+from pod import APPS, run
 
-# As typed; the network is 192.160.0.0/12, which has all of these but the client outside.
-CLUSTER, SERVICES = "192.168.0.0/12", "10.96.0.0/12"
-GATEWAY, SERVICE, INSIDE, OUTSIDE = "192.168.3.4", "192.168.3.5", "192.175.9.9", "203.0.113.9"
 LISTENER = 8443
-NETWORKS = [ipaddress.ip_network(SERVICES), ipaddress.ip_network(CLUSTER, strict=False)]
-
-
-class Network:
-    """Four namespaces on one bridge, all on-link to each other."""
-
-    def __init__(self, folder: Path):
-        number = f"{os.getpid()}-900"
-        self.bridge = f"meshrig-{number}-net"
-        self.pods = {name: Pod(name, f"meshrig-{number}-{name}", ip, "", folder / name)
-                     for name, ip in (("gateway", GATEWAY), ("service", SERVICE), ("inside", INSIDE), ("outside", OUTSIDE))}
-
-    def __enter__(self):
-        try:
-            run("ip", "netns", "add", self.bridge)
-            run("ip", "-n", self.bridge, "link", "add", "br0", "type", "bridge")
-            run("ip", "-n", self.bridge, "link", "set", "br0", "up")
-            for pod in self.pods.values():
-                self.add(pod)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def add(self, pod: Pod):
-        pod.folder.mkdir(parents=True)
-        pod.folder.chmod(0o777)
-        run("ip", "netns", "add", pod.namespace)
-        port = f"v{pod.name}"
-        run("ip", "link", "add", port, "netns", self.bridge, "type", "veth", "peer", "name", "eth0", "netns", pod.namespace)
-        run("ip", "-n", self.bridge, "link", "set", port, "master", "br0", "up")
-        for words in ("link set lo up", f"addr add {pod.ip}/32 dev eth0", "link set eth0 up", "route add default dev eth0"):
-            run("ip", "-n", pod.namespace, *words.split())
-
-    def __exit__(self, *_):
-        for pod in self.pods.values():
-            for process in reversed(list(pod.processes)):
-                pod.stop(process)
-        for namespace in (self.bridge, *(pod.namespace for pod in self.pods.values())):
-            subprocess.run(["ip", "netns", "del", namespace], capture_output=True)
 
 
 def configuration() -> dict:
@@ -105,7 +61,7 @@ def gateway(rig, folder: Path) -> list[Judgement]:
             for client in ("outside", "inside"):
                 pods[client].client(steps.http((GATEWAY, LISTENER), n=3, size=2000))
         everything = captures.frames("eth0")
-        rows = [Judgement("normalised", "192.160.0.0/12" in notes, notes)]
+        rows = [Judgement("normalised", notes == NORMALISED, notes)]
         for name, (asked, by_port) in wanted.items():
             expected = Counter(data for data in everything if packet(data).protocol == "tcp"
                                and asked in ("", leg(packet(data), by_port)))

@@ -1,6 +1,7 @@
 //! Legs made by hand, and what is inferred of them.
 
 mod exchanges;
+mod gateway;
 mod octets;
 mod random;
 

@@ -1,4 +1,4 @@
-//! An IP network as typed, in the form that tcpdump takes.
+//! An IP network as typed, in the form that tcpdump and filters take.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,13 +28,19 @@ impl Cidr {
         (self.typed != self.network).then_some(self.typed)
     }
 
+    /// What to say where what was typed is not what is used: `192.168.0.0/12: host bits set, taken as 192.160.0.0/12`.
+    pub fn note(&self) -> Option<String> {
+        let typed = self.had_host_bits()?;
+        Some(format!("{typed}/{}: host bits set, taken as {self}", self.prefix))
+    }
+
     /// Whether an address lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.network.is_ipv4() && masked(address, self.prefix) == self.network
     }
 
     /// An address in it: the tenth one, or the last of a smaller network; of 127.0.0.0/8, 127.0.0.1.
-    pub(super) fn sample(&self) -> IpAddr {
+    pub(crate) fn sample(&self) -> IpAddr {
         let offset = |bits: u32| match bits {
             _ if self.network.is_loopback() => u32::from(bits > 0),
             0..4 => (1 << bits) - 1,
