@@ -17,6 +17,7 @@
 //! output     frames             -> pcapng           interfaces, comments, names, secrets; a queue for what waits
 //! report     legs               -> CSV, JSON, text  one row a leg; the summary
 //! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
+//! check      legs, conversations -> findings       what is wrong: codes with their explanations; text, JSON, JUnit, SARIF
 //! folder     a folder           -> files            which file in it is what
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing
@@ -37,6 +38,7 @@ pub mod report;
 pub mod rewrite;
 pub mod tie;
 
+pub mod check;
 pub mod diff;
 pub mod explain;
 pub mod folder;

@@ -1,5 +1,6 @@
 //! The merge, from reading to writing: the stages in their order, and when a run has to start anew.
 
+mod check;
 mod copies;
 mod error;
 mod hold;
@@ -26,6 +27,7 @@ use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Qu
 use crate::packet::decode;
 use crate::report::{Report, Summary};
 
+pub use check::{Checked, check};
 pub use error::Error;
 pub(crate) use marking::Marker;
 

@@ -102,7 +102,7 @@ fn the_readme_names_options_that_there_are() {
         let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args([subcommand, "--help"]).output().expect("it runs");
         String::from_utf8(run.stdout).expect("UTF-8")
     };
-    let help = help("merge") + &help("plan") + &help("diff");
+    let help = help("merge") + &help("plan") + &help("check") + &help("diff");
     let readme = read("README.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
@@ -141,6 +141,38 @@ fn the_readme_names_the_tools_that_tests_need() {
     let packages = install.split_once("packages=(").and_then(|(_, rest)| rest.split_once(')')).expect("the packages").0;
     let missing: Vec<_> = packages.split_whitespace().filter(|package| !readme.contains(package)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_code_of_check_has_its_page() {
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let document = read("docs/check.md");
+    let (_, sections) = document.split_once("## Codes").expect("the codes");
+    let (table, sections) = sections.split_once("\n### ").expect("the first page");
+    let pages: Vec<&str> = sections.split("\n### ").collect();
+    assert_eq!(pages.len(), meshpcap::check::CODES.len());
+    for (page, code) in pages.iter().zip(meshpcap::check::CODES) {
+        let (name, severity) = (code.name, code.severity);
+        assert!(table.contains(&format!("| [{name}](#{name}) | {severity} | {} |", code.title)), "{name}");
+        let threads: Vec<String> = code.threads.iter().map(|thread| format!("<{thread}>")).collect();
+        let expected = format!(
+            "{name} Severity {severity}: {}. {} **Detected:** {} **Causes:** {} See: {}",
+            code.title,
+            code.meaning,
+            code.detection,
+            code.causes,
+            threads.join(", ")
+        );
+        assert_eq!(squeezed(page), squeezed(&expected));
+    }
+    // What the document shows of a run.
+    let args = shown(&document, "sh", "what to do about it:");
+    let args = args.strip_prefix("meshpcap ").expect("the command").split_whitespace();
+    let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).current_dir(root()).args(args).output().expect("it runs");
+    let printed = String::from_utf8(run.stdout).expect("UTF-8");
+    let shown = shown(&document, "text", "that failed:");
+    assert!(squeezed(&printed).contains(&squeezed(&shown)), "{printed}");
+    assert_eq!(run.status.code(), Some(1));
 }
 
 /// The list of the stages, as it stands in a document.

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
+use super::Past;
 use super::recognise::Observed;
 use crate::flow::{Leg, Outcome};
-use crate::nat::{self, Action, Fate, Host, Interface, Probe, Protocol, Role, Ruleset, Step, evaluate};
+use crate::nat::{self, Action, Family, Fate, Host, Interface, Probe, Protocol, Role, Ruleset, Step, evaluate};
 
 /// Verdicts that are remembered: connections to one address and port have one. Full, they are all forgotten.
 const VERDICTS: usize = 4096;
@@ -86,7 +87,7 @@ pub(super) struct Holder {
     asks_source_port: bool,
     rulings: HashMap<Question, Rc<Ruling>, RandomState>,
     /// Connections that came in and that the rules redirect, by the port of the pod: the first, and how many.
-    incoming: HashMap<SocketAddr, Contradiction, RandomState>,
+    incoming: HashMap<SocketAddr, Past, RandomState>,
 }
 
 impl Holder {
@@ -107,7 +108,10 @@ impl Holder {
             (Outcome::Repaired { destination, .. }, _) => {
                 let ruling = self.ruling(leg, Some(destination), false);
                 let is_said = ruling.redirected.contains(&destination);
-                Some(match (is_said, ruling.unknown) {
+                // What comes in by a bridge is redirected to the bridge's own address, which is not known here.
+                let is_elsewhere = !destination.ip().is_loopback()
+                    && ruling.redirected.iter().any(|said| said.port() == destination.port());
+                Some(match (is_said, ruling.unknown || is_elsewhere) {
                     (true, _) => Agreement::Agrees,
                     (false, true) => Agreement::Undecided,
                     (false, false) => Agreement::Contradicts(Contradiction {
@@ -136,12 +140,15 @@ impl Holder {
                 let ruling = self.ruling(leg, None, true);
                 let is_redirected = !ruling.redirected.is_empty() && !ruling.untouched && !ruling.unknown;
                 if is_redirected && self.incoming.len() < PORTS {
-                    self.incoming.entry(leg.server).or_insert_with(|| Contradiction {
-                        packets: format!(
-                            "{what} was answered, but the proxy opened no connection to that port on lo, {}",
-                            seen(leg)
-                        ),
-                        rules: ruling.words.clone(),
+                    self.incoming.entry(leg.server).or_insert_with(|| Past {
+                        conversation: leg.forward.number,
+                        told: Contradiction {
+                            packets: format!(
+                                "{what} was answered, but the proxy opened no connection to that port on lo, {}",
+                                seen(leg)
+                            ),
+                            rules: ruling.words.clone(),
+                        },
                     });
                 }
                 None
@@ -151,14 +158,14 @@ impl Holder {
     }
 
     /// What could be said only when all legs were seen: who was answered without the proxy.
-    pub fn finish(&mut self, observed: &Observed) -> Vec<Contradiction> {
+    pub fn finish(&mut self, observed: &Observed) -> Vec<Past> {
         if !observed.saw_loopback() {
             return Vec::new();
         }
-        let mut past: Vec<(SocketAddr, Contradiction)> =
+        let mut past: Vec<(SocketAddr, Past)> =
             self.incoming.drain().filter(|(server, _)| !observed.is_served(server.port())).collect();
         past.sort_by_key(|(server, _)| *server);
-        past.into_iter().map(|(_, told)| told).collect()
+        past.into_iter().map(|(_, past)| past).collect()
     }
 
     /// What the rules do to a leg's connection; `captured` is where it was redirected to.
@@ -200,11 +207,13 @@ impl Holder {
         addresses.dedup();
         let host = Host { interfaces: vec![Interface { name: interface, addresses }], loopback: Vec::new() };
         let verdict = evaluate(&self.rules, &host, &probe);
+        let family = if leg.server.is_ipv4() { Family::V4 } else { Family::V6 };
         let mut ruling = Ruling {
             redirected: Vec::new(),
             untouched: false,
             spares_others: false,
-            unknown: verdict.incomplete,
+            // Where there is no table for a family, its rules were not given.
+            unknown: verdict.incomplete || !self.rules.tables.iter().any(|table| table.sees(family)),
             words: String::new(),
         };
         for outcome in &verdict.outcomes {

@@ -118,11 +118,13 @@ impl Audit {
 
     /// What came of all legs.
     pub fn finish(mut self) -> Findings {
-        for told in self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)) {
-            self.bypassing.add(told);
+        let past: Vec<Past> = self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)).collect();
+        for past in &past {
+            self.bypassing.add(past.told.clone());
         }
-        let meshes = if self.origin == Origin::Unknown { self.observed.meshes() } else { Vec::new() };
+        let meshes = self.observed.meshes();
         Findings {
+            past,
             origin: self.origin,
             meshes,
             redirected: self.observed.redirected(),
@@ -142,6 +144,8 @@ impl Audit {
 #[derive(Debug)]
 pub struct Findings {
     origin: Origin,
+    /// Connections that came in and went past the proxy.
+    past: Vec<Past>,
     /// The meshes whose default rules explain the packets, the likeliest first.
     meshes: Vec<&'static str>,
     redirected: bool,
@@ -204,13 +208,26 @@ impl fmt::Display for Findings {
     }
 }
 
+/// A connection that came in and was answered without the proxy: the first to its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Its number, as in [`Part`](crate::flow::Part).
+    pub conversation: u64,
+    /// Both sides.
+    pub told: Contradiction,
+}
+
 impl Findings {
-    /// The mesh that was given, or else the likeliest one whose default rules explain the packets.
+    /// Connections that came in and went past the proxy.
+    pub fn past(&self) -> &[Past] {
+        &self.past
+    }
+
+    /// The mesh that was named, or else the likeliest by the packets.
     pub fn mesh(&self) -> Option<&'static str> {
         match self.origin {
             Origin::Mesh(mesh) => Some(mesh),
-            Origin::Unknown => self.meshes.first().copied(),
-            Origin::Files(_) => None,
+            Origin::Unknown | Origin::Files(_) => self.meshes.first().copied(),
         }
     }
 

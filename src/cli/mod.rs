@@ -1,5 +1,7 @@
 //! What the user typed. Doc comments are the help; parsing validates and does nothing else.
 
+mod captures;
+mod check;
 mod diff;
 mod explain;
 mod gateway;
@@ -14,10 +16,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::nat::PRESETS;
 
+pub use captures::{CaptureArgs, NameArg};
+pub use check::{CheckArgs, FailOnArg, FormatArg};
 pub use diff::DiffArgs;
 pub use explain::{AddressArg, ExplainArgs};
 pub use gateway::GatewayArgs;
-pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs, NameArg};
+pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs};
 pub use plan::{PlanArgs, PortsArg, ViaArg};
 pub use ports::PortsArgs;
 
@@ -41,6 +45,8 @@ pub struct Cli {
 pub enum Command {
     /// Merge captures of one pod into one pcapng file and repair its redirected legs
     Merge(MergeArgs),
+    /// Say what is wrong in captures of a pod, and what to do about it
+    Check(CheckArgs),
     /// Say what changed between two recordings of one scenario
     Diff(DiffArgs),
     /// Say what netfilter rules do to a connection, rule by rule
@@ -78,7 +84,7 @@ pub struct ManArgs {
 }
 
 /// Those that have a manual page.
-const SUBCOMMANDS: [&str; 7] = ["merge", "diff", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] = ["merge", "check", "diff", "explain", "plan", "ports", "completions", "man"];
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -14,7 +14,7 @@ use meshpcap::output::Destination;
 use meshpcap::pipeline::{self, Merge};
 
 use super::found::Found;
-use super::merge::{rules_of, watch_signals};
+use super::given::{rules_of, watch_signals};
 use super::{DAMAGED, INTERRUPTED, complain, fail, print};
 
 /// Why there is no answer.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use meshpcap::beside::{self, Files};
 use meshpcap::capture::Source;
-use meshpcap::cli::MergeArgs;
+use meshpcap::cli::CaptureArgs;
 use meshpcap::folder::Folder;
 use meshpcap::nat::{self, RulesFile};
 use meshpcap::output::GivenName;
@@ -62,10 +62,10 @@ impl Found {
     }
 
     /// The files beside the captures; what was typed of a kind takes the place of what was found of it.
-    pub fn beside(&self, args: &MergeArgs) -> Files {
+    pub fn beside(&self, args: &CaptureArgs, names: &[PathBuf], keys: &[PathBuf]) -> Files {
         Files {
-            names: either(&args.names, &self.beside.names),
-            keys: either(&args.keys, &self.beside.keys),
+            names: either(names, &self.beside.names),
+            keys: either(keys, &self.beside.keys),
             access_logs: either(&args.access_logs, &self.beside.access_logs),
             format: args.access_log_format.clone(),
             conntrack: either(&args.conntrack, &self.beside.conntrack),

@@ -1,8 +1,10 @@
 //! The subcommands: each takes what was typed and returns the exit status.
 
+pub mod check;
 pub mod diff;
 pub mod explain;
 mod found;
+mod given;
 pub mod manual;
 pub mod merge;
 pub mod plan;

@@ -14,7 +14,7 @@ pub(super) struct Said {
 }
 
 /// All roles that legs can have.
-const ROLES: [Role; 8] = [
+const ROLES: [Role; 10] = [
     Role::OutboundApp,
     Role::OutboundPeer,
     Role::InboundPeer,
@@ -23,6 +23,8 @@ const ROLES: [Role; 8] = [
     Role::Dns,
     Role::Local,
     Role::Network,
+    Role::Downstream,
+    Role::Upstream,
 ];
 
 /// Reads a comment; `None` if it is not one about a leg.

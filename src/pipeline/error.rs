@@ -58,6 +58,9 @@ pub enum Error {
         /// The input as the user named it.
         name: String,
     },
+    /// There are too many connections for a check.
+    #[error("too many connections to check at once: check captures of a shorter time")]
+    TooMuch,
     /// The user stopped the run.
     #[error("interrupted; nothing was written")]
     Interrupted,

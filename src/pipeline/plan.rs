@@ -76,6 +76,13 @@ impl Plan {
         Ok((found && word(4) == mark(frame)).then(|| Entry::decode(word(0))))
     }
 
+    /// The entry of the next packet, which is not at hand; none at the end.
+    pub fn skip(&mut self) -> io::Result<Option<Entry>> {
+        let mut words = [0; 8];
+        let found = self.spool.pop(&mut words)?;
+        Ok(found.then(|| Entry::decode(u32::from_le_bytes([words[0], words[1], words[2], words[3]]))))
+    }
+
     /// Whether every entry had its packet.
     pub fn is_at_end(&mut self) -> io::Result<bool> {
         Ok(!self.spool.pop(&mut [0; 8])?)
@@ -88,6 +95,26 @@ fn mark(frame: &Frame<'_>) -> u32 {
     let lengths = u64::from(frame.original_len) << 32 | frame.bytes.len() as u64;
     let mixed = (frame.time.0 ^ lengths.rotate_left(17)).wrapping_add(u64::from(frame.input));
     (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// Of packets, in their order: the input of each, and what two captures of one packet have in common.
+#[derive(Default)]
+pub(super) struct Origins {
+    spool: Spool,
+}
+
+impl Origins {
+    pub fn push(&mut self, input: u16, mark: u32) -> io::Result<()> {
+        let ([a, b], [c, d, e, f]) = (input.to_le_bytes(), mark.to_le_bytes());
+        self.spool.push(&[a, b, c, d, e, f])
+    }
+
+    pub fn advance(&mut self) -> io::Result<(u16, u32)> {
+        let mut octets = [0; 6];
+        self.spool.pop(&mut octets)?;
+        let [a, b, c, d, e, f] = octets;
+        Ok((u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f])))
+    }
 }
 
 /// A header that counts, and whose it is: a conversation's, sent by this end of it.

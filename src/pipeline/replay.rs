@@ -4,7 +4,7 @@ use std::io;
 
 use super::hold::Failed;
 use super::plan::Entry;
-use super::survey::{Kept, Surveyed};
+use super::survey::{self, Kept, Surveyed};
 use crate::audit::Findings;
 use crate::capture::{BlockRecord, Capture};
 use crate::flow::{Part, Written};
@@ -39,13 +39,7 @@ impl Replay {
 
     /// Whether a packet of an input is written: if it is not another's copy.
     pub fn is_written(&mut self, entry: Entry, input: u16) -> bool {
-        let kept = |conversation: u32| self.surveyed.kept.get(&conversation).copied();
-        let written = match entry {
-            Entry::Duplicate => return false,
-            Entry::Copy { conversation } => kept(conversation) == Some(input),
-            Entry::Packet { conversation, .. } => kept(conversation).is_none_or(|kept| kept == input),
-            Entry::AsCaptured | Entry::Quote { .. } | Entry::Fragment { .. } => return true,
-        };
+        let written = survey::is_written(entry, input, &self.surveyed.kept);
         let summary = &mut self.surveyed.summary;
         match (entry, written) {
             // It was counted as one.

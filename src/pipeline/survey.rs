@@ -12,9 +12,10 @@ use foldhash::fast::RandomState;
 
 use super::copies::Copies;
 use super::marking::Marker;
-use super::plan::{Counted, Entry, Headers, Plan};
+use super::plan::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
 use crate::capture::Capture;
+use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
@@ -103,9 +104,51 @@ pub(super) struct Surveyed {
     conversations: usize,
     /// Of each connection that was captured twice: the input whose packets are kept.
     pub kept: HashMap<u32, u16, RandomState>,
+    /// What a check needs beside all this, if there is one.
+    pub collector: Option<Collector>,
+    origins: Option<Origins>,
+}
+
+/// The packets that were read, one after the other.
+pub(super) struct Packets {
+    plan: Plan,
+    origins: Option<Origins>,
+    kept: HashMap<u32, u16, RandomState>,
+}
+
+impl Packets {
+    /// Whether the next packet is written, and what other captures of it have in common with it: its conversation, and a
+    /// mark.
+    pub fn advance(&mut self) -> io::Result<(bool, Option<(u32, u32)>)> {
+        let entry = self.plan.skip()?.unwrap_or(Entry::AsCaptured);
+        let (input, mark) = self.origins.as_mut().map_or(Ok((0, 0)), Origins::advance)?;
+        let of = match entry {
+            Entry::Packet { conversation, .. } | Entry::Copy { conversation } if mark != 0 => {
+                Some((conversation, mark))
+            }
+            _ => None,
+        };
+        Ok((is_written(entry, input, &self.kept), of))
+    }
+}
+
+/// Whether a packet of an input is written: if it is not another's copy. `kept` is [`Surveyed::kept`].
+pub(super) fn is_written(entry: Entry, input: u16, kept: &HashMap<u32, u16, RandomState>) -> bool {
+    match entry {
+        Entry::Duplicate => false,
+        Entry::Copy { conversation } => kept.get(&conversation) == Some(&input),
+        Entry::Packet { conversation, .. } => kept.get(&conversation).is_none_or(|kept| *kept == input),
+        Entry::AsCaptured | Entry::Quote { .. } | Entry::Fragment { .. } => true,
+    }
 }
 
 impl Surveyed {
+    /// Takes out what tells which packets are written.
+    pub fn packets(&mut self) -> Packets {
+        let plan = std::mem::take(&mut self.plan);
+        Packets { plan, origins: self.origins.take(), kept: std::mem::take(&mut self.kept) }
+    }
+
     /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
     pub fn number(&mut self) -> io::Result<()> {
         self.streams = number(&mut self.headers, &self.passages, &self.kept, self.conversations)?;
@@ -150,6 +193,10 @@ pub(super) struct Survey {
     words: usize,
     others: Others,
     pub summary: Summary,
+    /// What a check needs, if there is one.
+    pub collector: Option<Collector>,
+    /// Where it needs them to know what is written: the inputs of packets.
+    origins: Option<Origins>,
 }
 
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
@@ -198,8 +245,11 @@ impl Survey {
         keeps_all: bool,
         several: bool,
         summary: Summary,
+        collector: Option<Collector>,
     ) -> Survey {
         Survey {
+            origins: collector.as_ref().filter(|_| several).map(|_| Origins::default()),
+            collector,
             marker,
             audit,
             names,
@@ -223,6 +273,21 @@ impl Survey {
             others: Others::default(),
             summary,
         }
+    }
+
+    /// Takes what a check needs of every packet.
+    pub fn note(&mut self, frame: &Frame<'_>, view: &View) -> io::Result<()> {
+        let Some(collector) = &mut self.collector else { return Ok(()) };
+        let mark = match (&view.transport, &self.origins) {
+            (Transport::Tcp(tcp), Some(_)) => check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len),
+            _ => 0,
+        };
+        let seen = Seen { ordinal: self.summary.read - 1, time: frame.time, mark };
+        collector.packet(seen, (frame.bytes.len() as u64) < u64::from(frame.original_len));
+        if !frame.options.is_empty() {
+            collector.options(frame.input, frame.interface, seen, frame.options);
+        }
+        self.origins.as_mut().map_or(Ok(()), |origins| origins.push(frame.input, mark))
     }
 
     /// Takes a packet that another input showed already.
@@ -270,6 +335,26 @@ impl Survey {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation: u64::from(conversation), from_first };
             self.observer.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+            if let (Some(collector), Some(ip)) =
+                (&mut self.collector, view.ip.as_ref().filter(|ip| ip.fragment.is_none()))
+            {
+                let mark = check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len);
+                let seen = Seen { ordinal: self.summary.read - 1, time: frame.time, mark };
+                let end = |address, port| SocketAddr::new(address, port);
+                collector.segment(&check::Segment {
+                    conversation,
+                    from_first,
+                    input: frame.input,
+                    seen,
+                    ends: (end(ip.source, tcp.source), end(ip.destination, tcp.destination)),
+                    seq: tcp.seq,
+                    ack: tcp.ack,
+                    flags: tcp.flags,
+                    window: tcp.window,
+                    data,
+                    data_len: tcp.data_len,
+                });
+            }
         }
         match mark {
             Mark::Fragment { group } if self.is_loose.insert(group) => self.loose.push_back(mark),
@@ -424,6 +509,8 @@ impl Survey {
             headers: self.headers,
             conversations: self.conversations,
             kept,
+            collector: self.collector,
+            origins: self.origins,
         }
     }
 }

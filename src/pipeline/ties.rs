@@ -11,7 +11,7 @@ use crate::beside::{Files, Unused};
 use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
 use crate::tie::infer::{self, Half, Stage, TcpLeg};
-use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Side};
+use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Said, Side};
 
 /// Exchanges that are kept of a leg, at most.
 const EXCHANGES: usize = 1024;
@@ -26,7 +26,7 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     let sides: Vec<Side> = surveyed.legs.iter().map(|kept| side(kept, surveyed)).collect();
     let mut logs = Logs::new(&sides, &mappings);
     unused.extend(tie::read(&mut logs, files)?);
-    let (mut edges, mut clients) = logs.finish();
+    let Said { mut edges, mut clients, flags } = logs.finish();
     infer(surveyed, &mut edges, &mut clients);
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
@@ -45,6 +45,9 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     }
     for (leg, known) in clients {
         surveyed.legs[leg].tied.clients = known.addresses;
+    }
+    for (leg, flags) in flags {
+        surveyed.legs[leg].tied.flags = flags.into_iter().collect();
     }
     join(&mut surveyed.legs, &mut surveyed.passages, &edges);
     surveyed.ties = tie::group(&edges, surveyed.legs.len());

@@ -12,10 +12,14 @@ use super::{
 use crate::audit::Audit;
 use crate::beside::Loaded;
 use crate::capture::{self, Capture, Record};
+use crate::check::Collector;
 use crate::merge::{Duplicates, Inputs, Order};
 use crate::output::Frame;
 use crate::packet::decode;
 use crate::report::Summary;
+
+/// Interface Statistics Block (pcapng, section 4.6).
+const INTERFACE_STATISTICS: u32 = 5;
 
 /// Merges files: once to find out, once to write. `None` if there is more to remember in between than `memory` octets.
 pub(super) fn twice(
@@ -33,7 +37,7 @@ pub(super) fn twice(
     let failed = |what| failed(merge, what);
     let mut order = vec![Order::AsRead; numbers.len()];
     let survey_in = |captures, orders: &[Order], progress: &mut dyn FnMut(u64, Option<u64>)| {
-        survey(merge, captures, &numbers, orders, memory, interrupted, progress)
+        survey(merge, captures, &numbers, orders, memory, None, interrupted, progress)
     };
     let mut found = survey_in(captures, &order, progress)?;
     if let Found::Disorder = found {
@@ -90,15 +94,15 @@ pub(super) fn twice(
 }
 
 /// What the first pass over files found.
-struct First {
-    surveyed: Surveyed,
+pub(super) struct First {
+    pub surveyed: Surveyed,
     /// Of each capture: the number of its last packet.
     last: Vec<u64>,
-    damage: Vec<capture::Error>,
+    pub damage: Vec<capture::Error>,
 }
 
 /// How far a first pass came.
-enum Found {
+pub(super) enum Found {
     All(Box<First>),
     /// A file was to be read as it is, and turns out not to be in order.
     Disorder,
@@ -106,27 +110,36 @@ enum Found {
     TooMuch,
 }
 
-/// The first pass over files.
-fn survey(
+/// The first pass over files; over pipes as well, for a `collector`, since a check needs no second one.
+#[expect(clippy::too_many_arguments, reason = "they are what a pass depends on")]
+pub(super) fn survey(
     merge: &Merge,
     captures: Vec<Capture>,
     numbers: &[usize],
     orders: &[Order],
     memory: usize,
+    collector: Option<Collector>,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Found, Error> {
     let names = names(merge, numbers);
     let mut last = vec![0; captures.len()];
+    let live = captures.iter().any(Capture::is_stream);
     let mut duplicates = duplicates(merge, &captures);
     let mut inputs = Inputs::new(captures, orders).map_err(Error::Temporary)?;
     let marker = marker(merge, numbers);
     let summary = Summary::new(merge.inputs.len());
     let audit = Audit::new(&merge.rules);
-    let mut survey = Survey::new(marker, audit, names, merge.report.is_some(), duplicates.is_some(), summary);
-    let mut watch = Watch::new(2, 0, progress);
+    let (keeps_all, passes) = (merge.report.is_some() || collector.is_some(), if collector.is_some() { 1 } else { 2 });
+    let mut survey = Survey::new(marker, audit, names, keeps_all, duplicates.is_some(), summary, collector);
+    let mut watch = Watch::new(passes, 0, progress);
     while let Some((input, record)) = inputs.advance() {
         let (captures, bytes) = (inputs.captures(), inputs.bytes(input));
+        if let (Record::Block(block), Some(collector)) = (&record, &mut survey.collector)
+            && let (INTERFACE_STATISTICS, Some(interface)) = (block.block_type, block.interface)
+        {
+            collector.statistics(input as u16, interface, bytes);
+        }
         if let Record::Packet(packet) = record {
             let capture = &captures[input];
             let link_type = capture.interfaces()[packet.interface as usize].link_type;
@@ -134,6 +147,7 @@ fn survey(
             survey.summary.read += 1;
             last[input] = packet.number.max(last[input]);
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+            survey.note(&frame, &view).map_err(Error::Temporary)?;
             let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;
@@ -143,7 +157,8 @@ fn survey(
             };
             noted.map_err(Error::Temporary)?;
         }
-        if inputs.late() > 0 {
+        // What came through a pipe cannot be read again.
+        if inputs.late() > 0 && !live {
             return Ok(Found::Disorder);
         }
         if survey.summary.read.is_multiple_of(1024) && survey.memory() > memory {
@@ -151,14 +166,14 @@ fn survey(
         }
         watch.turn(inputs.captures());
     }
-    if interrupted.load(Ordering::Relaxed) {
+    if interrupted.load(Ordering::Relaxed) && !live {
         return Err(Error::Interrupted);
     }
     Ok(Found::All(Box::new(First { surveyed: survey.finish(), last, damage: inputs.into_damage() })))
 }
 
 /// Opens once more what was found to be captures.
-fn reopen(merge: &Merge, numbers: &[usize], interrupted: &Arc<AtomicBool>) -> Result<Vec<Capture>, Error> {
+pub(super) fn reopen(merge: &Merge, numbers: &[usize], interrupted: &Arc<AtomicBool>) -> Result<Vec<Capture>, Error> {
     let open = |&number: &usize| {
         let source = &merge.inputs[number];
         Capture::open(source, number, Arc::clone(interrupted)).map_err(|error| match error.is_damage() {

@@ -21,6 +21,9 @@ const EDGES: usize = 1 << 20;
 /// Requests whose times and ids are kept, at most.
 const LOGGED: usize = 1 << 17;
 
+/// Different response flags of a leg that are kept, at most.
+const FLAGS: usize = 8;
+
 type Ends = (SocketAddr, SocketAddr);
 
 /// What access logs say of legs.
@@ -30,7 +33,18 @@ pub(crate) struct Logs<'a> {
     mappings: &'a Mappings,
     edges: HashMap<(usize, usize), Edge, RandomState>,
     clients: HashMap<usize, Served, RandomState>,
+    flags: HashMap<usize, BTreeSet<String>, RandomState>,
     logged: usize,
+}
+
+/// What access logs say, when all was read.
+pub(crate) struct Said {
+    /// Edges in the order of their legs.
+    pub edges: Vec<Edge>,
+    /// The clients of far legs.
+    pub clients: HashMap<usize, Clients, RandomState>,
+    /// Response flags of the requests of a leg.
+    pub flags: HashMap<usize, BTreeSet<String>, RandomState>,
 }
 
 /// The requests of a leg, by the log.
@@ -53,7 +67,15 @@ impl<'a> Logs<'a> {
                 by_ends.entry((side.seen_client, side.server)).or_default().push(number);
             }
         }
-        Logs { sides, by_ends, mappings, edges: HashMap::default(), clients: HashMap::default(), logged: 0 }
+        Logs {
+            sides,
+            by_ends,
+            mappings,
+            edges: HashMap::default(),
+            clients: HashMap::default(),
+            flags: HashMap::default(),
+            logged: 0,
+        }
     }
 
     /// Reads an access log.
@@ -71,7 +93,9 @@ impl<'a> Logs<'a> {
         let near_client = record.downstream_direct_remote.or(record.downstream_remote);
         let near = near_client.zip(record.downstream_local).and_then(|ends| self.find(ends, start, end, true));
         let far = record.upstream_local.zip(record.upstream_host);
-        let Some(far) = far.and_then(|ends| self.find(ends, start, end, false)) else { return };
+        let far = far.and_then(|ends| self.find(ends, start, end, false));
+        self.note_flags([near, far], record.response_flags.unwrap_or_default());
+        let Some(far) = far else { return };
         let none = Served { addresses: BTreeSet::new(), start: u64::MAX, end: 0, is_unknown: false };
         let served = self.clients.entry(far).or_insert(none);
         (served.start, served.end) = (served.start.min(start), served.end.max(end));
@@ -96,6 +120,19 @@ impl<'a> Logs<'a> {
         }
     }
 
+    /// Keeps the flags of a request that was no success.
+    fn note_flags(&mut self, legs: [Option<usize>; 2], flags: &[u8]) {
+        let each = flags.split(|octet| *octet == b',').filter(|flag| !flag.is_empty());
+        for flag in each.filter(|flag| flag.len() <= 16 && flag.iter().all(u8::is_ascii_alphanumeric)) {
+            for leg in legs.into_iter().flatten() {
+                let known = self.flags.entry(leg).or_default();
+                if known.len() < FLAGS {
+                    known.insert(String::from_utf8_lossy(flag).into_owned());
+                }
+            }
+        }
+    }
+
     /// The one leg between two ends at a time.
     fn find(&self, ends: Ends, start: u64, end: u64, is_near: bool) -> Option<usize> {
         let written = if is_near { self.mappings.written(&ends) } else { &[] };
@@ -110,8 +147,8 @@ impl<'a> Logs<'a> {
         only(Box::new(legs().filter(meets))).or_else(|| only(Box::new(legs().filter(meets).filter(spans))))
     }
 
-    /// Everything that was read: edges in the order of their legs, and the clients of far legs.
-    pub fn finish(self) -> (Vec<Edge>, HashMap<usize, Clients, RandomState>) {
+    /// Everything that was read.
+    pub fn finish(self) -> Said {
         let mut edges: Vec<Edge> = self.edges.into_values().collect();
         edges.sort_unstable_by_key(|edge| (edge.near, edge.far));
         let told = self.clients.into_iter().filter(|(_, served)| !served.addresses.is_empty());
@@ -123,7 +160,7 @@ impl<'a> Logs<'a> {
             let complete = is_covered && !served.is_unknown;
             (far, Clients { addresses: served.addresses.into_iter().collect(), complete })
         });
-        (edges, clients.collect())
+        Said { edges, clients: clients.collect(), flags: self.flags }
     }
 }
 

@@ -29,7 +29,7 @@ pub use groups::{Tie, filter};
 
 pub(crate) use clients::{Others, renames};
 pub(crate) use groups::group;
-pub(crate) use logs::{Logs, read};
+pub(crate) use logs::{Logs, Said, read};
 pub use mappings::Mapping;
 pub(crate) use mappings::Mappings;
 
@@ -110,6 +110,8 @@ pub struct Tied {
     pub exchanges: Vec<(infer::Span, Option<String>)>,
     /// Its clients, of a leg from the proxy to the application.
     pub clients: Vec<IpAddr>,
+    /// The response flags that the log has of its requests.
+    pub flags: Vec<String>,
 }
 
 /// The clients of a leg from the proxy to the application.

@@ -4,6 +4,7 @@
 //! 130 interrupted.
 
 mod beside;
+mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod diff;
@@ -210,7 +211,7 @@ fn completions() {
     }
 }
 
-const SUBCOMMANDS: [&str; 7] = ["merge", "diff", "explain", "plan", "ports", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] = ["merge", "check", "diff", "explain", "plan", "ports", "completions", "man"];
 
 #[test]
 fn manual_pages() {

@@ -1,0 +1,67 @@
+//! `meshpcap check`: from what was typed to the findings, and their exit status.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use meshpcap::check::format::{self, About};
+use meshpcap::check::{self, CONVERSATIONS, Finding};
+use meshpcap::cli::CheckArgs;
+use meshpcap::pipeline::{self, Error};
+
+use super::found::Found;
+use super::{FAILED, INTERRUPTED, complain, fail, given, print};
+
+/// Something is at least as bad as `--fail-on` says.
+const FOUND: u8 = 1;
+
+/// Checks, or explains a code.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    if let Some(code) = args.explain.as_deref().and_then(check::code) {
+        return print(code.to_string().as_bytes());
+    }
+    let captures = &args.captures;
+    let checked = Found::at(&captures.inputs).and_then(|found| {
+        let beside = found.beside(captures, &[], &[]);
+        let merge = given::merge(captures, &found, beside)?;
+        // Folders that were unpacked have to stay until they are read.
+        Ok((found, merge))
+    });
+    let (_found, merge) = match checked {
+        Ok(prepared) => prepared,
+        Err(message) => return fail(&message),
+    };
+    let interrupted = Arc::default();
+    if let Err(error) = given::watch_signals(&interrupted) {
+        return fail(&format!("signals cannot be handled: {error}"));
+    }
+    let bar = given::progress_bar(false);
+    let result = pipeline::check(&merge, &interrupted, &mut |read, total| given::progress(&bar, read, total));
+    bar.finish_and_clear();
+    let checked = match result {
+        Ok(checked) => checked,
+        Err(Error::Interrupted) => {
+            complain(&Error::Interrupted.to_string());
+            return ExitCode::from(INTERRUPTED);
+        }
+        Err(error) => return fail(&error.to_string()),
+    };
+    for damage in &checked.damage {
+        complain(&damage.to_string());
+    }
+    for unused in &checked.unused {
+        complain(&unused.to_string());
+    }
+    if checked.is_incomplete {
+        complain(&format!("only the first {CONVERSATIONS} conversations were looked at closely"));
+    }
+    let findings: Vec<Finding> = checked.findings.into_iter().filter(|finding| args.wants(finding.code)).collect();
+    let about = About { inputs: &checked.inputs, legs: checked.legs };
+    let printed = print(format::write(args.format.into(), &findings, about).as_bytes());
+    if !checked.damage.is_empty() {
+        return ExitCode::from(FAILED);
+    }
+    match findings.iter().any(|finding| args.fail_on.is_met(finding.severity)) {
+        true => ExitCode::from(FOUND),
+        false => printed,
+    }
+}

@@ -1,0 +1,118 @@
+//! What `meshpcap merge` and `meshpcap check` have in common: from what was typed of captures to a run, and what watches it.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use meshpcap::audit::Rules;
+use meshpcap::beside::Files;
+use meshpcap::capture::Source;
+use meshpcap::cli::{CaptureArgs, NameArg};
+use meshpcap::nat::{self, Preset, RulesFile};
+use meshpcap::output::{Destination, GivenName};
+use meshpcap::pipeline::Merge;
+
+use super::found::Found;
+use super::{INTERRUPTED, complain};
+
+/// A run over captures; where its output goes, and what that looks like, is up to the caller.
+pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, String> {
+    let inputs = found.inputs.clone();
+    let rules_from_stdin = args.rules.iter().filter(|file| file.path.as_os_str() == "-").count();
+    if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
+        return Err("standard input (-) can be read only once".to_owned());
+    }
+    if inputs.contains(&Source::Stdin) && std::io::stdin().is_terminal() {
+        return Err(
+            "standard input (-) is a terminal: pipe a capture into it, such as tcpdump -U -w - writes".to_owned()
+        );
+    }
+    if inputs.len() > usize::from(u16::MAX) {
+        return Err("too many captures".to_owned());
+    }
+    for (place, typed) in args.interfaces.iter().enumerate() {
+        let is_same = |other: &&NameArg| (other.capture, other.interface) == (typed.capture, typed.interface);
+        if let Some(other) = args.interfaces[..place].iter().find(is_same) {
+            return Err(format!("--interface: {other} and {typed} name one interface; give it one name"));
+        }
+    }
+    let names = args.interfaces.iter().map(|typed| {
+        if typed.capture > inputs.len() {
+            return Err(format!("--interface: there is no capture {}, only {}", typed.capture, inputs.len()));
+        }
+        Ok(GivenName { input: typed.capture - 1, index: typed.interface, name: typed.name.clone() })
+    });
+    // Names that were typed come first.
+    let mut names = names.collect::<Result<Vec<_>, _>>()?;
+    names.extend(found.names.iter().cloned());
+    for note in args.gateway.notes() {
+        complain(&note);
+    }
+    Ok(Merge {
+        names,
+        inputs,
+        output: Destination::Stdout,
+        report: None,
+        rules: rules(args, &found.rules)?,
+        ethernet: false,
+        keep_duplicates: args.keep_duplicates,
+        look_ahead: None,
+        beside,
+        gateway: args.gateway.gateway(&args.pods, &args.ports),
+        keep_proxy_address: args.keep_proxy_address,
+    })
+}
+
+/// What was said of the pod's rules.
+fn rules(args: &CaptureArgs, found: &[RulesFile]) -> Result<Rules, String> {
+    if let Some(preset) = args.mesh.as_deref().and_then(Preset::named) {
+        return Ok(Rules::Mesh(preset));
+    }
+    let files = if args.rules.is_empty() { found } else { &args.rules };
+    if files.is_empty() {
+        return Ok(Rules::Unknown);
+    }
+    rules_of(files)
+}
+
+/// The rules in files.
+pub fn rules_of(files: &[RulesFile]) -> Result<Rules, String> {
+    let rules = nat::load(files)?;
+    for note in &rules.notes {
+        complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
+    }
+    Ok(Rules::Read(rules))
+}
+
+/// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.
+pub fn watch_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+    }
+    Ok(())
+}
+
+/// A progress bar, if somebody watches and the work is long.
+pub fn progress_bar(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::no_length();
+    let template = "{bytes} of {total_bytes} {wide_bar} {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Shows how far reading has come.
+pub fn progress(bar: &ProgressBar, read: u64, total: Option<u64>) {
+    if let Some(total) = total {
+        bar.set_length(total);
+    }
+    bar.set_position(read);
+}

@@ -1,0 +1,139 @@
+//! The first pass alone: what is wrong in the captures, and in which frames of the repaired file that a merge would write.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use foldhash::fast::RandomState;
+
+use super::survey::{Kept, Packets};
+use super::twice::{Found, reopen, survey};
+use super::{Error, MEMORY, Merge, Opened, of, open, orders, ties};
+use crate::beside::Unused;
+use crate::capture::{self, Source};
+use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
+use crate::merge::Order;
+
+/// Captures of one packet, and packets that look like it, that are remembered.
+const ALIKE: usize = 64;
+
+/// What came of a check.
+#[derive(Debug)]
+pub struct Checked {
+    /// What was found, in the order in which it happened.
+    pub findings: Vec<Finding>,
+    /// Legs that were looked at.
+    pub legs: u64,
+    /// What was wrong with the inputs.
+    pub damage: Vec<capture::Error>,
+    /// What was not used of the files beside them.
+    pub unused: Vec<Unused>,
+    /// The captures, as they were named.
+    pub inputs: Vec<String>,
+    /// Whether there were more conversations than are looked at.
+    pub is_incomplete: bool,
+}
+
+/// Looks for what is wrong in captures. Reads them once, and writes nothing: where the output goes, and what it looks like,
+/// does not count.
+pub fn check(
+    merge: &Merge,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Checked, Error> {
+    let are_files = merge.inputs.iter().all(Source::is_file);
+    // What can be read again is read as it is, and put in order only if it turns out to need that.
+    let mut order = if are_files { vec![Order::AsRead; merge.inputs.len()] } else { orders(merge, interrupted)? };
+    let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
+    let names: Vec<String> = numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
+    let pass = |captures, order: &[Order], progress: &mut dyn FnMut(u64, Option<u64>)| {
+        let collector = Some(Collector::default());
+        survey(merge, captures, &numbers, &of(order, &numbers), MEMORY, collector, interrupted, progress)
+    };
+    let mut passed = pass(captures, &order, progress)?;
+    if let Found::Disorder = passed {
+        order = orders(merge, interrupted)?;
+        passed = pass(reopen(merge, &numbers, interrupted)?, &order, progress)?;
+    }
+    let (mut found, of_packets) = match passed {
+        Found::All(first) => (first.surveyed, first.damage),
+        Found::TooMuch => return Err(Error::TooMuch),
+        // A file that is written meanwhile.
+        Found::Disorder => {
+            let order = vec![Order::Sorted; merge.inputs.len()];
+            match pass(reopen(merge, &numbers, interrupted)?, &order, progress)? {
+                Found::All(first) => (first.surveyed, first.damage),
+                Found::TooMuch | Found::Disorder => return Err(Error::TooMuch),
+            }
+        }
+    };
+    damage.extend(of_packets);
+    let mut unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
+    unused.retain(|unused| unused.bad > 0);
+    found.number().map_err(Error::Temporary)?;
+    let collector = std::mem::take(&mut found.collector).unwrap_or_default();
+    let mut packets = found.packets();
+    let facts: Vec<Fact<'_>> = found.legs.iter().map(|kept| fact(kept, &found.streams, &collector)).collect();
+    let audit = found.summary.findings.as_ref();
+    let drafts = check::check(&Context { facts: &facts, collector: &collector, audit, inputs: &names });
+    let legs = facts.len() as u64;
+    let mut wanted: Vec<Seen> = drafts.iter().flat_map(|draft| &draft.places).copied().collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let frames = match wanted.is_empty() {
+        true => HashMap::default(),
+        false => frames(&mut packets, &wanted, found.summary.read).map_err(Error::Temporary)?,
+    };
+    let frame = |seen: Seen| frames.get(&seen.ordinal).copied();
+    let findings = drafts.into_iter().map(|draft| draft.finish(&facts, frame)).collect();
+    Ok(Checked { findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
+}
+
+fn fact<'a>(kept: &'a Kept, streams: &[Option<u32>], collector: &'a Collector) -> Fact<'a> {
+    let stream = streams.get(kept.leg.reply.number as usize).copied().flatten();
+    Fact::new(Known { leg: &kept.leg, agreement: kept.agreement.as_ref(), tied: &kept.tied, stream }, collector)
+}
+
+/// An input as the user named it.
+fn name(source: &Source) -> String {
+    match source {
+        Source::Path(path) => path.display().to_string(),
+        Source::Stdin => "-".to_owned(),
+    }
+}
+
+/// The frames of packets in the repaired file, by when they were read. Of one that is not written, since another input's
+/// capture of it is, that one's, the nearest.
+fn frames(packets: &mut Packets, wanted: &[Seen], read: u64) -> io::Result<HashMap<u64, u64, RandomState>> {
+    let mut frames = HashMap::default();
+    let marks: HashSet<u32, RandomState> = wanted.iter().map(|seen| seen.mark).collect();
+    let mut others: HashMap<(u32, u32), Vec<(u64, u64)>, RandomState> = HashMap::default();
+    let mut missing = Vec::new();
+    let mut next = wanted.iter().map(|seen| seen.ordinal).peekable();
+    let mut written = 0;
+    for ordinal in 0..read {
+        let (is_written, of) = packets.advance()?;
+        written += u64::from(is_written);
+        if let (true, Some(of)) = (is_written, of.filter(|(_, mark)| marks.contains(mark))) {
+            let alike = others.entry(of).or_default();
+            if alike.len() < ALIKE {
+                alike.push((ordinal, written));
+            }
+        }
+        if next.next_if_eq(&ordinal).is_some() {
+            match (is_written, of) {
+                (true, _) => {
+                    frames.insert(ordinal, written);
+                }
+                (false, Some(of)) => missing.push((ordinal, of)),
+                (false, None) => {}
+            }
+        }
+    }
+    for (ordinal, of) in missing {
+        let nearest = others.get(&of).and_then(|all| all.iter().min_by_key(|(other, _)| other.abs_diff(ordinal)));
+        frames.extend(nearest.map(|(_, frame)| (ordinal, *frame)));
+    }
+    Ok(frames)
+}
