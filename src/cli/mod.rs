@@ -41,19 +41,14 @@ pub struct Cli {
 }
 
 /// The subcommands.
+#[allow(missing_docs, reason = "the help of a subcommand is what stands with its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Merge captures of one pod into one pcapng file and repair its redirected legs
     Merge(MergeArgs),
-    /// Say what is wrong in captures of a pod, and what to do about it
     Check(CheckArgs),
-    /// Say what changed between two recordings of one scenario
     Diff(DiffArgs),
-    /// Say what netfilter rules do to a connection, rule by rule
     Explain(ExplainArgs),
-    /// Say what to capture, and how, so that every leg can be repaired
     Plan(Box<PlanArgs>),
-    /// Say what listens on a port of the mesh, what for, and who should reach it
     Ports(PortsArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = COMPLETIONS_EXAMPLES)]
