@@ -38,6 +38,9 @@ struct Shown {
     /// Octets of data and packets, by the end that sent them: the one with the lower port and address, and the other.
     data: [u64; 2],
     packets: [u64; 2],
+    /// The sequence number that each end's next segment has, and whether one came that leaves a gap before it.
+    next: [Option<u32>; 2],
+    has_gap: bool,
     /// Packets that are equal to another input's.
     copies: u64,
 }
@@ -45,9 +48,8 @@ struct Shown {
 impl Shown {
     /// Whether nothing is lost if this input's packets stand for the other's.
     fn covers(&self, other: &Shown) -> bool {
-        [0, 1]
-            .iter()
-            .all(|&end| self.data[end] >= other.data[end] && (self.packets[end] > 0 || other.packets[end] == 0))
+        let more = |end: usize| self.data[end] >= other.data[end] && (self.packets[end] > 0 || other.packets[end] == 0);
+        !self.has_gap && more(0) && more(1)
     }
 }
 
@@ -74,6 +76,14 @@ impl Copies {
                 shown.syn = shown.syn.or(Some((time, tcp.seq)));
             }
             let end = usize::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
+            let control = u32::from(tcp.flags & (flags::SYN | flags::FIN) != 0);
+            let behind = tcp.seq.wrapping_add(tcp.data_len).wrapping_add(control);
+            let next = shown.next[end].get_or_insert(tcp.seq);
+            // RFC 9293, section 3.4: numbers are compared within half of their space.
+            shown.has_gap |= (tcp.seq.wrapping_sub(*next) as i32) > 0;
+            if (behind.wrapping_sub(*next) as i32) > 0 {
+                *next = behind;
+            }
             shown.data[end] += u64::from(tcp.data_len);
             shown.packets[end] += 1;
             shown.copies += u64::from(is_copy);

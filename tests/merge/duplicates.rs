@@ -141,6 +141,13 @@ fn a_connection_that_two_machines_show() {
         assert_eq!(streams.len(), 2);
         assert!(streams.contains(&Some(0)) && streams.contains(&Some(1)), "{streams:?}");
     }
+    // One that missed something stands for no other, however often it has the rest.
+    let again = |leg: Leg| leg.send(true, "A", "");
+    let lossy = again(again(Leg::direct("10.1.0.5:40000", "10.1.0.6:80").after(25_000).open().ask("onetwo").unseen(5)));
+    let lossy = lossy.send(false, "A", "and more than that").close();
+    let inputs = Job::new().shots(Link::Eth, &together(&[&leg], Link::Eth));
+    let outcome = inputs.shots(Link::Eth, &together(&[&lossy], Link::Eth)).run();
+    assert!(!outcome.summary().contains("captured by several inputs"), "{}", outcome.summary());
     // A file that another one continues shows the SYN once.
     let (head, tail) = (together(&[&leg], Link::Eth), together(&[&leg], Link::Eth));
     let outcome = Job::new().shots(Link::Eth, &head[..4]).shots(Link::Eth, &tail[4..]).run();
