@@ -17,9 +17,6 @@ use meshpcap::pipeline::{LookAhead, Merge, merge};
 struct Input {
     captures: [Contents; 2],
     ethernet: bool,
-    rules: meshpcap::audit::Rules::Unknown,
-    gateway: None,
-    keep_proxy_address: false,
     keep_duplicates: bool,
     look_ahead: Option<(u32, u16)>,
     report: Option<bool>,
@@ -160,6 +157,7 @@ fuzz_target!(|data: &[u8]| {
         names: Vec::new(),
         ethernet: input.ethernet,
         rules: meshpcap::audit::Rules::Unknown,
+        gateway: None,
         keep_proxy_address: false,
         keep_duplicates: input.keep_duplicates,
         look_ahead: input.look_ahead.map(|(time, bytes)| LookAhead { time: u64::from(time), bytes: u64::from(bytes) }),
