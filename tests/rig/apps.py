@@ -38,7 +38,14 @@ class Connection:
 
     def send(self, data: bytes):
         self.sent += data
-        self.sock.sendall(data)
+        for attempt in range(20):
+            try:
+                self.sock.sendall(data)
+                break
+            except PermissionError:     # conntrack found no free port for the first packet, and dropped it
+                if attempt == 19:
+                    raise
+                time.sleep(0.02)
         self.last = time.time()
 
     def receive(self) -> bytes:
