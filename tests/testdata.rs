@@ -90,7 +90,8 @@ fn every_connection_follows_whole() {
         if ["compare", "left", "ports", "lossless"].iter().any(|key| case.get(key).is_some()) {
             continue;
         }
-        let mut job = Job::new();
+        // What the application's own socket saw of the proxy.
+        let mut job = Job::new().keep_proxy_address();
         for input in case["inputs"].as_array().expect("inputs") {
             job.merge.inputs.push(Source::Path(folder.join(input.as_str().expect("a name"))));
         }

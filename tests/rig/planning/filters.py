@@ -181,7 +181,7 @@ def judge(rig, mesh: Mesh, *rules: str) -> list[Judgement]:
     with Captures(pod, taps) as captures:
         traffic(mesh)
     report = pod.folder / "legs.csv"
-    run(str(rig.meshpcap), "merge", "-q", *(str(pod.folder / f"{name}.pcap") for name in ("eth0", "lo")), *rules,
+    run(str(rig.meshpcap), "merge", "-q", "--keep-proxy-address", *(str(pod.folder / f"{name}.pcap") for name in ("eth0", "lo")), *rules,
         "-o", str(pod.folder / "all.pcapng"), "--report", str(report))
     known = roles(report)
     seen = set(known.values())
