@@ -4,8 +4,6 @@
 mod common;
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Command;
 
 use common::leg::{START, together};
 use common::{Job, Leg, Link, Outcome};
@@ -365,21 +363,5 @@ fn a_call_through_sidecar_and_gateway() {
 
 #[test]
 fn live() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/gateway.py");
-    let rig = |arguments: &[&str]| Command::new("python3").arg(&script).args(arguments).output();
-    match rig(&["--check"]) {
-        Ok(check) if check.status.success() => {}
-        Ok(check) => {
-            let told = String::from_utf8_lossy(&check.stderr);
-            common::leave_out("the live test of a gateway", told.lines().last().unwrap_or_default());
-            return;
-        }
-        Err(_) => {
-            common::leave_out("the live test of a gateway", "python3");
-            return;
-        }
-    }
-    let judged = rig(&[env!("CARGO_BIN_EXE_meshpcap")]).expect("python3 runs");
-    let told = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "{told}{}", String::from_utf8_lossy(&judged.stderr));
+    common::rig::judged("gateway.py", "the live test of a gateway", &[]);
 }

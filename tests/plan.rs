@@ -5,7 +5,6 @@
 mod common;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::Command;
 
 use meshpcap::nat::{Gateway, Numbers, PRESETS, Preset};
@@ -147,21 +146,5 @@ fn filters_that_tcpdump_refuses() {
 
 #[test]
 fn live() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/planned.py");
-    let rig = |arguments: &[&str]| Command::new("python3").arg(&script).args(arguments).output();
-    match rig(&["--check"]) {
-        Ok(check) if check.status.success() => {}
-        Ok(check) => {
-            let told = String::from_utf8_lossy(&check.stderr);
-            common::leave_out("the live test of plan", told.lines().last().unwrap_or_default());
-            return;
-        }
-        Err(_) => {
-            common::leave_out("the live test of plan", "python3");
-            return;
-        }
-    }
-    let judged = rig(&[env!("CARGO_BIN_EXE_meshpcap")]).expect("python3 runs");
-    let told = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "{told}{}", String::from_utf8_lossy(&judged.stderr));
+    common::rig::judged("planned.py", "the live test of plan", &[]);
 }

@@ -7,6 +7,7 @@
 //! file     frames -> pcap or pcapng bytes
 //! run      bytes -> meshpcap -> what came out
 //! read     pcapng bytes -> packets, checksums summed afresh
+//! rig      a script of tests/rig, where what it needs is there
 //! ```
 
 #![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
@@ -15,6 +16,7 @@ pub mod file;
 pub mod leg;
 pub mod packet;
 pub mod read;
+pub mod rig;
 pub mod run;
 
 use std::process::{Command, Stdio};

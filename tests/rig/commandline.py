@@ -3,7 +3,6 @@ import argparse
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable

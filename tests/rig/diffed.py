@@ -69,7 +69,7 @@ class Rig:
                 return folder
             except TooBusy as error:
                 print(f"again   {name}: {error}", flush=True)
-        raise error
+        raise TooBusy(f"{name}: this machine is too busy to capture")
 
     def diff(self, *arguments: object) -> tuple[int, str, str]:
         done = subprocess.run([self.meshpcap, "diff", *map(str, arguments)], capture_output=True, text=True)

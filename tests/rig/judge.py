@@ -4,7 +4,6 @@ judge() gives a Judgement for every thing looked at. What an application's socke
 output of the same inputs must fail it, or the case shows nothing.
 """
 import base64
-import functools
 import hashlib
 import json
 import re
@@ -107,9 +106,8 @@ def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.
     """Runs meshpcap; the result has `streamed`: a pipe gave packets before it had got all."""
     names = [str(path) for path in case.inputs]
     files = [word for option, name in case.beside for word in (option, str(case.truth.parent / name))]
-    # whose the legs from the proxy's address are is for ties.py to judge: here they stay as the application saw them
-    keep = ["--keep-proxy-address"] if has_option(meshpcap, "--keep-proxy-address") else []
-    files += keep
+    # Whose the legs from the proxy's address are is for ties.py to judge: here they stay as the application saw them.
+    files.append("--keep-proxy-address")
     if case.stdin is None:
         command = [str(meshpcap), "merge", *names, "-o", str(output), "--report", str(report), *files,
                    *case.arguments]
@@ -138,18 +136,13 @@ def merge(meshpcap: Path, case: Case, output: Path, report: Path) -> subprocess.
     return done
 
 
-@functools.cache
-def has_option(meshpcap: Path, option: str) -> bool:
-    return option in run(str(meshpcap), "merge", "--help")
-
-
-def ways(meshpcap: Path, case: Case) -> list[Case]:
-    """The case with the pod's rules, with the mesh named, and as it is; by what this meshpcap has."""
+def ways(case: Case) -> list[Case]:
+    """The case with the pod's rules, with the mesh named, and as it is."""
     every = []
-    if case.rules and has_option(meshpcap, "--rules"):
+    if case.rules:
         arguments = (word for path in case.rules for word in ("--rules", str(path)))
         every.append(replace(case, name=f"{case.name} rules", arguments=(*case.arguments, *arguments)))
-    if case.mesh and has_option(meshpcap, "--mesh"):
+    if case.mesh:
         every.append(replace(case, name=f"{case.name} mesh", arguments=(*case.arguments, "--mesh", case.mesh)))
     return [*every, replace(case, expects=case.expects if case.found else ())]
 

@@ -58,7 +58,7 @@ class Live:
         if self.cancelled.is_set():
             return 0, []
         started, rows = time.monotonic(), []
-        for case in [way for case in self.record(name) for way in ways(self.meshpcap, case)]:
+        for case in [way for case in self.record(name) for way in ways(case)]:
             folder = self.folder / name / "judged" / case.name.replace(" ", "-")
             rows += [(case.name, judgement) for judgement in judge(self.meshpcap, case, folder)]
         return time.monotonic() - started, rows

@@ -20,7 +20,7 @@ def main() -> int:
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="meshrig-") as folder:
         for name in names:
-            for case in ways(meshpcap, stored_case(TESTDATA / name)):
+            for case in ways(stored_case(TESTDATA / name)):
                 for judgement in judge(meshpcap, case, Path(folder) / case.name.replace(" ", "-")):
                     print(commandline.row(judgement, 15, f"{case.name:22} "))
                     passed, failed = passed + judgement.good, failed + (not judgement.good)
