@@ -230,24 +230,12 @@ fn the_document_names_every_column_and_value() {
         Evidence::Dns { query: place, reply: place },
         Evidence::Conntrack { forward: place, listing: 0, line: 1 },
     ];
-    let roles = [
-        Role::OutboundApp,
-        Role::OutboundPeer,
-        Role::InboundPeer,
-        Role::InboundApp,
-        Role::SelfCall,
-        Role::Dns,
-        Role::Downstream,
-        Role::Upstream,
-        Role::Local,
-        Role::Network,
-    ];
     let reasons =
         [Reason::NoReply, Reason::OneDirection, Reason::Ambiguous, Reason::Direct, Reason::LookAhead, Reason::Evicted];
     let told = || Contradiction { packets: String::new(), rules: String::new() };
     let agreements =
         [Agreement::Agrees, Agreement::Undecided, Agreement::Contradicts(told()), Agreement::Bypasses(told())];
-    let values = roles.map(Role::name).into_iter().chain(evidence.iter().map(Evidence::name));
+    let values = Role::ALL.map(Role::name).into_iter().chain(evidence.iter().map(Evidence::name));
     let values = values.chain(agreements.iter().map(Agreement::name));
     let line = tie::Evidence::AccessLog { file: String::new(), line: 1 };
     let ties = [line, tie::Evidence::Bytes, tie::Evidence::Elimination, tie::Evidence::Exchanges];

@@ -6,7 +6,7 @@ use super::Subject;
 use super::collect::{Collector, Conversation, End, Seen};
 use crate::audit::Agreement;
 use crate::capture::Timestamp;
-use crate::flow::{Leg, Outcome};
+use crate::flow::Leg;
 use crate::nat::{Protocol, Role};
 use crate::tie::Tied;
 
@@ -59,17 +59,14 @@ impl<'a> Fact<'a> {
         self.leg.protocol == Protocol::Tcp
     }
 
-    /// Whether it was captured on loopback.
+    /// Whether it stays inside the pod.
     pub(super) fn is_inside(&self) -> bool {
-        !matches!(self.leg.role, Role::InboundPeer | Role::OutboundPeer | Role::Network)
+        !self.leg.role.is_on_wire()
     }
 
     /// Where its client's packets go to, as captured.
     pub(super) fn captured(&self) -> (SocketAddr, SocketAddr) {
-        match self.leg.outcome {
-            Outcome::Repaired { source, destination, .. } => (source, destination),
-            Outcome::Whole | Outcome::Left(_) => (self.leg.client, self.leg.server),
-        }
+        self.leg.captured().unwrap_or((self.leg.client, self.leg.server))
     }
 
     /// Its first packet.

@@ -13,25 +13,11 @@ pub(super) struct Said {
     pub tie: Option<u64>,
 }
 
-/// All roles that legs can have.
-const ROLES: [Role; 10] = [
-    Role::OutboundApp,
-    Role::OutboundPeer,
-    Role::InboundPeer,
-    Role::InboundApp,
-    Role::SelfCall,
-    Role::Dns,
-    Role::Local,
-    Role::Network,
-    Role::Downstream,
-    Role::Upstream,
-];
-
 /// Reads a comment; `None` if it is not one about a leg.
 pub(super) fn read(comment: &[u8]) -> Option<Said> {
     let text = std::str::from_utf8(comment).ok()?.strip_prefix("meshpcap: ")?;
     let (name, rest) = text.split_once(" leg, ")?;
-    let role = ROLES.iter().find(|role| role.name() == name)?;
+    let role = Role::ALL.into_iter().find(|role| role.name() == name)?;
     let mut parts = rest.split("; ");
     let ends = parts.next()?.strip_prefix(role.meaning())?.strip_prefix(": ")?;
     let (client, server) = ends.split(", ").next()?.split_once(" > ")?;

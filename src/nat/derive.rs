@@ -130,14 +130,13 @@ fn role(way: &[&Match], address: Option<IpAddr>) -> Role {
 
 /// The protocols that tests on the way let through.
 fn protocols(way: &[&Match]) -> Vec<Protocol> {
-    let numbers = [(Protocol::Tcp, 6), (Protocol::Udp, 17)];
-    let passes = |number: u32| {
+    let passes = |protocol: &Protocol| {
         way.iter().all(|m| match &m.test {
-            Test::Protocol(set) => set.contains(number) != m.negated,
+            Test::Protocol(set) => set.contains(protocol.number().into()) != m.negated,
             _ => true,
         })
     };
-    numbers.into_iter().filter(|(_, number)| passes(*number)).map(|(protocol, _)| protocol).collect()
+    [Protocol::Tcp, Protocol::Udp].into_iter().filter(passes).collect()
 }
 
 #[cfg(test)]

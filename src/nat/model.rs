@@ -19,6 +19,14 @@ impl Protocol {
             Protocol::Udp => "udp",
         }
     }
+
+    /// The number in the IP header (IANA).
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
 }
 
 /// What a leg carries, seen from the pod.
@@ -47,6 +55,20 @@ pub enum Role {
 }
 
 impl Role {
+    /// All that legs can have, as the report's documentation lists them.
+    pub const ALL: [Role; 10] = [
+        Role::OutboundApp,
+        Role::OutboundPeer,
+        Role::InboundPeer,
+        Role::InboundApp,
+        Role::SelfCall,
+        Role::Dns,
+        Role::Downstream,
+        Role::Upstream,
+        Role::Local,
+        Role::Network,
+    ];
+
     /// The name as the report writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -76,6 +98,14 @@ impl Role {
             Role::Upstream => "gateway to service",
             Role::Local => "inside the pod",
             Role::Network => "on the wire",
+        }
+    }
+
+    /// Whether such a leg is seen on the wire; the others stay inside the pod.
+    pub fn is_on_wire(self) -> bool {
+        match self {
+            Role::OutboundPeer | Role::InboundPeer | Role::Downstream | Role::Upstream | Role::Network => true,
+            Role::OutboundApp | Role::InboundApp | Role::SelfCall | Role::Dns | Role::Local => false,
         }
     }
 }

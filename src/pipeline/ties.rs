@@ -63,9 +63,10 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
     }
     for (number, kept) in surveyed.legs.iter_mut().enumerate().filter(|(_, kept)| waits(&kept.leg)) {
         let leg = &mut kept.leg;
-        let protocol = if leg.protocol == Protocol::Tcp { 6 } else { 17 };
         let only = ends.get(&(leg.client, leg.server)) == Some(&1);
-        let Some(found) = mappings.find(protocol, leg.client, leg.server, leg.first_time.0, only) else { continue };
+        let Some(found) = mappings.find(leg.protocol.number(), leg.client, leg.server, leg.first_time.0, only) else {
+            continue;
+        };
         surveyed.summary.repaired(leg);
         let (listing, line) = found.line;
         let evidence = flow::Evidence::Conntrack { forward: leg.first, listing, line };

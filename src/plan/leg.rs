@@ -1,5 +1,7 @@
 //! The legs that can be asked for.
 
+use crate::nat::Role;
+
 /// A leg, by the names that the report has for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Leg {
@@ -33,15 +35,15 @@ impl Leg {
     /// The name as typed and printed.
     pub fn name(self) -> &'static str {
         match self {
-            Leg::OutboundApp => "outbound-app",
-            Leg::OutboundPeer => "outbound-peer",
-            Leg::InboundPeer => "inbound-peer",
-            Leg::InboundApp => "inbound-app",
-            Leg::SelfCall => "self-call",
-            Leg::Dns => "dns",
-            Leg::Downstream => "downstream",
+            Leg::OutboundApp => Role::OutboundApp.name(),
+            Leg::OutboundPeer => Role::OutboundPeer.name(),
+            Leg::InboundPeer => Role::InboundPeer.name(),
+            Leg::InboundApp => Role::InboundApp.name(),
+            Leg::SelfCall => Role::SelfCall.name(),
+            Leg::Dns => Role::Dns.name(),
+            Leg::Downstream => Role::Downstream.name(),
             Leg::DownstreamInside => "downstream-inside",
-            Leg::Upstream => "upstream",
+            Leg::Upstream => Role::Upstream.name(),
         }
     }
 

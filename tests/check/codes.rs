@@ -1,9 +1,10 @@
 //! Captures built to what the threads of the codes describe.
 
 use meshpcap::check::{CODES, Finding};
+use meshpcap::nat::Gateway;
 
 use crate::common::leg::{START, together};
-use crate::common::{Job, Leg, Link};
+use crate::common::{Job, Leg, Link, addr};
 use crate::job::{MS, alarms, check, codes, inbound, only, packet, pod, shots};
 
 const POD: &str = "10.1.0.5";
@@ -324,17 +325,18 @@ fn plaintext_among_tls() {
     assert!(check(&pod(&[&app], &[&plain.answer(RESPONSE).close()])).is_empty(), "all of it is plaintext");
 }
 
+/// The leg, whose first data is sent again after `wait`.
+fn again(mut leg: Leg, wait: u64) -> Leg {
+    let (at, mut datagram) = leg.packets[3].clone();
+    datagram[4] ^= 1; // Another identification: another packet.
+    let lost = leg.packets.split_off(4);
+    leg.packets.push((at + wait, datagram));
+    leg.packets.extend(lost.into_iter().map(|(time, datagram)| (time + 2 * wait, datagram)));
+    leg
+}
+
 #[test]
 fn data_that_is_sent_again() {
-    let again = |leg: Leg, wait: u64| {
-        let (at, mut datagram) = leg.packets[3].clone();
-        datagram[4] ^= 1; // Another identification: another packet.
-        let mut leg = leg;
-        let lost = leg.packets.split_off(4);
-        leg.packets.push((at + wait, datagram));
-        leg.packets.extend(lost.into_iter().map(|(time, datagram)| (time + 2 * wait, datagram)));
-        leg
-    };
     let app = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
     let findings = check(&pod(&[&again(app.clone(), 210 * MS)], &[]));
     assert!(only(&findings, "loopback-retransmission").what.starts_with("the application had to send 1 segment"));
@@ -342,6 +344,19 @@ fn data_that_is_sent_again() {
     let wire = Leg::direct("10.1.0.5:50000", "10.1.0.6:8080").after(30_000).whole();
     let findings = check(&pod(&[&app], &[&again(wire, 210 * MS)]));
     assert_eq!(only(&findings, "retransmission").legs[0].role, "outbound-peer");
+}
+
+#[test]
+fn data_that_is_sent_to_a_gateway_again() {
+    let inside = vec!["10.1.0.0/16".parse().expect("a network of the test")];
+    let downstream = again(Leg::direct("198.51.100.7:40000", "10.1.0.5:8080").whole(), 210 * MS);
+    let upstream = again(Leg::direct("10.1.0.5:50000", "10.1.0.6:8080").after(30_000).whole(), 210 * MS);
+    for (leg, role) in [(downstream, "downstream"), (upstream, "upstream")] {
+        let mut job = pod(&[], &[&leg]);
+        job.merge.gateway =
+            Some(Gateway { addresses: vec![addr("10.1.0.5:0").ip()], inside: inside.clone(), ..Gateway::default() });
+        assert_eq!(only(&check(&job), "retransmission").legs[0].role, role);
+    }
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! to the contrary, the outcome says that this was assumed.
 
 use super::{Fate, Outcome};
-use crate::nat::model::Protocol;
 use crate::nat::parse::numbers::Numbers;
 use crate::nat::probe::{Host, Probe};
 use crate::nat::ruleset::{Action, Addresses, Family, Kind, Match, Policy, Rule, Ruleset, Step, Test};
@@ -54,10 +53,7 @@ fn may_hold(test: &Match, probe: &Probe, outcome: &Outcome) -> bool {
         first != last || [first, original].into_iter().any(|port| holds(set.contains(port.into())))
     };
     match &test.test {
-        Test::Protocol(numbers) => holds(numbers.contains(match probe.protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-        })),
+        Test::Protocol(numbers) => holds(numbers.contains(probe.protocol.number().into())),
         Test::Source(set) => addresses(set, from),
         Test::Destination(set) => addresses(set, to),
         Test::SourcePort(set) => {

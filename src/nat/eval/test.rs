@@ -113,7 +113,7 @@ impl Packet {
     fn answer(&self, test: &Test, host: &Host) -> Answer {
         match test {
             Test::Family(family) => (self.family == *family).into(),
-            Test::Protocol(numbers) => numbers.contains(self.protocol_number()).into(),
+            Test::Protocol(numbers) => numbers.contains(self.protocol.number().into()).into(),
             Test::Source(addresses) => addresses.contains(self.source).into(),
             Test::Destination(addresses) => addresses.contains(self.destination).into(),
             Test::SourcePort(ports) => self.source_ports.is_in(ports),
@@ -201,13 +201,6 @@ impl Packet {
     fn header(&self) -> Header {
         let ports = (self.source_ports.clone(), self.destination_ports.clone());
         (self.source, self.destination, ports.0, ports.1, self.input.clone(), self.output.clone())
-    }
-
-    fn protocol_number(&self) -> u32 {
-        match self.protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-        }
     }
 
     /// What the packet has where a test asked for something else, in words.

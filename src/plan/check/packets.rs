@@ -142,7 +142,7 @@ fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 
 /// An Ethernet frame as the interface shows it. Checksums are left 0: no filter looks at them.
 fn frame(half: &Half, source: SocketAddr, destination: SocketAddr, aspect: Aspect) -> Vec<u8> {
-    let (number, transport) = match half.protocol {
+    let transport = match half.protocol {
         Protocol::Tcp => {
             let (flags, data) = match aspect {
                 Aspect::Flags(flags, _) => (flags, 0),
@@ -153,17 +153,17 @@ fn frame(half: &Half, source: SocketAddr, destination: SocketAddr, aspect: Aspec
             let mut segment = [&source.port().to_be_bytes()[..], &destination.port().to_be_bytes()].concat();
             segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 2, 0, 0, 0, 0, 0]);
             segment.resize(20 + data, b'x');
-            (6, segment)
+            segment
         }
         Protocol::Udp => {
             // RFC 768.
             let mut datagram = [&source.port().to_be_bytes()[..], &destination.port().to_be_bytes()].concat();
             datagram.extend([0, 48, 0, 0]);
             datagram.resize(48, 0);
-            (17, if aspect == Aspect::Fragment { vec![0; 48] } else { datagram })
+            if aspect == Aspect::Fragment { vec![0; 48] } else { datagram }
         }
     };
-    let ip = ip(source.ip(), destination.ip(), number, &transport, aspect == Aspect::Fragment);
+    let ip = ip(source.ip(), destination.ip(), half.protocol.number(), &transport, aspect == Aspect::Fragment);
     // lo has no addresses of the link layer.
     let link: [u8; 12] = if half.side == Side::Lo { [0; 12] } else { [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2] };
     let kind: [u8; 2] = if source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
