@@ -275,11 +275,11 @@ impl Survey {
         }
     }
 
-    /// Takes what a check needs of every packet.
-    pub fn note(&mut self, frame: &Frame<'_>, view: &View) -> io::Result<()> {
-        let Some(collector) = &mut self.collector else { return Ok(()) };
-        let mark = match (&view.transport, &self.origins) {
-            (Transport::Tcp(tcp), Some(_)) => check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len),
+    /// Takes what a check needs of every packet, if there is one.
+    fn note(&mut self, frame: &Frame<'_>, view: &View) -> io::Result<Option<Seen>> {
+        let Some(collector) = &mut self.collector else { return Ok(None) };
+        let mark = match &view.transport {
+            Transport::Tcp(tcp) => check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len),
             _ => 0,
         };
         let seen = Seen { ordinal: self.summary.read - 1, time: frame.time, mark };
@@ -287,11 +287,15 @@ impl Survey {
         if !frame.options.is_empty() {
             collector.options(frame.input, frame.interface, seen, frame.options);
         }
-        self.origins.as_mut().map_or(Ok(()), |origins| origins.push(frame.input, mark))
+        if let Some(origins) = &mut self.origins {
+            origins.push(frame.input, mark)?;
+        }
+        Ok(Some(seen))
     }
 
     /// Takes a packet that another input showed already.
     pub fn duplicate(&mut self, capture: &Capture, frame: &Frame<'_>, view: &View) -> io::Result<()> {
+        self.note(frame, view)?;
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
             return self.plan.push(Entry::Duplicate, frame);
@@ -304,6 +308,7 @@ impl Survey {
 
     /// Takes a packet; `number` is its number in its input.
     pub fn packet(&mut self, capture: &Capture, frame: &Frame<'_>, number: u64, view: &View) -> io::Result<()> {
+        let seen = self.note(frame, view)?;
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let mark = self.marker.mark(capture, given, frame, number, view);
         let conversation = self.marker.flows.number(mark).map(|number| number as u32);
@@ -335,11 +340,8 @@ impl Survey {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation: u64::from(conversation), from_first };
             self.observer.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
-            if let (Some(collector), Some(ip)) =
-                (&mut self.collector, view.ip.as_ref().filter(|ip| ip.fragment.is_none()))
-            {
-                let mark = check::mark(tcp.seq, tcp.ack, tcp.flags, tcp.data_len);
-                let seen = Seen { ordinal: self.summary.read - 1, time: frame.time, mark };
+            let ip = view.ip.as_ref().filter(|ip| ip.fragment.is_none());
+            if let (Some(collector), Some(seen), Some(ip)) = (&mut self.collector, seen, ip) {
                 let end = |address, port| SocketAddr::new(address, port);
                 collector.segment(&check::Segment {
                     conversation,

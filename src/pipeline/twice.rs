@@ -147,7 +147,6 @@ pub(super) fn survey(
             survey.summary.read += 1;
             last[input] = packet.number.max(last[input]);
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-            survey.note(&frame, &view).map_err(Error::Temporary)?;
             let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;
@@ -157,8 +156,8 @@ pub(super) fn survey(
             };
             noted.map_err(Error::Temporary)?;
         }
-        // What came through a pipe cannot be read again.
-        if inputs.late() > 0 && !live {
+        // What has a window cannot be opened again, though standard input may be a file.
+        if inputs.late() > 0 && !orders.contains(&Order::Window) {
             return Ok(Found::Disorder);
         }
         if survey.summary.read.is_multiple_of(1024) && survey.memory() > memory {

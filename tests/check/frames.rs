@@ -119,3 +119,21 @@ fn of_a_capture_that_is_not_in_order() {
     let findings = agree(Job::new().shots(Link::Lo, &shots));
     assert_eq!(findings[0].frames, [8]);
 }
+
+/// One packet is found twice: as cut off, and as the first of a connection without replies.
+#[test]
+fn of_a_packet_that_is_found_twice() {
+    let forward = |port: u16, after: u64| {
+        let mut leg = Leg::outbound(&format!("10.1.0.5:{port}"), "10.96.0.10:80").after(after).whole();
+        leg.packets.retain(|(_, datagram)| datagram[16..20] == [127, 0, 0, 1]);
+        leg
+    };
+    let (first, second) = (forward(40_000, 0), forward(40_001, 100 * MS));
+    let mut shots = [first.shots(Link::Lo), second.shots(Link::Lo)].concat();
+    let length = shots[0].bytes.len();
+    shots[0] = shots[0].clone().cut(length - 1);
+    let findings = check(&Job::new().shots(Link::Lo, &shots));
+    let frames = |code: &str| findings.iter().find(|finding| finding.code == code).map(|finding| &finding.frames[..]);
+    assert_eq!(frames("snaplen"), Some(&[1][..]), "{findings:#?}");
+    assert_eq!(frames("one-direction"), Some(&[1, 1 + first.packets.len() as u64][..]));
+}

@@ -85,3 +85,19 @@ fn codes_are_explained() {
     assert_data_eq!(told(&run(&folder, "check --explain port-collision")), file!["snapshots/check-explain.txt"]);
     assert_data_eq!(told(&run(&folder, "check --help")), file!["snapshots/check-help.txt"]);
 }
+
+/// Standard input that is a file: it could be read again, but not opened again.
+#[test]
+fn standard_input_that_is_not_in_order() {
+    let folder = folder();
+    let leg = |port: u16| Leg::outbound(&format!("10.1.0.5:{port}"), "10.96.0.10:80").open().ask("GET /").answer("200");
+    let shots =
+        [leg(40_000).after(1_000_000_000).reset().shots(Link::Lo), leg(40_001).reset().shots(Link::Lo)].concat();
+    put(&folder, "late.pcap", &pcap(Link::Lo, &shots));
+    let input = std::fs::File::open(folder.path().join("late.pcap")).expect("the capture");
+    let output = meshpcap(&folder, "check -").stdin(Stdio::from(input)).output().expect("it runs");
+    let named = told(&run(&folder, "check late.pcap"));
+    let codes = |told: &str| told.matches("[connection-reset]").count();
+    assert_eq!((output.status.code(), codes(&told(&output))), (Some(0), 2), "{}", told(&output));
+    assert_eq!(codes(&named), 2, "{named}");
+}
