@@ -19,12 +19,11 @@ use foldhash::fast::RandomState;
 
 use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
-use crate::capture::{self, Capture, Input, Record, Source};
+use crate::capture::{self, Capture, Input, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Order};
 use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
-use crate::packet::decode;
 use crate::report::{Report, Summary};
 
 pub use check::{Checked, check};
@@ -144,13 +143,12 @@ fn once(
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
     while let Some((input, record)) = inputs.advance() {
-        let captures = inputs.captures();
+        let captures = inputs.described();
         let bytes = inputs.bytes(input);
         match record {
             Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
-                let link_type = captures[input].interfaces()[packet.interface as usize].link_type;
-                let view = decode(link_type, bytes, packet.original_len as usize);
+                let Some(&view) = inputs.view(input) else { continue };
                 let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
                 hold.summary.read += 1;
                 if duplicates.as_mut().is_some_and(twice) {
@@ -164,14 +162,14 @@ fn once(
         if live && inputs.may_block() {
             hold.output.flush().map_err(|source| failed(source.into()))?;
         }
-        watch.turn(inputs.captures());
+        watch.turn(inputs.progress());
     }
     let interrupted = interrupted.load(Ordering::Relaxed);
     if interrupted && !live {
         return Err(Error::Interrupted);
     }
     (hold.summary.late, hold.summary.untied) = (inputs.late(), again);
-    let (summary, finished) = hold.finish(inputs.captures()).map_err(failed)?;
+    let (summary, finished) = hold.finish(inputs.described()).map_err(failed)?;
     damage.extend(inputs.into_damage());
     Ok(Done { interrupted, ..done(summary, finished, damage, &numbers) })
 }
@@ -191,11 +189,11 @@ impl<'a> Watch<'a> {
     }
 
     /// One more record was read.
-    fn turn(&mut self, captures: &[Capture]) {
+    fn turn(&mut self, inputs: &[Progress]) {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(4096) {
-            let total = captures.iter().map(Capture::total_bytes).sum::<Option<u64>>();
-            let read: u64 = captures.iter().map(Capture::read_bytes).sum();
+            let total = inputs.iter().map(|input| input.total).sum::<Option<u64>>();
+            let read: u64 = inputs.iter().map(Progress::read).sum();
             (self.progress)(read + self.pass * total.unwrap_or_default(), total.map(|total| total * self.passes));
         }
     }
@@ -312,7 +310,8 @@ fn output(merge: &Merge, beside: &Arc<Loaded>, opened: &Opened, numbered: bool) 
         numbers: short(&opened.numbers),
         beside: Arc::clone(beside),
     };
-    Output::create(&merge.output, options, &opened.captures).map_err(|e| Error::output(&merge.output, e))
+    Output::create(&merge.output, options, opened.captures.iter().map(Capture::described))
+        .map_err(|e| Error::output(&merge.output, e))
 }
 
 fn report(merge: &Merge, beside: &Arc<Loaded>) -> Result<Option<Report>, Error> {

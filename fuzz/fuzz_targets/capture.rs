@@ -16,14 +16,14 @@ fuzz_target!(|data: &[u8]| {
     for _ in 0..RECORDS {
         match capture.advance() {
             Ok(Some(Record::Packet(packet))) => {
-                assert!((packet.interface as usize) < capture.interfaces().len(), "an interface that is described");
+                assert!((packet.interface as usize) < capture.described().interfaces.len(), "an interface that is described");
                 assert!(packet.number > packets, "frame numbers go up");
                 assert!(packet.offset >= offset, "offsets go up");
                 (packets, offset) = (packet.number, packet.offset);
                 options_are_whole(capture.options());
             }
             Ok(Some(Record::Block(block))) => {
-                assert!(block.interface.is_none_or(|i| (i as usize) < capture.interfaces().len()));
+                assert!(block.interface.is_none_or(|i| (i as usize) < capture.described().interfaces.len()));
                 assert!(block.offset >= offset, "offsets go up");
                 offset = block.offset;
             }
@@ -40,8 +40,8 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    for interface in capture.interfaces() {
-        assert!(interface.section < capture.sections().len());
+    for interface in capture.described().interfaces {
+        assert!(interface.section < capture.described().sections.len());
         options_are_whole(&interface.options);
     }
 });

@@ -35,7 +35,7 @@ mod tests;
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use buffer::Buffer;
@@ -148,14 +148,10 @@ impl Capture {
         self.current.options(&self.buffer)
     }
 
-    /// The interfaces described up to the current record, of all sections. A pcap file has one.
-    pub fn interfaces(&self) -> &[Interface] {
-        &self.seen.interfaces
-    }
-
-    /// The sections up to the current record; at least one.
-    pub fn sections(&self) -> &[Section] {
-        &self.seen.sections
+    /// What is described up to the current record.
+    #[inline]
+    pub fn described(&self) -> &Described {
+        &self.seen.described
     }
 
     /// The name for messages: the path as given, or "standard input".
@@ -184,14 +180,10 @@ impl Capture {
         !whole && self.buffer.input().watch.as_ref().is_some_and(|watch| watch.is_silent(time))
     }
 
-    /// How many bytes were read so far, before decompression; for progress.
-    pub fn read_bytes(&self) -> u64 {
-        self.buffer.input().meter.octets.load(Ordering::Relaxed)
-    }
-
-    /// How many bytes there are to read before decompression, if it is a regular file.
-    pub fn total_bytes(&self) -> Option<u64> {
-        self.buffer.input().total
+    /// How far it has been read, now and later.
+    pub fn progress(&self) -> Progress {
+        let input = self.buffer.input();
+        Progress { octets: Arc::clone(&input.meter.octets), total: input.total }
     }
 
     /// Ends for good, with an error if there was a fault.
@@ -242,12 +234,43 @@ enum Step {
 /// What was seen of a capture so far.
 #[derive(Default)]
 struct Seen {
-    interfaces: Vec<Interface>,
-    sections: Vec<Section>,
+    described: Described,
     /// Packets, and the blocks that tshark counts as frames.
     frames: u64,
     /// Whether what is being read is a packet, for error messages.
     in_packet: bool,
+}
+
+/// What a capture describes besides its packets.
+#[derive(Clone, Debug, Default)]
+pub struct Described {
+    /// The interfaces, of all sections. A pcap file has one.
+    pub interfaces: Vec<Interface>,
+    /// The sections; at least one.
+    pub sections: Vec<Section>,
+}
+
+impl Described {
+    /// Takes in what `other` describes beyond this.
+    pub fn follow(&mut self, other: &Described) {
+        self.interfaces.extend_from_slice(&other.interfaces[self.interfaces.len()..]);
+        self.sections.extend_from_slice(&other.sections[self.sections.len()..]);
+    }
+}
+
+/// How far a capture has been read, in bytes before decompression.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    octets: Arc<AtomicU64>,
+    /// How many there are to read, if it is a regular file.
+    pub total: Option<u64>,
+}
+
+impl Progress {
+    /// How many were read so far.
+    pub fn read(&self) -> u64 {
+        self.octets.load(Ordering::Relaxed)
+    }
 }
 
 /// A time as pcapng's nanosecond interfaces write it: nanoseconds since 1970-01-01T00:00:00Z.
@@ -288,7 +311,7 @@ pub struct Interface {
     pub snaplen: u32,
     /// The name that the capture gives, lossily decoded if it is not UTF-8.
     pub name: Option<String>,
-    /// The section that describes this interface; an index into [`Capture::sections`].
+    /// The section that describes this interface; an index into [`Described::sections`].
     pub section: usize,
     /// The raw options of the Interface Description Block, little-endian, each padded to 4 octets, without
     /// `opt_endofopt`, `if_tsresol`, `if_tsoffset` and (as it stands in `name`) `if_name`.
@@ -314,7 +337,7 @@ pub enum Record {
 /// A packet, as its record describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketRecord {
-    /// Index into [`Capture::interfaces`].
+    /// Index into [`Described::interfaces`].
     pub interface: u32,
     /// When it was captured.
     pub time: Timestamp,
@@ -331,7 +354,7 @@ pub struct PacketRecord {
 pub struct BlockRecord {
     /// The block type as registered.
     pub block_type: u32,
-    /// The interface of an Interface Statistics Block; an index into [`Capture::interfaces`].
+    /// The interface of an Interface Statistics Block; an index into [`Described::interfaces`].
     pub interface: Option<u32>,
     /// Where the block starts in the (decompressed) capture, in octets.
     pub offset: u64,

@@ -105,8 +105,8 @@ impl Pcap {
             }
             _ => 16,
         };
-        seen.sections.push(Section::default());
-        seen.interfaces.push(Interface {
+        seen.described.sections.push(Section::default());
+        seen.described.interfaces.push(Interface {
             link_type,
             // Bit 26 says that bits 28 to 31 are the length, in units of 16 bits.
             fcs_len: (network & 1 << 26 != 0).then_some((network >> 28) as u8 * 2),

@@ -38,7 +38,7 @@ const LONGEST: u32 = (128 << 20) + (128 << 10) + 32;
 /// A pcapng file whose first section header is read.
 pub(super) struct PcapNg {
     order: Order,
-    /// One for each of [`Seen::interfaces`].
+    /// One for each of [`Described::interfaces`](super::Described::interfaces).
     details: Vec<Details>,
     /// The first interface of the current section.
     first: usize,
@@ -287,14 +287,14 @@ impl PcapNg {
         let (major, minor) = (self.order.u16(block, 12), self.order.u16(block, 14));
         if !matches!((major, minor), (1, 0 | 2)) {
             let what = format!("pcapng version {major}.{minor}");
-            let is_first = seen.sections.is_empty();
+            let is_first = seen.described.sections.is_empty();
             return Err(if is_first { Fault::Unsupported(what) } else { Fault::Corrupt(what) });
         }
         let mut section = Section::default();
         let raw = block.get(24..len - 4).unwrap_or(&[]);
         options::append_all(&mut section.options, Kind::Section, raw, self.order);
-        seen.sections.push(section);
-        self.first = seen.interfaces.len();
+        seen.described.sections.push(section);
+        self.first = seen.described.interfaces.len();
         buffer.consume(len);
         Ok(())
     }
@@ -309,7 +309,7 @@ impl PcapNg {
             fcs_len: None,
             snaplen,
             name: None,
-            section: seen.sections.len().saturating_sub(1),
+            section: seen.described.sections.len().saturating_sub(1),
             options: Vec::new(),
         };
         let (mut resolution, mut offset) = (None, None);
@@ -334,7 +334,7 @@ impl PcapNg {
             snaplen,
             largest: largest_packet(interface.link_type),
         });
-        seen.interfaces.push(interface);
+        seen.described.interfaces.push(interface);
         buffer.consume(len);
         Ok(())
     }

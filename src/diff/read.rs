@@ -16,7 +16,7 @@ use super::http::{Asked, VOLATILE};
 use super::order::Order;
 use super::payload::Payload;
 use super::trace::{Conversation, Ended, Handshake, Place, Trace};
-use crate::capture::{self, Capture, Record, Source, Timestamp};
+use crate::capture::{self, Capture, Described, Record, Source, Timestamp};
 use crate::flow::{self, Flows, Leg, Mark, Part, flags};
 use crate::nat::{Model, Protocol, Role};
 use crate::output::{Frame, Streams, comments, is_other_capture};
@@ -108,10 +108,10 @@ pub fn read(
             Err(damage) => break Some(damage),
         };
         let bytes = capture.bytes();
-        let link_type = capture.interfaces()[packet.interface as usize].link_type;
+        let link_type = capture.described().interfaces[packet.interface as usize].link_type;
         let view = decode(link_type, bytes, packet.original_len as usize);
         let frame = Frame::new(0, &packet, bytes, capture.options());
-        reader.packet(&capture, &frame, packet.number, &view);
+        reader.packet(capture.described(), &frame, packet.number, &view);
         if let Some(what) = reader.exceeded() {
             return Err(Error::TooMuch { name: name.to_owned(), what });
         }
@@ -184,7 +184,7 @@ impl Reader<'_> {
         (self.memory > self.limits.memory).then(|| format!("what is compared of it takes more than {mebibytes} MiB"))
     }
 
-    fn packet(&mut self, capture: &Capture, frame: &Frame<'_>, number: u64, view: &View) {
+    fn packet(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) {
         let stream = self.streams.of(view, frame.bytes);
         let mark = self.marker.mark(capture, None, frame, number, view);
         if let (Mark::Conversation { from_first, .. }, Some(conversation)) = (mark, self.marker.flows.number(mark)) {

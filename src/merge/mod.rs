@@ -3,6 +3,7 @@
 //! What comes in is open captures; what goes out is which of them holds the next record. Captures are in
 //! order but for a few packets, if any: [`Order`] says what is done about these. This stage changes no record.
 
+mod ahead;
 mod duplicates;
 mod sorted;
 mod window;
@@ -12,10 +13,12 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
 
-use crate::capture::{Capture, Error, Record, Timestamp};
+use crate::capture::{Capture, Described, Error, Progress, Record, Timestamp};
+use crate::packet::{View, decode};
 
 pub use duplicates::Duplicates;
 
+use ahead::Ahead;
 use sorted::Sorted;
 use window::Window;
 
@@ -32,7 +35,8 @@ pub enum Order {
 
 /// The inputs, each at its next record.
 pub struct Inputs {
-    captures: Vec<Capture>,
+    described: Vec<Described>,
+    progress: Vec<Progress>,
     ordered: Vec<Ordered>,
     heads: Vec<Head>,
     /// The inputs that have a record, by its time; on top the one whose record was handed out, until the next call.
@@ -57,14 +61,16 @@ pub fn is_in_order(mut capture: Capture) -> bool {
 
 /// Where the records of an input come from.
 enum Ordered {
-    AsRead,
-    Window(Box<Window>),
+    AsRead(Box<Ahead>),
+    Window(Box<Window>, Box<Capture>),
     Sorted(Box<Sorted>),
 }
 
 /// The next record of an input.
 struct Head {
     record: Option<Record>,
+    /// Its headers, if it is a packet that was not decoded ahead.
+    view: Option<View>,
     /// The time of its last packet.
     time: Timestamp,
     /// Whether the record was handed out and the next one is due.
@@ -74,26 +80,33 @@ struct Head {
 impl Inputs {
     /// The captures in the order in which the user named them, and how to put each in order.
     ///
-    /// Errors: a temporary file cannot be written.
-    pub fn new(mut captures: Vec<Capture>, orders: &[Order]) -> io::Result<Inputs> {
-        let heads = captures.iter().map(|_| Head { record: None, time: Timestamp(0), used: true }).collect();
-        let ordered = captures.iter_mut().zip(orders).map(|(capture, order)| {
+    /// Errors: a temporary file cannot be written, or there can be no thread.
+    pub fn new(captures: Vec<Capture>, orders: &[Order]) -> io::Result<Inputs> {
+        let head = |_: &Capture| Head { record: None, view: None, time: Timestamp(0), used: true };
+        let heads = captures.iter().map(head).collect();
+        let progress = captures.iter().map(Capture::progress).collect();
+        let mut described: Vec<Described> = captures.iter().map(|capture| capture.described().clone()).collect();
+        let ordered = captures.into_iter().zip(orders).zip(&mut described).map(|((mut capture, order), described)| {
             Ok(match order {
-                Order::AsRead => Ordered::AsRead,
-                Order::Window => Ordered::Window(Box::default()),
-                Order::Sorted => Ordered::Sorted(Box::new(Sorted::read(capture)?)),
+                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture)?)),
+                Order::Window => Ordered::Window(Box::default(), Box::new(capture)),
+                Order::Sorted => {
+                    let sorted = Sorted::read(&mut capture)?;
+                    described.follow(capture.described());
+                    Ordered::Sorted(Box::new(sorted))
+                }
             })
         });
         let ordered = ordered.collect::<io::Result<_>>()?;
-        Ok(Inputs { captures, ordered, heads, due: BinaryHeap::new(), damage: Vec::new(), late: 0 })
+        Ok(Inputs { described, progress, ordered, heads, due: BinaryHeap::new(), damage: Vec::new(), late: 0 })
     }
 
     /// The bytes of the record that an input handed out last.
     #[inline]
     pub fn bytes(&self, input: usize) -> &[u8] {
         match &self.ordered[input] {
-            Ordered::AsRead => self.captures[input].bytes(),
-            Ordered::Window(window) => window.bytes(),
+            Ordered::AsRead(ahead) => ahead.bytes(),
+            Ordered::Window(window, _) => window.bytes(),
             Ordered::Sorted(sorted) => sorted.bytes(),
         }
     }
@@ -102,9 +115,18 @@ impl Inputs {
     #[inline]
     pub fn options(&self, input: usize) -> &[u8] {
         match &self.ordered[input] {
-            Ordered::AsRead => self.captures[input].options(),
-            Ordered::Window(window) => window.options(),
+            Ordered::AsRead(ahead) => ahead.options(),
+            Ordered::Window(window, _) => window.options(),
             Ordered::Sorted(sorted) => sorted.options(),
+        }
+    }
+
+    /// The headers of the packet that an input handed out last.
+    #[inline]
+    pub fn view(&self, input: usize) -> Option<&View> {
+        match &self.ordered[input] {
+            Ordered::AsRead(ahead) => ahead.view(),
+            Ordered::Window(..) | Ordered::Sorted(_) => self.heads[input].view.as_ref(),
         }
     }
 
@@ -113,9 +135,14 @@ impl Inputs {
         self.late
     }
 
-    /// The captures.
-    pub fn captures(&self) -> &[Capture] {
-        &self.captures
+    /// What each capture describes, up to its current record at least.
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+
+    /// How far each has been read.
+    pub fn progress(&self) -> &[Progress] {
+        &self.progress
     }
 
     /// Whether an input has no more records.
@@ -159,17 +186,27 @@ impl Inputs {
 
     /// Whether the next call may have to wait for bytes that have not been written yet.
     pub fn may_block(&self) -> bool {
-        self.captures.iter().zip(&self.heads).any(|(capture, head)| head.used && capture.may_block())
+        self.ordered.iter().zip(&self.heads).any(|(ordered, head)| match ordered {
+            Ordered::Window(_, capture) => head.used && capture.may_block(),
+            Ordered::AsRead(_) | Ordered::Sorted(_) => false,
+        })
     }
 
     /// Reads the next record of an input.
     fn fill(&mut self, input: usize) {
-        let (head, capture) = (&mut self.heads[input], &mut self.captures[input]);
+        let (head, described) = (&mut self.heads[input], &mut self.described[input]);
         head.used = false;
         let record = match &mut self.ordered[input] {
-            Ordered::AsRead => capture.advance(),
-            Ordered::Window(window) => window.advance(capture),
-            Ordered::Sorted(sorted) => sorted.advance(),
+            Ordered::AsRead(ahead) => ahead.advance(described),
+            Ordered::Window(window, capture) => {
+                let record = window.advance(capture);
+                described.follow(capture.described());
+                head.look(record, described, window.bytes())
+            }
+            Ordered::Sorted(sorted) => {
+                let record = sorted.advance();
+                head.look(record, described, sorted.bytes())
+            }
         };
         match record {
             Ok(Some(record)) => {
@@ -183,5 +220,24 @@ impl Inputs {
             Ok(None) => {}
             Err(error) => self.damage.push(error),
         }
+    }
+}
+
+impl Head {
+    /// Decodes the headers of a packet.
+    fn look(
+        &mut self,
+        record: Result<Option<Record>, Error>,
+        described: &Described,
+        bytes: &[u8],
+    ) -> Result<Option<Record>, Error> {
+        self.view = match record {
+            Ok(Some(Record::Packet(packet))) => {
+                let link_type = described.interfaces[packet.interface as usize].link_type;
+                Some(decode(link_type, bytes, packet.original_len as usize))
+            }
+            _ => None,
+        };
+        record
     }
 }

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::beside::Loaded;
-use crate::capture::{Capture, LinkType, PacketRecord, Source, Timestamp};
+use crate::capture::{Capture, Described, LinkType, PacketRecord, Source, Timestamp};
 use crate::flow::Translation;
 use crate::packet::{Link, View};
 use crate::rewrite;
@@ -152,7 +152,7 @@ pub(crate) fn is_other_capture(path: &Path) -> bool {
     }
     let Ok(capture) = Capture::open(&source, 0, Arc::default()) else { return false };
     let own = |(code, value): (u16, &[u8])| code == code::SHB_USERAPPL && value.starts_with(WRITER.as_bytes());
-    !capture.sections().first().is_some_and(|section| blocks::options(&section.options).any(own))
+    !capture.described().sections.first().is_some_and(|section| blocks::options(&section.options).any(own))
 }
 
 /// The comments among the raw options of a packet.
@@ -177,10 +177,14 @@ pub struct Output {
 
 impl Output {
     /// Opens the output and starts its section, which carries the comments of the captures' first sections.
-    pub fn create(destination: &Destination, options: Options, captures: &[Capture]) -> io::Result<Output> {
+    pub fn create<'a>(
+        destination: &Destination,
+        options: Options,
+        captures: impl Iterator<Item = &'a Described>,
+    ) -> io::Result<Output> {
         let mut section: Vec<Opt<'_>> = Vec::new();
         for capture in captures {
-            let Some(first) = capture.sections().first() else { continue };
+            let Some(first) = capture.sections.first() else { continue };
             let kept = blocks::options(&first.options).filter(|(code, _)| {
                 // Hardware, system and application stand with the interfaces.
                 let moved = [code::SHB_HARDWARE, code::SHB_OS, code::SHB_USERAPPL];
@@ -212,13 +216,13 @@ impl Output {
     /// Writes a frame. `view` follows the changes.
     pub fn packet(
         &mut self,
-        capture: &Capture,
+        capture: &Described,
         frame: &Frame<'_>,
         view: &mut View,
         change: Change,
         comment: Option<&str>,
     ) -> io::Result<Place> {
-        let link_type = capture.interfaces()[frame.interface as usize].link_type;
+        let link_type = capture.interfaces[frame.interface as usize].link_type;
         let ethernet = self.options.ethernet && link_type != LinkType::ETHERNET && {
             let converted = rewrite::to_ethernet(view, frame.bytes, &mut self.scratch);
             self.counts.not_ethernet += u64::from(!converted);
@@ -266,7 +270,7 @@ impl Output {
     /// Writes a block that an input carried along.
     pub fn block(
         &mut self,
-        capture: &Capture,
+        capture: &Described,
         input: u16,
         block_type: u32,
         interface: Option<u32>,
@@ -309,9 +313,9 @@ impl Output {
     }
 
     /// Describes the interfaces that had no packets, and puts the output in its place.
-    pub fn finish(mut self, captures: &[Capture]) -> io::Result<Finished> {
+    pub fn finish(mut self, captures: &[Described]) -> io::Result<Finished> {
         for (input, capture) in captures.iter().enumerate() {
-            for interface in 0..capture.interfaces().len() {
+            for interface in 0..capture.interfaces.len() {
                 let description = describe(capture, input as u16, interface as u32);
                 let ethernet = self.options.ethernet && rewrite::can_be_ethernet(description.interface.link_type);
                 self.interfaces.id(&description, None, ethernet, &mut self.blocks)?;
@@ -337,8 +341,8 @@ impl Output {
     }
 }
 
-fn describe(capture: &Capture, input: u16, number: u32) -> Description<'_> {
-    let interface = &capture.interfaces()[number as usize];
-    let section = &capture.sections()[interface.section];
+fn describe(capture: &Described, input: u16, number: u32) -> Description<'_> {
+    let interface = &capture.interfaces[number as usize];
+    let section = &capture.sections[interface.section];
     Description { input, number, interface, section }
 }

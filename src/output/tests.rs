@@ -75,7 +75,7 @@ fn written(captures: &[Vec<u8>], ethernet: bool) -> (Vec<Block>, Vec<LinkType>) 
             let bytes = capture.bytes();
             match record {
                 Record::Packet(record) => {
-                    let link_type = capture.interfaces()[record.interface as usize].link_type;
+                    let link_type = capture.described().interfaces[record.interface as usize].link_type;
                     let mut view = decode(link_type, bytes, record.original_len as usize);
                     let frame = Frame::new(input as u16, &record, bytes, capture.options());
                     output.packet(capture, &frame, &mut view, Change::None, None).expect("written");

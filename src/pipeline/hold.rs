@@ -8,7 +8,7 @@ use std::io;
 use super::LookAhead;
 use super::marking::Marker;
 use crate::audit::Audit;
-use crate::capture::{BlockRecord, Capture, Timestamp};
+use crate::capture::{BlockRecord, Described, Timestamp};
 use crate::flow::{Flows, Mark, Reason, Written};
 use crate::output::{Change, Finished, Frame, Output, Queue, comment};
 use crate::packet::{View, decode};
@@ -46,7 +46,7 @@ impl Hold {
     /// Takes a packet: pairs it, then writes it or lets it wait. `number` is its number in its input.
     pub fn packet(
         &mut self,
-        captures: &[Capture],
+        captures: &[Described],
         frame: &Frame<'_>,
         number: u64,
         mut view: View,
@@ -67,7 +67,13 @@ impl Hold {
 
     /// Takes a block that goes with the packets. Secrets do not wait: they have to stand before the packets
     /// that need them.
-    pub fn block(&mut self, captures: &[Capture], input: u16, block: &BlockRecord, body: &[u8]) -> Result<(), Failed> {
+    pub fn block(
+        &mut self,
+        captures: &[Described],
+        input: u16,
+        block: &BlockRecord,
+        body: &[u8],
+    ) -> Result<(), Failed> {
         if self.queue.is_empty() || block.block_type == DECRYPTION_SECRETS {
             let capture = &captures[usize::from(input)];
             return Ok(self.output.block(capture, input, block.block_type, block.interface, body)?);
@@ -79,7 +85,7 @@ impl Hold {
     }
 
     /// There are no more packets: everything is decided and written.
-    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
+    pub fn finish(mut self, captures: &[Described]) -> Result<(Summary, Finished), Failed> {
         self.marker.flows.finish();
         self.release(captures, Timestamp(0))?;
         self.marker.flows.retire_all();
@@ -97,7 +103,7 @@ impl Hold {
     }
 
     /// Writes what waits and is decided, and gives up what may wait no longer.
-    fn release(&mut self, captures: &[Capture], now: Timestamp) -> Result<(), Failed> {
+    fn release(&mut self, captures: &[Described], now: Timestamp) -> Result<(), Failed> {
         while let Some((description, bytes)) = self.queue.front() {
             let Some((waiting, options)) = Waiting::decode(description) else { break };
             let capture = &captures[usize::from(waiting.input)];
@@ -119,7 +125,7 @@ impl Hold {
                         bytes,
                         options,
                     };
-                    let link_type = capture.interfaces()[waiting.interface as usize].link_type;
+                    let link_type = capture.interfaces[waiting.interface as usize].link_type;
                     let mut view = decode(link_type, bytes, original_len as usize);
                     write(&mut self.marker.flows, &mut self.output, capture, &frame, &mut view, mark)?;
                 }
@@ -156,7 +162,7 @@ impl Hold {
 fn write(
     flows: &mut Flows,
     output: &mut Output,
-    capture: &Capture,
+    capture: &Described,
     frame: &Frame<'_>,
     view: &mut View,
     mark: Mark,

@@ -2,7 +2,7 @@
 
 use foldhash::fast::RandomState;
 
-use crate::capture::Capture;
+use crate::capture::Described;
 use crate::flow::{Flows, Mark, Place, Segment};
 use crate::output::Frame;
 use crate::packet::{Origin, View};
@@ -20,7 +20,7 @@ impl Marker {
     /// input.
     pub fn mark(
         &mut self,
-        capture: &Capture,
+        capture: &Described,
         given: Option<&str>,
         frame: &Frame<'_>,
         number: u64,
@@ -41,7 +41,7 @@ impl Marker {
     }
 
     /// The conversation of a packet that another input showed as well, and that is not looked at for itself.
-    pub fn known(&self, capture: &Capture, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Option<u64> {
+    pub fn known(&self, capture: &Described, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Option<u64> {
         let segment = self.segment(origin_of(capture, given, frame, view), frame, 0, view)?;
         self.flows.known(&segment)
     }
@@ -52,8 +52,8 @@ impl Marker {
     }
 }
 
-fn origin_of(capture: &Capture, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Origin {
-    let named = capture.interfaces()[frame.interface as usize].name.as_deref();
+fn origin_of(capture: &Described, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Origin {
+    let named = capture.interfaces[frame.interface as usize].name.as_deref();
     origin(view.link.origin, given, named)
 }
 

@@ -6,7 +6,7 @@ use super::hold::Failed;
 use super::plan::Entry;
 use super::survey::{self, Kept, Surveyed};
 use crate::audit::Findings;
-use crate::capture::{BlockRecord, Capture};
+use crate::capture::{BlockRecord, Described};
 use crate::flow::{Part, Written};
 use crate::output::{Change, Finished, Frame, Output};
 use crate::packet::View;
@@ -53,7 +53,7 @@ impl Replay {
     /// Writes a packet that is no duplicate.
     pub fn packet(
         &mut self,
-        capture: &Capture,
+        capture: &Described,
         frame: &Frame<'_>,
         view: &mut View,
         entry: Entry,
@@ -96,12 +96,12 @@ impl Replay {
     }
 
     /// Writes a block that goes with the packets.
-    pub fn block(&mut self, capture: &Capture, input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
+    pub fn block(&mut self, capture: &Described, input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
         self.output.block(capture, input, block.block_type, block.interface, body)
     }
 
     /// There are no more packets.
-    pub fn finish(mut self, captures: &[Capture]) -> Result<(Summary, Finished), Failed> {
+    pub fn finish(mut self, captures: &[Described]) -> Result<(Summary, Finished), Failed> {
         if let Some(report) = &mut self.report {
             let mesh = self.surveyed.summary.findings.as_ref().and_then(Findings::mesh);
             for kept in &mut self.surveyed.legs {

@@ -14,7 +14,7 @@ use super::copies::Copies;
 use super::marking::Marker;
 use super::plan::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
-use crate::capture::Capture;
+use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
@@ -294,7 +294,7 @@ impl Survey {
     }
 
     /// Takes a packet that another input showed already.
-    pub fn duplicate(&mut self, capture: &Capture, frame: &Frame<'_>, view: &View) -> io::Result<()> {
+    pub fn duplicate(&mut self, capture: &Described, frame: &Frame<'_>, view: &View) -> io::Result<()> {
         self.note(frame, view)?;
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
@@ -307,7 +307,7 @@ impl Survey {
     }
 
     /// Takes a packet; `number` is its number in its input.
-    pub fn packet(&mut self, capture: &Capture, frame: &Frame<'_>, number: u64, view: &View) -> io::Result<()> {
+    pub fn packet(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> io::Result<()> {
         let seen = self.note(frame, view)?;
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let mark = self.marker.mark(capture, given, frame, number, view);

@@ -15,7 +15,6 @@ use crate::capture::{self, Capture, Record};
 use crate::check::Collector;
 use crate::merge::{Duplicates, Inputs, Order};
 use crate::output::Frame;
-use crate::packet::decode;
 use crate::report::Summary;
 
 /// Interface Statistics Block (pcapng, section 4.6).
@@ -62,8 +61,7 @@ pub(super) fn twice(
     let mut read = vec![0; numbers.len()];
     let mut watch = Watch::new(2, 1, progress);
     while let Some((input, record)) = inputs.advance() {
-        let captures = inputs.captures();
-        let (capture, bytes) = (&captures[input], inputs.bytes(input));
+        let (capture, bytes) = (&inputs.described()[input], inputs.bytes(input));
         match record {
             Record::Block(block) => {
                 replay.block(capture, input as u16, &block, bytes).map_err(|source| failed(source.into()))?;
@@ -71,25 +69,25 @@ pub(super) fn twice(
             Record::Packet(packet) => {
                 let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
                 let Some(entry) = replay.advance(&frame).map_err(failed)? else {
-                    return Err(changed(&inputs, &last, &read, Some(input)));
+                    return Err(changed(merge, &numbers, &inputs, &last, &read, Some(input)));
                 };
                 read[input] = last[input].min(read[input].max(packet.number));
-                if replay.is_written(entry, input as u16) {
-                    let link_type = capture.interfaces()[packet.interface as usize].link_type;
-                    let mut view = decode(link_type, bytes, packet.original_len as usize);
+                if replay.is_written(entry, input as u16)
+                    && let Some(&(mut view)) = inputs.view(input)
+                {
                     replay.packet(capture, &frame, &mut view, entry).map_err(failed)?;
                 }
             }
         }
-        watch.turn(captures);
+        watch.turn(inputs.progress());
     }
     if interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
     if !replay.is_at_end().map_err(failed)? {
-        return Err(changed(&inputs, &last, &read, None));
+        return Err(changed(merge, &numbers, &inputs, &last, &read, None));
     }
-    let (summary, finished) = replay.finish(inputs.captures()).map_err(failed)?;
+    let (summary, finished) = replay.finish(inputs.described()).map_err(failed)?;
     Ok(Some(Done { unused, ..done(summary, finished, damage, &numbers) }))
 }
 
@@ -134,25 +132,23 @@ pub(super) fn survey(
     let mut survey = Survey::new(marker, audit, names, keeps_all, duplicates.is_some(), summary, collector);
     let mut watch = Watch::new(passes, 0, progress);
     while let Some((input, record)) = inputs.advance() {
-        let (captures, bytes) = (inputs.captures(), inputs.bytes(input));
+        let bytes = inputs.bytes(input);
         if let (Record::Block(block), Some(collector)) = (&record, &mut survey.collector)
             && let (INTERFACE_STATISTICS, Some(interface)) = (block.block_type, block.interface)
         {
             collector.statistics(input as u16, interface, bytes);
         }
-        if let Record::Packet(packet) = record {
-            let capture = &captures[input];
-            let link_type = capture.interfaces()[packet.interface as usize].link_type;
-            let view = decode(link_type, bytes, packet.original_len as usize);
+        if let (Record::Packet(packet), Some(view)) = (record, inputs.view(input)) {
+            let capture = &inputs.described()[input];
             survey.summary.read += 1;
             last[input] = packet.number.max(last[input]);
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-            let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
+            let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, view, bytes);
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;
-                survey.duplicate(capture, &frame, &view)
+                survey.duplicate(capture, &frame, view)
             } else {
-                survey.packet(capture, &frame, packet.number, &view)
+                survey.packet(capture, &frame, packet.number, view)
             };
             noted.map_err(Error::Temporary)?;
         }
@@ -163,7 +159,7 @@ pub(super) fn survey(
         if survey.summary.read.is_multiple_of(1024) && survey.memory() > memory {
             return Ok(Found::TooMuch);
         }
-        watch.turn(inputs.captures());
+        watch.turn(inputs.progress());
     }
     if interrupted.load(Ordering::Relaxed) && !live {
         return Err(Error::Interrupted);
@@ -185,8 +181,14 @@ pub(super) fn reopen(merge: &Merge, numbers: &[usize], interrupted: &Arc<AtomicB
 }
 
 /// Which file changed between the passes: the one that ended too early, or else the one whose packet is another one.
-fn changed(inputs: &Inputs, last: &[u64], read: &[u64], other: Option<usize>) -> Error {
+fn changed(
+    merge: &Merge,
+    numbers: &[usize],
+    inputs: &Inputs,
+    last: &[u64],
+    read: &[u64],
+    other: Option<usize>,
+) -> Error {
     let ended = (0..last.len()).find(|&input| inputs.is_at_end(input) && read[input] < last[input]);
-    let capture = inputs.captures().get(ended.or(other).unwrap_or_default());
-    Error::Changed { name: capture.map(|capture| capture.name().to_owned()).unwrap_or_default() }
+    Error::Changed { name: merge.inputs[numbers[ended.or(other).unwrap_or_default()]].name() }
 }

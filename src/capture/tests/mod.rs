@@ -59,7 +59,7 @@ fn drain(mut capture: Capture) -> Outcome {
     loop {
         match capture.advance() {
             Ok(Some(Record::Packet(packet))) => {
-                assert!((packet.interface as usize) < capture.interfaces().len());
+                assert!((packet.interface as usize) < capture.described().interfaces.len());
                 outcome.packets.push(Packet {
                     interface: packet.interface,
                     number: packet.number,
@@ -82,7 +82,7 @@ fn drain(mut capture: Capture) -> Outcome {
     }
     assert!(matches!(capture.advance(), Ok(None)), "at end for good");
     assert!(capture.bytes().is_empty() && capture.options().is_empty());
-    outcome.interfaces = capture.interfaces().to_vec();
-    outcome.sections = capture.sections().to_vec();
+    outcome.interfaces = capture.described().interfaces.to_vec();
+    outcome.sections = capture.described().sections.to_vec();
     outcome
 }

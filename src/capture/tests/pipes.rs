@@ -52,7 +52,7 @@ mod unix {
         };
         let interrupted = Arc::new(AtomicBool::new(false));
         let mut capture = Capture::open(&Source::Path(path), 0, Arc::clone(&interrupted)).unwrap();
-        assert!(capture.is_stream() && capture.total_bytes().is_none());
+        assert!(capture.is_stream() && capture.progress().total.is_none());
         for _ in 0..99 {
             assert!(capture.advance().unwrap().is_some());
         }
