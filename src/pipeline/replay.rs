@@ -4,7 +4,7 @@ use std::io;
 
 use super::hold::Failed;
 use super::plan::Entry;
-use super::survey::{self, Kept, Surveyed};
+use super::survey::{self, Surveyed};
 use crate::audit::Findings;
 use crate::capture::{BlockRecord, Described};
 use crate::flow::{Part, Written};
@@ -17,6 +17,8 @@ pub(super) struct Replay {
     surveyed: Surveyed,
     output: Output,
     report: Option<Report>,
+    /// Of each leg: whether its comment was written.
+    commented: Vec<bool>,
     /// Of each conversation: frame and interface of the first packet written. Only for the report.
     first: Vec<Option<(u64, u32)>>,
 }
@@ -24,7 +26,7 @@ pub(super) struct Replay {
 impl Replay {
     /// Nothing written yet.
     pub fn new(surveyed: Surveyed, output: Output, report: Option<Report>) -> Replay {
-        Replay { surveyed, output, report, first: Vec::new() }
+        Replay { commented: vec![false; surveyed.legs.len()], surveyed, output, report, first: Vec::new() }
     }
 
     /// Whose the next packet is; none if it is not the one that the first pass saw.
@@ -67,7 +69,7 @@ impl Replay {
             Entry::Copy { conversation } => (Some(conversation), None, false),
             Entry::AsCaptured | Entry::Duplicate => (None, None, false),
         };
-        let passage = conversation.and_then(|conversation| self.surveyed.passages.get(&conversation));
+        let passage = conversation.and_then(|conversation| self.surveyed.passages.get(conversation));
         let to = passage.and_then(|passage| match from_first {
             Some(from_first) => passage.translation(from_first),
             None => passage.of_client(),
@@ -77,10 +79,9 @@ impl Replay {
             (Some(to), true) => Change::TranslateQuote(to),
             (Some(to), false) => Change::Translate(to),
         };
-        let is_first = |kept: &mut Kept| !std::mem::replace(&mut kept.commented, true);
         let leg =
             passage.filter(|_| matches!(entry, Entry::Packet { .. } | Entry::Copy { .. })).map(|passage| passage.leg);
-        let comment = leg.filter(|&leg| is_first(&mut self.surveyed.legs[leg]));
+        let comment = leg.filter(|&leg| !std::mem::replace(&mut self.commented[leg], true));
         let comment = comment.map(|leg| self.surveyed.legs[leg].comment());
         let place = self.output.packet(capture, frame, view, change, comment.as_deref())?;
         if let (Entry::Packet { conversation, .. } | Entry::Copy { conversation }, true) =

@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 
 use super::copies::Copies;
 use super::marking::Marker;
+use super::passages::{Passage, Passages};
 use super::plan::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
 use crate::capture::Described;
@@ -24,38 +25,6 @@ use crate::report::{Summary, Told};
 use crate::tie::infer::{self as observer, Half, Observer};
 use crate::tie::{self, Others, Side, Tie, Tied};
 
-/// How the packets of a conversation leave.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Passage {
-    client_is_first: bool,
-    from_client: Option<Translation>,
-    from_server: Option<Translation>,
-    /// The leg, as an index into [`Surveyed::legs`].
-    pub leg: usize,
-}
-
-impl Passage {
-    /// A way with these changes, if any, for what client and server send.
-    pub fn new(
-        client_is_first: bool,
-        from_client: Option<Translation>,
-        from_server: Option<Translation>,
-        leg: usize,
-    ) -> Passage {
-        Passage { client_is_first, from_client, from_server, leg }
-    }
-
-    /// The addresses that a packet from one of the ends gets.
-    pub fn translation(&self, from_first: bool) -> Option<Translation> {
-        if from_first == self.client_is_first { self.from_client } else { self.from_server }
-    }
-
-    /// The addresses that what the client sends gets.
-    pub fn of_client(&self) -> Option<Translation> {
-        self.from_client
-    }
-}
-
 /// A leg, and what is known of it beside its packets.
 pub(super) struct Kept {
     pub leg: Leg,
@@ -64,8 +33,6 @@ pub(super) struct Kept {
     pub captured: Option<(SocketAddr, SocketAddr)>,
     /// The call that it belongs to.
     pub tied: Tied,
-    /// Whether its comment was written.
-    pub commented: bool,
 }
 
 impl Kept {
@@ -85,8 +52,7 @@ impl Kept {
 /// What is known after the first pass.
 pub(super) struct Surveyed {
     pub plan: Plan,
-    /// By conversation; those that are not here leave as they were captured.
-    pub passages: HashMap<u32, Passage, RandomState>,
+    pub passages: Passages,
     /// The conversations of later fragments, by their group.
     pub fragments: HashMap<u32, u32, RandomState>,
     /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
@@ -185,7 +151,7 @@ pub(super) struct Survey {
     /// Groups of later fragments whose first one is not known yet, each by one of its fragments.
     loose: VecDeque<Mark>,
     is_loose: HashSet<u32, RandomState>,
-    passages: HashMap<u32, Passage, RandomState>,
+    passages: Passages,
     fragments: HashMap<u32, u32, RandomState>,
     fragmented: HashSet<u32, RandomState>,
     legs: Vec<Kept>,
@@ -265,7 +231,7 @@ impl Survey {
             observer: Observer::new(observer::Limits::default()),
             loose: VecDeque::new(),
             is_loose: HashSet::default(),
-            passages: HashMap::default(),
+            passages: Passages::default(),
             fragments: HashMap::default(),
             fragmented: HashSet::default(),
             legs: Vec::new(),
@@ -437,7 +403,7 @@ impl Survey {
         self.counted.len() * (conversation + reported)
             + self.legs.len() * (size_of::<Kept>() + size_of::<Side>())
             + self.words
-            + table(self.passages.len(), size_of::<(u32, Passage)>())
+            + self.passages.memory()
             + table(self.counted_of_others.len(), size_of::<((u32, u16), Known)>())
             + table(self.fragments.len(), size_of::<(u32, u32)>())
             + table(self.fragmented.len(), size_of::<u32>())
@@ -467,8 +433,8 @@ impl Survey {
             if is_changed {
                 let to = Translation { source: leg.client, destination: leg.server };
                 for (Part { number, client_is_first }, from_client) in [(leg.forward, Some(to)), (leg.reply, None)] {
-                    let passage = Passage { client_is_first, from_client, from_server: None, leg: self.legs.len() };
-                    self.passages.insert(number as u32, passage);
+                    let passage = Passage::new(client_is_first, from_client, None, self.legs.len());
+                    self.passages.set(number as u32, passage);
                 }
             }
             // What nobody answered is tied to nothing.
@@ -478,7 +444,7 @@ impl Survey {
                 let tied = Tied::default();
                 let told = agreement.as_ref().and_then(Agreement::contradiction);
                 self.words += told.map_or(0, |told| told.packets.len() + told.rules.len());
-                self.legs.push(Kept { leg, agreement, captured: None, tied, commented: false });
+                self.legs.push(Kept { leg, agreement, captured: None, tied });
             } else if leg.protocol == Protocol::Tcp {
                 self.others.add(leg.client, leg.server);
             }
@@ -520,7 +486,7 @@ impl Survey {
 /// Numbers conversations as Wireshark will, by the headers that they leave with.
 fn number(
     headers: &mut Headers,
-    passages: &HashMap<u32, Passage, RandomState>,
+    passages: &Passages,
     kept: &HashMap<u32, u16, RandomState>,
     conversations: usize,
 ) -> io::Result<Vec<Option<u32>>> {
@@ -532,7 +498,7 @@ fn number(
             continue;
         }
         if let Some((conversation, from_first)) = owner
-            && let Some(to) = passages.get(&conversation).and_then(|passage| passage.translation(from_first))
+            && let Some(to) = passages.get(conversation).and_then(|passage| passage.translation(from_first))
         {
             (header.source, header.destination) = (to.source, to.destination);
         }

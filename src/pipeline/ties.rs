@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::fast::RandomState;
 
 use super::Error;
-use super::survey::{Kept, Passage, Surveyed};
+use super::passages::{Passage, Passages};
+use super::survey::{Kept, Surveyed};
 use crate::beside::{Files, Unused};
 use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
@@ -39,7 +40,7 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
         let to_client = Translation { source: rename.server, destination: rename.client };
         let part = kept.leg.forward;
         let passage = Passage::new(part.client_is_first, Some(to_server), Some(to_client), rename.leg);
-        surveyed.passages.insert(part.number as u32, passage);
+        surveyed.passages.set(part.number as u32, passage);
         kept.captured = Some((kept.leg.client, kept.leg.server));
         (kept.leg.client, kept.leg.server) = (rename.client, rename.server);
     }
@@ -74,7 +75,7 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
         (leg.client, leg.server) = found.meant;
         let to = Translation { source: leg.client, destination: leg.server };
         let passage = Passage::new(leg.forward.client_is_first, Some(to), None, number);
-        surveyed.passages.insert(leg.forward.number as u32, passage);
+        surveyed.passages.set(leg.forward.number as u32, passage);
     }
 }
 
@@ -149,7 +150,7 @@ fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
 }
 
 /// Notes at each leg what its edges say.
-fn join(legs: &mut [Kept], passages: &mut HashMap<u32, Passage, RandomState>, edges: &[Edge]) {
+fn join(legs: &mut [Kept], passages: &mut Passages, edges: &[Edge]) {
     for edge in edges {
         for number in [edge.near, edge.far] {
             let kept = &mut legs[number];
@@ -164,8 +165,9 @@ fn join(legs: &mut [Kept], passages: &mut HashMap<u32, Passage, RandomState>, ed
             kept.tied.evidence = weakest;
             // Its first packet has a comment, changed or not.
             for part in [kept.leg.forward, kept.leg.reply] {
-                let as_it_is = Passage::new(part.client_is_first, None, None, number);
-                passages.entry(part.number as u32).or_insert(as_it_is);
+                if passages.get(part.number as u32).is_none() {
+                    passages.set(part.number as u32, Passage::new(part.client_is_first, None, None, number));
+                }
             }
         }
     }
