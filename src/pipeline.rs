@@ -5,6 +5,7 @@ mod copies;
 mod error;
 mod hold;
 mod marking;
+mod observing;
 mod passages;
 mod plan;
 mod replay;

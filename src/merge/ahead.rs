@@ -53,10 +53,9 @@ struct Held {
 }
 
 impl Ahead {
-    /// Starts reading. What the capture already describes is known to the caller.
-    ///
-    /// Errors: there can be no thread.
-    pub fn start(mut capture: Capture) -> io::Result<Ahead> {
+    /// Starts reading. What the capture already describes is known to the caller. That there can be no thread is an error
+    /// of the first record.
+    pub fn start(mut capture: Capture) -> Ahead {
         let (ready, batches) = sync_channel(BATCHES - 2);
         let (used, unused) = sync_channel::<Batch>(BATCHES);
         let name = capture.name().to_owned();
@@ -71,8 +70,8 @@ impl Ahead {
                     return;
                 }
             }
-        })?;
-        Ok(Ahead { name, batches, used, thread: Some(thread), batch: Batch::default(), next: 0 })
+        });
+        Ahead { name, batches, used, thread: thread.ok(), batch: Batch::default(), next: 0 }
     }
 
     /// Moves to the next record; `None` is the end. `described` follows.

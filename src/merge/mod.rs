@@ -80,7 +80,7 @@ struct Head {
 impl Inputs {
     /// The captures in the order in which the user named them, and how to put each in order.
     ///
-    /// Errors: a temporary file cannot be written, or there can be no thread.
+    /// Errors: a temporary file cannot be written.
     pub fn new(captures: Vec<Capture>, orders: &[Order]) -> io::Result<Inputs> {
         let head = |_: &Capture| Head { record: None, view: None, time: Timestamp(0), used: true };
         let heads = captures.iter().map(head).collect();
@@ -88,7 +88,7 @@ impl Inputs {
         let mut described: Vec<Described> = captures.iter().map(|capture| capture.described().clone()).collect();
         let ordered = captures.into_iter().zip(orders).zip(&mut described).map(|((mut capture, order), described)| {
             Ok(match order {
-                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture)?)),
+                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture))),
                 Order::Window => Ordered::Window(Box::default(), Box::new(capture)),
                 Order::Sorted => {
                     let sorted = Sorted::read(&mut capture)?;

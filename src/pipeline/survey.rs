@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 
 use super::copies::Copies;
 use super::marking::Marker;
+use super::observing::Observing;
 use super::passages::{Passage, Passages};
 use super::plan::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
@@ -147,7 +148,7 @@ pub(super) struct Survey {
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
-    observer: Observer,
+    observing: Observing,
     /// Groups of later fragments whose first one is not known yet, each by one of its fragments.
     loose: VecDeque<Mark>,
     is_loose: HashSet<u32, RandomState>,
@@ -228,7 +229,7 @@ impl Survey {
             conversations: 0,
             several,
             copies: Copies::default(),
-            observer: Observer::new(observer::Limits::default()),
+            observing: Observing::start(observer::Limits::default()),
             loose: VecDeque::new(),
             is_loose: HashSet::default(),
             passages: Passages::default(),
@@ -305,7 +306,7 @@ impl Survey {
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation: u64::from(conversation), from_first };
-            self.observer.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+            self.observing.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
             let ip = view.ip.as_ref().filter(|ip| ip.fragment.is_none());
             if let (Some(collector), Some(seen), Some(ip)) = (&mut self.collector, seen, ip) {
                 let end = |address, port| SocketAddr::new(address, port);
@@ -452,7 +453,9 @@ impl Survey {
     }
 
     /// There are no more packets: all is known.
-    pub fn finish(mut self) -> Surveyed {
+    ///
+    /// Errors: a thread failed.
+    pub fn finish(mut self) -> io::Result<Surveyed> {
         self.marker.flows.finish();
         self.settle_fragments(true);
         self.marker.flows.retire_all();
@@ -463,7 +466,7 @@ impl Survey {
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
         }
-        Surveyed {
+        Ok(Surveyed {
             plan: self.plan,
             passages: self.passages,
             fragments: self.fragments,
@@ -471,7 +474,7 @@ impl Survey {
             ties: Vec::new(),
             streams: Vec::new(),
             summary: self.summary,
-            observer: self.observer,
+            observer: self.observing.finish()?,
             others: self.others,
             fragmented: self.fragmented,
             headers: self.headers,
@@ -479,7 +482,7 @@ impl Survey {
             kept,
             collector: self.collector,
             origins: self.origins,
-        }
+        })
     }
 }
 

@@ -164,7 +164,8 @@ pub(super) fn survey(
     if interrupted.load(Ordering::Relaxed) && !live {
         return Err(Error::Interrupted);
     }
-    Ok(Found::All(Box::new(First { surveyed: survey.finish(), last, damage: inputs.into_damage() })))
+    let surveyed = survey.finish().map_err(Error::Thread)?;
+    Ok(Found::All(Box::new(First { surveyed, last, damage: inputs.into_damage() })))
 }
 
 /// Opens once more what was found to be captures.
