@@ -12,10 +12,10 @@ use crate::capture::{Capture, Described, Error, LinkType, Record};
 use crate::packet::{View, decode};
 
 /// Octets of a batch.
-const OCTETS: usize = 128 << 10;
+const OCTETS: usize = 256 << 10;
 
 /// Records of a batch.
-const RECORDS: usize = 512;
+const RECORDS: usize = 1024;
 
 /// Batches: one is read from, one written to, the others wait for it.
 const BATCHES: usize = 4;

@@ -50,22 +50,22 @@ pub(super) struct Sink {
 impl Sink {
     pub fn create(destination: &Destination) -> io::Result<Sink> {
         match destination {
-            Destination::Stdout => Ok(Sink::start(stdout(), None)),
+            Destination::Stdout => Sink::start(stdout(), None),
             Destination::Path(path) if !destination.is_file() => {
                 let file = File::options().write(true).open(path)?;
-                Ok(Sink::start(Box::new(file), None))
+                Sink::start(Box::new(file), None)
             }
             Destination::Path(path) => {
                 let file = NewFile::create(path)?;
-                Ok(Sink::start(Box::new(file.writer()?), Some(file)))
+                Sink::start(Box::new(file.writer()?), Some(file))
             }
         }
     }
 
-    fn start(mut writer: Box<dyn Write + Send>, file: Option<NewFile>) -> Sink {
+    fn start(mut writer: Box<dyn Write + Send>, file: Option<NewFile>) -> io::Result<Sink> {
         let (to_write, buffers) = sync_channel::<Vec<u8>>(QUEUE);
         let (give_back, written) = sync_channel(BUFFERS);
-        let thread = std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
             for mut buffer in buffers {
                 writer.write_all(&buffer)?;
                 buffer.clear();
@@ -74,7 +74,7 @@ impl Sink {
             }
             writer.flush()
         });
-        Sink { to_write: Some(to_write), written, thread: Some(thread), file }
+        Ok(Sink { to_write: Some(to_write), written, thread: Some(thread?), file })
     }
 
     /// Hands a buffer to the writer and returns an empty one.
