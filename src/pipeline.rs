@@ -23,7 +23,7 @@ use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
-use crate::merge::{self, Duplicates, Inputs, Order};
+use crate::merge::{self, Duplicates, Fingerprints, Inputs, Order};
 use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
 use crate::report::{Report, Summary};
@@ -141,7 +141,8 @@ fn once(
     };
     let Opened { numbers, captures, mut damage } = opened;
     let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, &of(&orders, &numbers)).map_err(Error::Temporary)?;
+    let fingerprints = duplicates.as_ref().map(|_| Fingerprints::default());
+    let mut inputs = Inputs::new(captures, &of(&orders, &numbers), fingerprints).map_err(Error::Temporary)?;
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
     while let Some((input, record)) = inputs.advance() {
@@ -151,7 +152,7 @@ fn once(
             Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
                 let Some(&view) = inputs.view(input) else { continue };
-                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
+                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, inputs.fingerprint(input));
                 hold.summary.read += 1;
                 if duplicates.as_mut().is_some_and(twice) {
                     hold.summary.duplicates += 1;

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use super::Fingerprints;
 use crate::capture::{Capture, Described, Error, LinkType, Record};
 use crate::packet::{View, decode};
 
@@ -46,8 +47,9 @@ struct Batch {
 /// A record.
 struct Held {
     record: Record,
-    /// Of a packet: its headers.
+    /// Of a packet: its headers, and its fingerprint, if it is asked for.
     view: View,
+    fingerprint: u64,
     options: Range<usize>,
     bytes: Range<usize>,
 }
@@ -55,7 +57,7 @@ struct Held {
 impl Ahead {
     /// Starts reading. What the capture already describes is known to the caller. That there can be no thread is an error
     /// of the first record.
-    pub fn start(mut capture: Capture) -> Ahead {
+    pub fn start(mut capture: Capture, fingerprints: Option<Fingerprints>) -> Ahead {
         let (ready, batches) = sync_channel(BATCHES - 2);
         let (used, unused) = sync_channel::<Batch>(BATCHES);
         let name = capture.name().to_owned();
@@ -63,7 +65,7 @@ impl Ahead {
             let mut known = [capture.described().interfaces.len(), capture.described().sections.len()];
             loop {
                 let mut batch = unused.try_recv().unwrap_or_default();
-                batch.fill(&mut capture, &mut known);
+                batch.fill(&mut capture, &mut known, fingerprints.as_ref());
                 let is_last = batch.end.is_some();
                 // Where nobody takes them any more, nobody misses them.
                 if ready.send(batch).is_err() || is_last {
@@ -109,6 +111,12 @@ impl Ahead {
         self.current().map(|held| &held.view)
     }
 
+    /// The fingerprint of the current record.
+    #[inline]
+    pub fn fingerprint(&self) -> u64 {
+        self.current().map_or(0, |held| held.fingerprint)
+    }
+
     /// The bytes of the current record.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
@@ -138,7 +146,7 @@ impl Drop for Ahead {
 
 impl Batch {
     /// Reads records until there are enough. `known` counts the interfaces and sections that were told.
-    fn fill(&mut self, capture: &mut Capture, known: &mut [usize; 2]) {
+    fn fill(&mut self, capture: &mut Capture, known: &mut [usize; 2], fingerprints: Option<&Fingerprints>) {
         self.records.clear();
         self.octets.clear();
         while self.octets.len() < OCTETS && self.records.len() < RECORDS {
@@ -161,11 +169,13 @@ impl Batch {
                 }
                 Record::Block(_) => decode(LinkType::RAW, &[], 0),
             };
+            let fingerprint = fingerprints.map_or(0, |fingerprints| fingerprints.of(&view, bytes));
             let start = self.octets.len();
             self.octets.extend_from_slice(capture.options());
             let middle = self.octets.len();
             self.octets.extend_from_slice(bytes);
-            self.records.push(Held { record, view, options: start..middle, bytes: middle..self.octets.len() });
+            let (options, bytes) = (start..middle, middle..self.octets.len());
+            self.records.push(Held { record, view, fingerprint, options, bytes });
         }
         let Described { interfaces, sections } = capture.described();
         self.described.interfaces.extend_from_slice(&interfaces[known[0]..]);

@@ -1,7 +1,7 @@
 //! One packet captured twice, by two inputs.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use foldhash::fast::RandomState;
 
@@ -11,6 +11,18 @@ use crate::packet::View;
 /// How far apart in time two captures of one packet may be, in nanoseconds. On one machine it is microseconds.
 const APART: u64 = 1_000_000;
 
+/// What two captures of one packet have in common: a hash of it, from the IP header to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Fingerprints(RandomState);
+
+impl Fingerprints {
+    /// The fingerprint of a packet; 0 if it has no IP header.
+    pub fn of(&self, view: &View, bytes: &[u8]) -> u64 {
+        let datagram = view.ip.as_ref().and_then(|ip| bytes.get(ip.offset..ip.end));
+        datagram.map_or(0, |datagram| self.0.hash_one(datagram).max(1))
+    }
+}
+
 /// The packets of the last millisecond.
 ///
 /// Two are one packet if they are equal from the IP header on and come from different inputs. Each capture of
@@ -19,64 +31,84 @@ const APART: u64 = 1_000_000;
 /// Memory: what was captured within a millisecond, and at most 65,536 packets.
 #[derive(Default)]
 pub struct Duplicates {
-    hasher: RandomState,
-    seen: HashMap<u64, Vec<Seen>, RandomState>,
-    order: VecDeque<(Timestamp, u64)>,
-    spare: Vec<Vec<Seen>>,
+    /// The number of the last packet with each fingerprint.
+    last: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
+    /// The packets, by their numbers from `first` on.
+    seen: VecDeque<Seen>,
+    first: u64,
 }
 
 /// Packets that are remembered at most.
 const RECENT: usize = 65_536;
 
-/// Equal packets of one input that are remembered at most, so that a flood of them costs no more than other packets.
+/// Equal packets that are looked through at most, so that a flood of them costs no more than other packets.
 const EQUAL: usize = 64;
 
 struct Seen {
     time: Timestamp,
+    fingerprint: u64,
     /// The inputs that showed it, as bits; inputs past the 64th are never duplicates.
     inputs: u64,
+    /// How many packets before it the one before with this fingerprint is; 0 if none is.
+    back: u32,
 }
 
 impl Duplicates {
     /// Whether another input showed this packet already.
-    pub fn is_duplicate(&mut self, input: usize, time: Timestamp, view: &View, bytes: &[u8]) -> bool {
-        let Some(ip) = &view.ip else { return false };
-        let Some(bit) = u32::try_from(input).ok().and_then(|input| 1_u64.checked_shl(input)) else { return false };
-        let Some(datagram) = bytes.get(ip.offset..ip.end) else { return false };
+    pub fn is_duplicate(&mut self, input: usize, time: Timestamp, fingerprint: u64) -> bool {
+        let bit = u32::try_from(input).ok().and_then(|input| 1_u64.checked_shl(input));
+        let Some(bit) = bit.filter(|_| fingerprint != 0) else { return false };
         self.forget(time);
-        let hash = self.hasher.hash_one(datagram);
-        let spare = &mut self.spare;
-        let seen = self.seen.entry(hash).or_insert_with(|| spare.pop().unwrap_or_default());
-        for packet in seen.iter_mut() {
-            if packet.inputs & bit == 0 && time.0.abs_diff(packet.time.0) <= APART {
-                packet.inputs |= bit;
-                return true;
+        let number = self.first + self.seen.len() as u64;
+        let before = self.last.insert(fingerprint, number).filter(|before| *before >= self.first);
+        // Of several, it is the oldest one.
+        let mut oldest = None;
+        let mut at = before;
+        for _ in 0..EQUAL {
+            let Some(seen) = at.and_then(|at| self.seen.get_mut(at.checked_sub(self.first)? as usize)) else { break };
+            if seen.inputs & bit == 0 && time.0.abs_diff(seen.time.0) <= APART {
+                oldest = at;
             }
+            at = at.filter(|_| seen.back > 0).map(|at| at - u64::from(seen.back));
         }
-        if seen.len() >= EQUAL {
-            seen.remove(0);
+        if let Some(seen) = oldest.and_then(|at| self.seen.get_mut((at - self.first) as usize)) {
+            seen.inputs |= bit;
+            before.and_then(|before| self.last.insert(fingerprint, before));
+            return true;
         }
-        seen.push(Seen { time, inputs: bit });
-        self.order.push_back((time, hash));
+        let back = before.map_or(0, |before| (number - before) as u32);
+        self.seen.push_back(Seen { time, fingerprint, inputs: bit, back });
         false
     }
 
     fn forget(&mut self, now: Timestamp) {
-        while let Some(&(time, hash)) = self.order.front()
-            && (time.0.saturating_add(APART) < now.0 || self.order.len() >= RECENT)
+        while let Some(&Seen { time, fingerprint, .. }) = self.seen.front()
+            && (time.0.saturating_add(APART) < now.0 || self.seen.len() >= RECENT)
         {
-            self.order.pop_front();
-            if let Some(seen) = self.seen.get_mut(&hash) {
-                if !seen.is_empty() {
-                    seen.remove(0);
-                }
-                if seen.is_empty()
-                    && let Some(empty) = self.seen.remove(&hash)
-                {
-                    self.spare.push(empty);
-                }
+            self.seen.pop_front();
+            if self.last.get(&fingerprint) == Some(&self.first) {
+                self.last.remove(&fingerprint);
             }
+            self.first += 1;
         }
+    }
+}
+
+/// Takes what is a hash already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|octet| self.0 = self.0.rotate_left(8) ^ u64::from(*octet));
     }
 }
 
@@ -89,8 +121,20 @@ mod tests {
     const PACKET: &[u8] = b"\x45\0\0\x1c\0\x01\0\0\x40\x11\0\0\x7f\0\0\x01\x7f\0\0\x01\x10\0\x20\0\0\x08\0\0";
 
     fn see(duplicates: &mut Duplicates, input: usize, time: u64) -> bool {
-        let view = decode(LinkType::RAW, PACKET, PACKET.len());
-        duplicates.is_duplicate(input, Timestamp(time), &view, PACKET)
+        duplicates.is_duplicate(input, Timestamp(time), 7)
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_datagram() {
+        let prints = Fingerprints::default();
+        let of = |bytes: &[u8]| prints.of(&decode(LinkType::RAW, bytes, bytes.len()), bytes);
+        let padded = [PACKET, b"padding"].concat();
+        assert_eq!(of(PACKET), of(&padded), "padding is none of it");
+        let mut other = PACKET.to_vec();
+        other[27] ^= 1;
+        assert_ne!(of(PACKET), of(&other));
+        assert!(of(PACKET) != 0 && of(b"no header") == 0);
+        assert!(!Duplicates::default().is_duplicate(0, Timestamp(0), 0));
     }
 
     #[test]
@@ -116,7 +160,7 @@ mod tests {
     fn a_flood_of_equal_packets_is_no_burden() {
         let mut d = Duplicates::default();
         assert!((0..1_000_000).all(|_| !see(&mut d, 0, 0)));
-        assert!(d.seen.values().all(|seen| seen.len() <= EQUAL) && d.order.len() <= RECENT);
+        assert!(d.seen.len() <= RECENT && d.last.len() == 1);
     }
 
     #[test]
@@ -125,6 +169,6 @@ mod tests {
         for i in 0..10_u64 {
             assert!(!see(&mut d, 0, i * 10_000_000));
         }
-        assert!(d.order.len() <= 1 && d.seen.len() <= 1);
+        assert!(d.seen.len() <= 1 && d.last.len() <= 1);
     }
 }

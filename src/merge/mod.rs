@@ -16,7 +16,7 @@ use std::io;
 use crate::capture::{Capture, Described, Error, Progress, Record, Timestamp};
 use crate::packet::{View, decode};
 
-pub use duplicates::Duplicates;
+pub use duplicates::{Duplicates, Fingerprints};
 
 use ahead::Ahead;
 use sorted::Sorted;
@@ -39,6 +39,7 @@ pub struct Inputs {
     progress: Vec<Progress>,
     ordered: Vec<Ordered>,
     heads: Vec<Head>,
+    fingerprints: Option<Fingerprints>,
     /// The inputs that have a record, by its time; on top the one whose record was handed out, until the next call.
     due: BinaryHeap<Reverse<(Timestamp, usize)>>,
     damage: Vec<Error>,
@@ -78,17 +79,22 @@ struct Head {
 }
 
 impl Inputs {
-    /// The captures in the order in which the user named them, and how to put each in order.
+    /// The captures in the order in which the user named them, and how to put each in order; with `fingerprints`, each
+    /// packet has one.
     ///
     /// Errors: a temporary file cannot be written.
-    pub fn new(captures: Vec<Capture>, orders: &[Order]) -> io::Result<Inputs> {
+    pub fn new(
+        captures: Vec<Capture>,
+        orders: &[Order],
+        fingerprints: Option<Fingerprints>,
+    ) -> io::Result<Inputs> {
         let head = |_: &Capture| Head { record: None, view: None, time: Timestamp(0), used: true };
         let heads = captures.iter().map(head).collect();
         let progress = captures.iter().map(Capture::progress).collect();
         let mut described: Vec<Described> = captures.iter().map(|capture| capture.described().clone()).collect();
         let ordered = captures.into_iter().zip(orders).zip(&mut described).map(|((mut capture, order), described)| {
             Ok(match order {
-                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture))),
+                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture, fingerprints.clone()))),
                 Order::Window => Ordered::Window(Box::default(), Box::new(capture)),
                 Order::Sorted => {
                     let sorted = Sorted::read(&mut capture)?;
@@ -98,7 +104,7 @@ impl Inputs {
             })
         });
         let ordered = ordered.collect::<io::Result<_>>()?;
-        Ok(Inputs { described, progress, ordered, heads, due: BinaryHeap::new(), damage: Vec::new(), late: 0 })
+        Ok(Inputs { described, progress, ordered, heads, fingerprints, due: BinaryHeap::new(), damage: Vec::new(), late: 0 })
     }
 
     /// The bytes of the record that an input handed out last.
@@ -127,6 +133,16 @@ impl Inputs {
         match &self.ordered[input] {
             Ordered::AsRead(ahead) => ahead.view(),
             Ordered::Window(..) | Ordered::Sorted(_) => self.heads[input].view.as_ref(),
+        }
+    }
+
+    /// The fingerprint of the packet that an input handed out last.
+    #[inline]
+    pub fn fingerprint(&self, input: usize) -> u64 {
+        match (&self.ordered[input], &self.fingerprints, &self.heads[input].view) {
+            (Ordered::AsRead(ahead), ..) => ahead.fingerprint(),
+            (_, Some(fingerprints), Some(view)) => fingerprints.of(view, self.bytes(input)),
+            _ => 0,
         }
     }
 

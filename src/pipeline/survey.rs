@@ -62,7 +62,8 @@ pub(super) struct Surveyed {
     /// Of each conversation: its `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has counted.
     pub streams: Vec<Option<u32>>,
     pub summary: Summary,
-    pub observer: Observer,
+    /// What each conversation carried, until legs are tied.
+    pub observer: Option<Observer>,
     /// TCP conversations that are not among the legs.
     pub others: Others,
     /// Conversations of which there are fragments.
@@ -474,7 +475,7 @@ impl Survey {
             ties: Vec::new(),
             streams: Vec::new(),
             summary: self.summary,
-            observer: self.observing.finish()?,
+            observer: Some(self.observing.finish()?),
             others: self.others,
             fragmented: self.fragmented,
             headers: self.headers,

@@ -11,7 +11,7 @@ use super::survey::{Kept, Surveyed};
 use crate::beside::{Files, Unused};
 use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
-use crate::tie::infer::{self, Half, Stage, TcpLeg};
+use crate::tie::infer::{self, Half, Observer, Stage, TcpLeg};
 use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Said, Side};
 
 /// Exchanges that are kept of a leg, at most.
@@ -28,7 +28,11 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     let mut logs = Logs::new(&sides, &mappings);
     unused.extend(tie::read(&mut logs, files)?);
     let Said { mut edges, mut clients, flags } = logs.finish();
-    infer(surveyed, &mut edges, &mut clients);
+    if let Some(observer) = surveyed.observer.take() {
+        infer(&observer, &surveyed.legs, &mut edges, &mut clients);
+        // That takes a while, and nobody waits for it.
+        std::thread::spawn(|| drop(observer));
+    }
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
     let is_proxy = |address: IpAddr| usual.is_passthrough(address) || address.is_loopback();
@@ -80,14 +84,27 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
 }
 
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
-fn infer(surveyed: &Surveyed, edges: &mut Vec<Edge>, clients: &mut HashMap<usize, Clients, RandomState>) {
-    let observer = &surveyed.observer;
-    for stage in [Stage::Inbound, Stage::Outbound, Stage::Gateway] {
-        let side = |is_near: bool| -> Vec<TcpLeg> {
-            let legs = surveyed.legs.iter().enumerate();
-            legs.filter(|(_, kept)| may_be(&kept.leg, stage, is_near)).map(|(n, kept)| tcp_leg(n, &kept.leg)).collect()
-        };
-        let inferred = infer::infer(observer, stage, &side(true), &side(false));
+fn infer(
+    observer: &Observer,
+    legs: &[Kept],
+    edges: &mut Vec<Edge>,
+    clients: &mut HashMap<usize, Clients, RandomState>,
+) {
+    let stages = [Stage::Inbound, Stage::Outbound, Stage::Gateway];
+    // None of them depends on another.
+    let all = std::thread::scope(|scope| {
+        let threads = stages.map(|stage| {
+            scope.spawn(move || {
+                let side = |is_near: bool| -> Vec<TcpLeg> {
+                    let legs = legs.iter().enumerate().filter(|(_, kept)| may_be(&kept.leg, stage, is_near));
+                    legs.map(|(number, kept)| tcp_leg(number, &kept.leg)).collect()
+                };
+                infer::infer(observer, stage, &side(true), &side(false))
+            })
+        });
+        threads.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    for (stage, inferred) in stages.into_iter().zip(all) {
         let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
         let places: HashMap<(usize, usize), usize> =
             edges.iter().enumerate().map(|(place, edge)| ((edge.near, edge.far), place)).collect();

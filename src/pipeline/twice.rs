@@ -13,7 +13,7 @@ use crate::audit::Audit;
 use crate::beside::Loaded;
 use crate::capture::{self, Capture, Record};
 use crate::check::Collector;
-use crate::merge::{Duplicates, Inputs, Order};
+use crate::merge::{Duplicates, Fingerprints, Inputs, Order};
 use crate::output::Frame;
 use crate::report::Summary;
 
@@ -57,7 +57,7 @@ pub(super) fn twice(
     let mut captures = reopen(merge, &numbers, interrupted)?;
     // A file that grows is merged as far as it went.
     captures.iter_mut().zip(&last).for_each(|(capture, last)| capture.end_behind(*last));
-    let mut inputs = Inputs::new(captures, &order).map_err(Error::Temporary)?;
+    let mut inputs = Inputs::new(captures, &order, None).map_err(Error::Temporary)?;
     let mut read = vec![0; numbers.len()];
     let mut watch = Watch::new(2, 1, progress);
     while let Some((input, record)) = inputs.advance() {
@@ -124,7 +124,8 @@ pub(super) fn survey(
     let mut last = vec![0; captures.len()];
     let live = captures.iter().any(Capture::is_stream);
     let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, orders).map_err(Error::Temporary)?;
+    let fingerprints = duplicates.as_ref().map(|_| Fingerprints::default());
+    let mut inputs = Inputs::new(captures, orders, fingerprints).map_err(Error::Temporary)?;
     let marker = marker(merge, numbers);
     let summary = Summary::new(merge.inputs.len());
     let audit = Audit::new(&merge.rules);
@@ -143,7 +144,7 @@ pub(super) fn survey(
             survey.summary.read += 1;
             last[input] = packet.number.max(last[input]);
             let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-            let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, view, bytes);
+            let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, inputs.fingerprint(input));
             let noted = if duplicates.as_mut().is_some_and(twice) {
                 survey.summary.duplicates += 1;
                 survey.duplicate(capture, &frame, view)
