@@ -83,11 +83,7 @@ impl Inputs {
     /// packet has one.
     ///
     /// Errors: a temporary file cannot be written.
-    pub fn new(
-        captures: Vec<Capture>,
-        orders: &[Order],
-        fingerprints: Option<Fingerprints>,
-    ) -> io::Result<Inputs> {
+    pub fn new(captures: Vec<Capture>, orders: &[Order], fingerprints: Option<Fingerprints>) -> io::Result<Inputs> {
         let head = |_: &Capture| Head { record: None, view: None, time: Timestamp(0), used: true };
         let heads = captures.iter().map(head).collect();
         let progress = captures.iter().map(Capture::progress).collect();
@@ -104,7 +100,16 @@ impl Inputs {
             })
         });
         let ordered = ordered.collect::<io::Result<_>>()?;
-        Ok(Inputs { described, progress, ordered, heads, fingerprints, due: BinaryHeap::new(), damage: Vec::new(), late: 0 })
+        Ok(Inputs {
+            described,
+            progress,
+            ordered,
+            heads,
+            fingerprints,
+            due: BinaryHeap::new(),
+            damage: Vec::new(),
+            late: 0,
+        })
     }
 
     /// The bytes of the record that an input handed out last.

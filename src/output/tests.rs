@@ -69,7 +69,8 @@ fn written(captures: &[Vec<u8>], ethernet: bool) -> (Vec<Block>, Vec<LinkType>) 
     };
     let mut captures: Vec<Capture> = captures.iter().map(open).collect();
     let options = Options { ethernet, ..Options::default() };
-    let mut output = Output::create(&Destination::Path(path.clone()), options, &captures).expect("an output");
+    let mut output = Output::create(&Destination::Path(path.clone()), options, captures.iter().map(Capture::described))
+        .expect("an output");
     for (input, capture) in captures.iter_mut().enumerate() {
         while let Some(record) = capture.advance().expect("a record") {
             let bytes = capture.bytes();
@@ -78,15 +79,16 @@ fn written(captures: &[Vec<u8>], ethernet: bool) -> (Vec<Block>, Vec<LinkType>) 
                     let link_type = capture.described().interfaces[record.interface as usize].link_type;
                     let mut view = decode(link_type, bytes, record.original_len as usize);
                     let frame = Frame::new(input as u16, &record, bytes, capture.options());
-                    output.packet(capture, &frame, &mut view, Change::None, None).expect("written");
+                    output.packet(capture.described(), &frame, &mut view, Change::None, None).expect("written");
                 }
-                Record::Block(block) => {
-                    output.block(capture, input as u16, block.block_type, block.interface, bytes).expect("written")
-                }
+                Record::Block(block) => output
+                    .block(capture.described(), input as u16, block.block_type, block.interface, bytes)
+                    .expect("written"),
             }
         }
     }
-    let link_types = output.finish(&captures).expect("finished").link_types;
+    let described: Vec<_> = captures.iter().map(|capture| capture.described().clone()).collect();
+    let link_types = output.finish(&described).expect("finished").link_types;
     (blocks(&std::fs::read(path).expect("the output")), link_types)
 }
 
