@@ -9,23 +9,30 @@ const LEAST: u64 = 16;
 const CHECKPOINTS: usize = 6;
 
 /// Octets that are hashed at once.
-const WORD: u64 = 8;
+const WORD: u64 = 16;
 
-/// An odd multiplier with a good spread of bits (Steele and Vigna, "Computationally easy, spectrally good multipliers").
-const MULTIPLIER: u64 = 0xd134_2543_de82_ef95;
+/// Numbers without a pattern: the first digits of pi behind the point.
+const START: u64 = 0x243f_6a88_85a3_08d3;
+const KEY: u64 = 0x1319_8a2e_0370_7344;
 
 /// The hash so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Content {
     /// Of whole words.
     hash: u64,
     len: u64,
     /// The octets behind the last whole word.
-    rest: u64,
+    rest: u128,
     /// The hash of the first 16, 64, … octets.
     at: [u64; CHECKPOINTS],
     /// Whether octets were missing: nothing behind them is hashed.
     ended: bool,
+}
+
+impl Default for Content {
+    fn default() -> Content {
+        Content { hash: START, len: 0, rest: 0, at: [0; CHECKPOINTS], ended: false }
+    }
 }
 
 impl Content {
@@ -35,12 +42,17 @@ impl Content {
         }
         let mut data = &data[..data.len().min((MOST - self.len) as usize)];
         while !data.is_empty() {
-            if let (0, Some((word, behind))) = (self.len % WORD, data.split_first_chunk()) {
-                self.word(u64::from_be_bytes(*word));
+            let have = (self.len % WORD) as usize;
+            if let (0, Some((word, behind))) = (have, data.split_first_chunk()) {
+                self.word(u128::from_be_bytes(*word));
                 (self.len, data) = (self.len + WORD, behind);
-            } else if let Some((octet, behind)) = data.split_first() {
-                self.rest = self.rest << 8 | u64::from(*octet);
-                (self.len, data) = (self.len + 1, behind);
+            } else {
+                // Less than a word, or the rest of one.
+                let (more, behind) = data.split_at(data.len().min(WORD as usize - have));
+                let mut octets = [0; WORD as usize];
+                octets[WORD as usize - more.len()..].copy_from_slice(more);
+                self.rest = self.rest << (8 * more.len()) | u128::from_be_bytes(octets);
+                (self.len, data) = (self.len + more.len() as u64, behind);
                 if self.len.is_multiple_of(WORD) {
                     let word = std::mem::take(&mut self.rest);
                     self.word(word);
@@ -51,9 +63,12 @@ impl Content {
         self.ended = unknown > 0 || self.len == MOST;
     }
 
-    fn word(&mut self, word: u64) {
-        self.hash = (self.hash ^ word.wrapping_add(1)).wrapping_mul(MULTIPLIER);
-        self.hash ^= self.hash >> 29;
+    /// Both halves of the product folded into one: it depends on every bit of the word.
+    fn word(&mut self, word: u128) {
+        let (high, low) = ((word >> 64) as u64, word as u64);
+        let product = u128::from(self.hash ^ high) * u128::from(low ^ KEY);
+        // The word itself, so that a factor of 0 leaves something of the other one.
+        self.hash = (product as u64 ^ (product >> 64) as u64).wrapping_add(high.rotate_left(32) ^ low);
     }
 
     /// Keeps the hash at some lengths, all of whole words.
