@@ -11,6 +11,7 @@
 //! names        hosts, kubectl -o json  -> Names     address -> names
 //! keys         NSS key log             -> Keys      client random -> secrets
 //! lines        bytes                   -> lines     of bounded length
+//! tree         JSON                    -> values    at the places that matter
 //! unused       bad lines               -> Unused    the first ones, and how many there were
 //! ```
 
@@ -22,6 +23,7 @@ mod lines;
 mod names;
 #[cfg(test)]
 mod spoil;
+mod tree;
 mod unused;
 
 pub use access_log::{AccessLog, Format, FormatError, Record};
