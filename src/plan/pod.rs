@@ -131,11 +131,11 @@ impl Pod {
 
     /// Ports at which incoming TCP is not redirected, where they are the exception.
     pub fn excluded(&self) -> Numbers {
-        if self.redirects_nearly_all() { within_16_bits(&self.redirected.complement()) } else { Numbers::default() }
+        if self.redirects_nearly_all() { self.redirected.complement().ports() } else { Numbers::default() }
     }
 
     fn redirects_nearly_all(&self) -> bool {
-        count(&self.redirected) > NEARLY_ALL
+        self.redirected.ports().count() > NEARLY_ALL
     }
 }
 
@@ -194,16 +194,6 @@ fn ranges(rules: &Ruleset, family: Family) -> Vec<(u32, u32)> {
     }
     let ends = starts.iter().skip(1).map(|next| next - 1).chain([65535]);
     starts.iter().copied().zip(ends).collect()
-}
-
-/// How many ports are in a set.
-pub(super) fn count(set: &Numbers) -> u64 {
-    within_16_bits(set).ranges().iter().map(|&(first, last)| u64::from(last - first) + 1).sum()
-}
-
-/// The ports of a set.
-pub(super) fn within_16_bits(set: &Numbers) -> Numbers {
-    set.intersection(&Numbers::from_ranges(vec![(0, 65535)]))
 }
 
 #[cfg(test)]

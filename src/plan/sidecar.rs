@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::half::{Direction, Ends, Half, Side, both_ways};
 use super::leg::Leg;
-use super::pod::{Pod, count, within_16_bits};
+use super::pod::Pod;
 use crate::nat::{Cidr, Listener, Numbers, Protocol, Role};
 
 /// More ports than this do not tell an end of a leg from the other.
@@ -120,12 +120,12 @@ impl<'a> Networks<'a> {
             let foreign = Ends::except(&self.all_own());
             // A proxy that bears the client's address looks the same on its way to the application's ports.
             let client = if self.pod.spoofs() && !self.pod.ports.is_empty() {
-                Ends::within(&self.own).with(&within_16_bits(&self.pod.ports.complement()))
+                Ends::within(&self.own).with(&self.pod.ports.complement().ports())
             } else {
                 Ends::within(&self.own)
             };
             let dns = Numbers::one(53);
-            let others = within_16_bits(&dns.complement());
+            let others = dns.complement().ports();
             let captured = self.pod.listeners(Role::Dns, protocol).next().is_some();
             let servers: Vec<Cidr> = self.pod.nameservers.iter().map(|address| Cidr::from(*address)).collect();
             let but_servers = Ends { except: [&foreign.except[..], &servers].concat(), ..foreign.clone() };
@@ -258,7 +258,7 @@ impl<'a> Networks<'a> {
 
     /// Whether the port at the pod's end tells who opened a leg.
     fn sides_differ(&self) -> bool {
-        count(&self.called()) <= FEW
+        self.called().ports().count() <= FEW
     }
 
     fn inbound_peer(&self) -> [Half; 2] {
@@ -271,7 +271,7 @@ impl<'a> Networks<'a> {
         if self.sides_differ() {
             never.extend(self.called().ranges());
         }
-        let mut ports = within_16_bits(&Numbers::from_ranges(never).complement());
+        let mut ports = Numbers::from_ranges(never).complement().ports();
         if let Some((first, last)) = self.pod.local_ports {
             ports = ports.intersection(&Numbers::from_ranges(vec![(first.into(), last.into())]));
         }
