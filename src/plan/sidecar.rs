@@ -10,8 +10,9 @@ use crate::nat::{Cidr, Listener, Numbers, Protocol, Role};
 /// More ports than this do not tell an end of a leg from the other.
 const FEW: u64 = 1000;
 
-/// The halves of these legs, and what is worth knowing about what the filters cannot tell apart.
-pub(super) fn halves(pod: &Pod, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Half> {
+/// The halves of these legs, on lo and on the interface that leads to the network, and what is worth knowing about what the
+/// filters cannot tell apart.
+pub(super) fn halves(pod: &Pod, interface: &str, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Half> {
     let pod = Networks::new(pod);
     let mut halves = Vec::new();
     for leg in legs {
@@ -27,13 +28,13 @@ pub(super) fn halves(pod: &Pod, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Ha
     }
     let one_of_both = legs.contains(&Leg::InboundPeer) != legs.contains(&Leg::OutboundPeer);
     if one_of_both && !pod.sides_differ() {
-        notes.push(
-            "eth0: without --port, inbound-peer and outbound-peer cannot be told apart, and both are kept".to_owned(),
-        );
+        notes.push(format!(
+            "{interface}: without --port, inbound-peer and outbound-peer cannot be told apart, and both are kept"
+        ));
     }
     if legs.contains(&Leg::OutboundPeer) && !pod.pod.direct.is_empty() {
         notes.push(format!(
-            "eth0: connections to port {} are not redirected; the application's own look like outbound-peer, and are kept",
+            "{interface}: connections to port {} are not redirected; the application's own look like outbound-peer, and are kept",
             pod.pod.direct
         ));
     }
