@@ -13,7 +13,7 @@ pub struct Preset {
     pub name: &'static str,
     /// What it is.
     pub about: &'static str,
-    /// The mesh whose ports its rules lead to, as [`crate::ports`] names it: `istio-dns` and `istio` are one.
+    /// The mesh whose ports its rules lead to, as the stage `ports` names it: `istio-dns` and `istio` are one.
     pub mesh: &'static str,
     /// The address that the proxy connects to the application from.
     pub hop: Hop,
