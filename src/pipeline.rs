@@ -26,7 +26,7 @@ use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Fingerprints, Inputs, Order};
 use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
-use crate::report::{Report, Summary};
+use crate::report::{Report, Summary, Untied};
 
 pub use check::{Checked, check};
 pub use error::Error;
@@ -171,7 +171,9 @@ fn once(
     if interrupted && !live {
         return Err(Error::Interrupted);
     }
-    (hold.summary.late, hold.summary.untied) = (inputs.late(), again);
+    let logs = !merge.beside.access_logs.is_empty() || !merge.beside.conntrack.is_empty();
+    hold.summary.untied = if again { Some(Untied::TooMany) } else { logs.then_some(Untied::ReadOnce) };
+    hold.summary.late = inputs.late();
     let (summary, finished) = hold.finish(inputs.described()).map_err(failed)?;
     damage.extend(inputs.into_damage());
     Ok(Done { interrupted, ..done(summary, finished, damage, &numbers) })

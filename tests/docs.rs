@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::CommandFactory;
+use meshpcap::cli::Cli;
 use tempfile::TempDir;
 
 fn root() -> &'static Path {
@@ -102,7 +104,7 @@ fn the_readme_names_options_that_there_are() {
         let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).args([subcommand, "--help"]).output().expect("it runs");
         String::from_utf8(run.stdout).expect("UTF-8")
     };
-    let help = help("merge") + &help("plan") + &help("check") + &help("diff");
+    let help = help("merge") + &help("plan") + &help("check") + &help("diff") + &help("man");
     let readme = read("README.md");
     let named: BTreeSet<&str> = readme
         .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
@@ -117,6 +119,27 @@ fn the_readme_names_options_that_there_are() {
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let live = shown(&readme, "sh", "and a live one can be watched:");
     assert!(squeezed(&help).contains(&squeezed(&live)), "{live}");
+}
+
+/// Help alone is found by those only who know already that there is such an option.
+#[test]
+fn every_option_is_in_a_document() {
+    let folder = fs::read_dir(root().join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let pages = folder.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).expect("a page"));
+    let text: String = pages.chain([read("README.md")]).collect();
+    let words: BTreeSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+    let command = Cli::command();
+    let mut missing = Vec::new();
+    for subcommand in command.get_subcommands() {
+        for argument in subcommand.get_arguments() {
+            let long = argument.get_long().map(|long| format!("--{long}"));
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            if long.iter().chain(&short).all(|name| !words.contains(&**name)) {
+                missing.extend(long.map(|long| format!("{} {long}", subcommand.get_name())));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn addresses(typed: &str) -> Vec<IpAddr> {
 
 fn pod(mesh: &str, typed: &str, port: Option<u32>) -> Target {
     let preset = Preset::named(mesh).expect("a preset");
-    let mut pod = Pod::new(&addresses(typed), &preset.ruleset(), Some(mesh));
+    let mut pod = Pod::new(&addresses(typed), "eth0", &preset.ruleset(), Some(mesh));
     pod.ports = port.map(Numbers::one).unwrap_or_default();
     Target::Sidecar(pod)
 }
@@ -128,6 +128,19 @@ fn what_filters_lose() {
     assert!(matches!(&one, Found::Partly { kept, .. } if kept.starts_with("10.96.7.7:")), "{one:?}");
     let six = row("host fd00:96::77", Leg::OutboundApp, Side::Lo, false);
     assert!(matches!(&six, Found::Partly { kept, .. } if kept.starts_with("[fd00:96::77]:")), "{six:?}");
+}
+
+/// What is said of the interface that leads to the network bears its name.
+#[test]
+fn the_interface_has_the_name_that_was_given() {
+    let settings = || Settings { interface: "net1".to_owned(), ..settings() };
+    let one = plan(&pod("linkerd", "10.0.0.7", None), &[Leg::OutboundPeer], settings());
+    assert_eq!(one.captures.iter().map(|capture| capture.interface.as_str()).collect::<Vec<_>>(), ["net1"]);
+    assert!(one.notes.len() == 2 && one.notes.iter().all(|note| note.starts_with("net1: ")), "{:?}", one.notes);
+    if common::require("tcpdump", "the_interface_has_the_name_that_was_given") {
+        let told = check(&one, "tcp").expect("tcpdump takes it").to_string();
+        assert!(told.lines().all(|line| line.starts_with("outbound-peer     net1 tcp")), "{told}");
+    }
 }
 
 #[test]

@@ -15,50 +15,19 @@ use std::str::FromStr;
 use super::lines::{Lines, Step};
 use super::unused::Unused;
 
-/// A connection as conntrack lists it. Texts are borrowed from the line.
+/// A connection as conntrack lists it, as far as it is of use here: its state, mark, zone and counters are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct Entry {
     /// The line, from 1.
     pub line: u64,
     /// When the event was seen (`-E -o timestamp`), in nanoseconds since 1970 UTC; a listing has no times.
     pub time: Option<u64>,
-    /// What happened to it; none in a listing.
-    pub event: Option<Event>,
     /// The IP protocol number: 6 TCP, 17 UDP.
     pub protocol: u8,
-    /// Seconds until it is forgotten.
-    pub timeout: Option<u64>,
-    /// TCP's state as conntrack names it: `SYN_SENT`, `ESTABLISHED`.
-    pub state: Option<&'a str>,
     /// As sent by the end that opened it, before any translation.
     pub original: Tuple,
     /// As replies bear it, before the translation is undone.
     pub reply: Tuple,
-    /// No reply was seen so far.
-    pub unreplied: bool,
-    /// It is not forgotten when the table is full: data went both ways.
-    pub assured: bool,
-    /// Packets and octets of the original direction, where the kernel counts them.
-    pub sent: Option<Counters>,
-    /// The same of the reply direction.
-    pub replied: Option<Counters>,
-    /// The connection's mark.
-    pub mark: Option<u32>,
-    /// The conntrack zone, and which directions it holds for; none: 0, both.
-    pub zone: Option<(Zone, u16)>,
-    /// The kernel's number for it (`-o id`).
-    pub id: Option<u32>,
-}
-
-/// What happened to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// It was seen for the first time.
-    New,
-    /// Its state changed.
-    Update,
-    /// It was forgotten.
-    Destroy,
 }
 
 /// One direction: source and destination. Ports are 0 where the protocol has none.
@@ -68,26 +37,6 @@ pub struct Tuple {
     pub source: SocketAddr,
     /// The destination.
     pub destination: SocketAddr,
-}
-
-/// What the kernel counted of a direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets.
-    pub packets: u64,
-    /// Octets from the IP header on.
-    pub bytes: u64,
-}
-
-/// The directions that a zone holds for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zone {
-    /// Both (`zone=`).
-    Both,
-    /// The original one (`zone-orig=`).
-    Original,
-    /// The reply one (`zone-reply=`).
-    Reply,
 }
 
 /// The entries of a file, one by one. Holds one line of at most 64 KiB, and the first few bad ones.
@@ -104,7 +53,7 @@ impl<R: BufRead> Conntrack<R> {
     }
 
     /// The next entry; lines that are none are counted. After an error or the end, it is at its end for good.
-    pub fn advance(&mut self) -> io::Result<Option<Entry<'_>>> {
+    pub fn advance(&mut self) -> io::Result<Option<Entry>> {
         loop {
             let wrong = match self.lines.advance()? {
                 Step::End => return Ok(None),
@@ -115,15 +64,13 @@ impl<R: BufRead> Conntrack<R> {
                     self.unused.other += 1;
                     continue;
                 }
-                Step::Line => match parse(self.lines.bytes(), 0) {
-                    Ok(_) => break,
+                Step::Line => match parse(self.lines.bytes(), self.lines.number()) {
+                    Ok(entry) => return Ok(Some(entry)),
                     Err(what) => what,
                 },
             };
             self.unused.bad(format_args!("line {}", self.lines.number()), wrong, self.lines.bytes());
         }
-        // Parsed once more: a borrow cannot be returned out of a loop that goes on with the buffer.
-        Ok(parse(self.lines.bytes(), self.lines.number()).ok())
     }
 
     /// What was not used so far.
@@ -139,10 +86,6 @@ struct Direction {
     destination: Option<IpAddr>,
     source_port: u16,
     destination_port: u16,
-    packets: Option<u64>,
-    bytes: Option<u64>,
-    /// ICMP: the identifier was there.
-    echo: bool,
 }
 
 impl Direction {
@@ -153,23 +96,16 @@ impl Direction {
             destination: SocketAddr::new(destination, self.destination_port),
         })
     }
-
-    fn counters(&self) -> Option<Counters> {
-        Some(Counters { packets: self.packets?, bytes: self.bytes? })
-    }
 }
 
-fn parse(line: &[u8], number: u64) -> Result<Entry<'_>, &'static str> {
+fn parse(line: &[u8], number: u64) -> Result<Entry, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
     let mut rest = line.trim();
     let mut time = None;
-    let mut event = None;
     // In front: the time of the event, then what it is.
     while let Some((word, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         match word.trim() {
-            "NEW" => event = Some(Event::New),
-            "UPDATE" => event = Some(Event::Update),
-            "DESTROY" => event = Some(Event::Destroy),
+            "NEW" | "UPDATE" | "DESTROY" => {}
             stamp => time = Some(nanoseconds(stamp).ok_or("what stands in brackets is neither a time nor an event")?),
         }
         rest = after.trim_start();
@@ -189,25 +125,19 @@ fn parse(line: &[u8], number: u64) -> Result<Entry<'_>, &'static str> {
 
     let mut directions = [Direction::default(); 2];
     let mut at = 0;
-    let (mut state, mut timeout, mut mark, mut zone, mut id) = (None, None, None, None, None);
-    let (mut unreplied, mut assured) = (false, false);
     let mut in_brackets = false;
     for word in words {
         if in_brackets || word.starts_with('[') {
             // Also times with spaces, as -o ktimestamp prints them in local time: [start=Wed Nov 25 13:07:38 2026].
             in_brackets = !word.ends_with(']');
-            unreplied |= word == "[UNREPLIED]";
-            assured |= word == "[ASSURED]";
             continue;
         }
         let Some((key, value)) = word.split_once('=') else {
-            let is_number = word.bytes().all(|c| c.is_ascii_digit());
+            // Before the addresses: the timeout, and TCP's state.
             match directions[0].source {
-                None if is_number => timeout = Some(read(word)?),
-                None => state = Some(word),
+                None => continue,
                 Some(_) => return Err("a word between the addresses"),
             }
-            continue;
         };
         if key == "src" {
             // The second source is that of the replies.
@@ -222,38 +152,16 @@ fn parse(line: &[u8], number: u64) -> Result<Entry<'_>, &'static str> {
             "dst" => direction.destination = Some(read(value)?),
             "sport" => direction.source_port = read(value)?,
             "dport" => direction.destination_port = read(value)?,
-            "packets" => direction.packets = Some(read(value)?),
-            "bytes" => direction.bytes = Some(read(value)?),
-            "zone" => zone = Some((Zone::Both, read(value)?)),
-            "zone-orig" => zone = Some((Zone::Original, read(value)?)),
-            "zone-reply" => zone = Some((Zone::Reply, read(value)?)),
-            "mark" => mark = Some(read(value)?),
-            // ICMP has an id of its own in each direction, before the kernel's.
-            "id" if matches!(protocol, 1 | 58) && !direction.echo => direction.echo = true,
-            "id" => id = Some(read(value)?),
             _ => {}
         }
-    }
-    if let Some((Zone::Both, 0)) = zone {
-        zone = None;
     }
     let [original, reply] = directions;
     Ok(Entry {
         line: number,
         time,
-        event,
         protocol,
-        timeout,
-        state,
         original: original.tuple().ok_or("the original direction has no pair of addresses")?,
         reply: reply.tuple().ok_or("the reply direction has no pair of addresses")?,
-        unreplied,
-        assured,
-        sent: original.counters(),
-        replied: reply.counters(),
-        mark,
-        zone,
-        id,
     })
 }
 
@@ -280,7 +188,7 @@ mod tests {
     use crate::beside::spoil::spoiled;
     use proptest::prelude::*;
 
-    fn one(line: &str) -> Result<Entry<'_>, &'static str> {
+    fn one(line: &str) -> Result<Entry, &'static str> {
         parse(line.as_bytes(), 1)
     }
 
@@ -294,14 +202,11 @@ mod tests {
 
     #[test]
     fn a_listing() {
-        for (front, extended) in [("", false), ("ipv4     2 ", true)] {
-            let line = format!("{front}tcp      6 119 TIME_WAIT {REDIRECTED}");
-            let entry = one(&line).expect("an entry");
-            assert_eq!(entry.original, tuple("10.1.0.5:45000", "10.96.0.20:6379"));
-            assert_eq!(entry.reply, tuple("127.0.0.1:15001", "10.1.0.5:25463"));
-            assert_eq!((entry.protocol, entry.timeout, entry.state), (6, Some(119), Some("TIME_WAIT")), "{extended}");
-            assert_eq!((entry.assured, entry.unreplied, entry.mark, entry.zone), (true, false, Some(0), None));
-            assert_eq!((entry.time, entry.event, entry.sent, entry.id), (None, None, None, None));
+        for front in ["", "ipv4     2 "] {
+            let entry = one(&format!("{front}tcp      6 119 TIME_WAIT {REDIRECTED}")).expect("an entry");
+            let (original, reply) =
+                (tuple("10.1.0.5:45000", "10.96.0.20:6379"), tuple("127.0.0.1:15001", "10.1.0.5:25463"));
+            assert_eq!(entry, Entry { line: 1, time: None, protocol: 6, original, reply });
         }
     }
 
@@ -310,16 +215,12 @@ mod tests {
         let line = "[1795612040.906274]\t    [NEW] ipv4     2 udp      17 30 src=10.1.0.5 dst=10.96.0.53 sport=36594 dport=53 \
                     [UNREPLIED] src=127.0.0.1 dst=10.1.0.5 sport=15053 dport=36594 zone-reply=7 id=1313702402";
         let entry = one(line).expect("an entry");
-        assert_eq!((entry.time, entry.event), (Some(1_795_612_040_906_274_000), Some(Event::New)));
-        assert_eq!((entry.protocol, entry.state, entry.unreplied), (17, None, true));
-        assert_eq!((entry.zone, entry.id), (Some((Zone::Reply, 7)), Some(1_313_702_402)));
+        assert_eq!((entry.time, entry.protocol), (Some(1_795_612_040_906_274_000), 17));
         let line = "[DESTROY] tcp      6 115 TIME_WAIT src=10.1.0.5 dst=10.1.0.6 sport=1 dport=81 packets=5 bytes=269 \
                     src=10.1.0.6 dst=10.1.0.5 sport=82 dport=1 packets=3 bytes=164 [ASSURED] delta-time=4 \
                     [start=Wed Nov 25 13:07:20 2026] [stop=Wed Nov 25 13:07:24 2026] [USERSPACE] portid=2 progname=conntrack";
         let entry = one(line).expect("an entry");
-        assert_eq!((entry.time, entry.event, entry.assured), (None, Some(Event::Destroy), true));
-        assert_eq!(entry.sent, Some(Counters { packets: 5, bytes: 269 }));
-        assert_eq!(entry.replied, Some(Counters { packets: 3, bytes: 164 }));
+        assert_eq!((entry.time, entry.reply), (None, tuple("10.1.0.6:82", "10.1.0.5:1")));
     }
 
     #[test]
@@ -331,19 +232,14 @@ mod tests {
             address('5'),
             address('6')
         );
-        let entry = one(&line).expect("an entry");
-        assert_eq!(entry.original, tuple("[fd00:21::5]:50546", "[fd00:21::6]:83"));
-        assert_eq!((entry.mark, entry.zone), (Some(1337), None));
+        assert_eq!(one(&line).expect("an entry").original, tuple("[fd00:21::5]:50546", "[fd00:21::6]:83"));
     }
 
     #[test]
-    fn icmp_has_an_id_of_its_own() {
+    fn icmp_has_no_ports() {
         let line = "icmp     1 29 src=127.0.0.1 dst=127.0.0.2 type=8 code=0 id=1 src=127.0.0.2 dst=127.0.0.1 type=0 code=0 \
                     id=1 mark=0 use=1";
-        assert_eq!(one(line).expect("an entry").id, None);
-        let with_id = format!("{line} id=3457219732");
-        let entry = one(&with_id).expect("an entry");
-        assert_eq!((entry.id, entry.original), (Some(3_457_219_732), tuple("127.0.0.1:0", "127.0.0.2:0")));
+        assert_eq!(one(line).expect("an entry").original, tuple("127.0.0.1:0", "127.0.0.2:0"));
     }
 
     #[test]

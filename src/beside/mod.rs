@@ -6,11 +6,12 @@
 //! files.
 //!
 //! ```text
-//! access_log   Envoy's access log      -> Record    addresses, time, ids and sizes of a request
+//! access_log   Envoy's access log      -> Record    addresses, time, id and flags of a request
 //! conntrack    conntrack -L, -E        -> Entry     original and reply tuple of a connection
 //! names        hosts, kubectl -o json  -> Names     address -> names
 //! keys         NSS key log             -> Keys      client random -> secrets
 //! lines        bytes                   -> lines     of bounded length
+//! tree         JSON                    -> values    at the places that matter
 //! unused       bad lines               -> Unused    the first ones, and how many there were
 //! ```
 
@@ -22,10 +23,11 @@ mod lines;
 mod names;
 #[cfg(test)]
 mod spoil;
+mod tree;
 mod unused;
 
 pub use access_log::{AccessLog, Format, FormatError, Record};
-pub use conntrack::{Conntrack, Counters, Entry, Event, Tuple, Zone};
+pub use conntrack::{Conntrack, Entry, Tuple};
 pub use files::{Error, Files, Loaded, load, open};
 pub use keys::{KeyLine, Keys, Random};
 pub use names::{Names, is_name};

@@ -7,9 +7,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::gateway::GatewayArgs;
-use super::mesh;
-use super::plan::PortsArg;
+use super::{GatewayArgs, PortsArg, mesh};
 use crate::beside::Format;
 use crate::nat::RulesFile;
 
@@ -26,8 +24,8 @@ pub struct CaptureArgs {
     /// Hold the packets against the pod's own rules: iptables-save, ip6tables-save, iptables -S, nft -j list ruleset
     ///
     /// Give it once for each file. They tell which ports are the proxy's and what legs to them are; where they and the
-    /// packets contradict each other, the summary says so, with both sides. Packets that prove a redirection are
-    /// repaired whatever the rules say.
+    /// packets contradict each other, that is told, with both sides. A redirection that packets prove is one, whatever
+    /// the rules say.
     #[arg(long, value_name = "FILE", conflicts_with = "mesh")]
     pub rules: Vec<RulesFile>,
 
@@ -58,8 +56,8 @@ pub struct CaptureArgs {
     ///
     /// Istio's text or JSON, or Envoy's in a format given with --access-log-format. Each line names both connections of
     /// a request: legs get a common tie, and legs from 127.0.0.6 the address of their client, where all requests in
-    /// the log were the same client's. Repeat it for several files or pods. Needs captures in files: they are read
-    /// twice.
+    /// the log were the same client's. Repeat it for several files or pods. merge needs captures in files for it, which
+    /// it reads twice.
     #[arg(long = "access-log", value_name = "FILE")]
     pub access_logs: Vec<PathBuf>,
 
@@ -69,7 +67,8 @@ pub struct CaptureArgs {
 
     /// What conntrack lists: of `conntrack -L` or `conntrack -E -o timestamp`
     ///
-    /// Tells which client port the proxy, and so its access log, knows by another number.
+    /// Tells which client port the proxy, and so its access log, knows by another number, and where a leg was meant to
+    /// go of which only one direction was captured.
     #[arg(long, value_name = "FILE")]
     pub conntrack: Vec<PathBuf>,
 
@@ -80,7 +79,7 @@ pub struct CaptureArgs {
     /// Keep both where two inputs show one packet
     ///
     /// By default a packet that is equal from the IP header on to one that another input shows within a
-    /// millisecond is written once.
+    /// millisecond counts once.
     #[arg(long)]
     pub keep_duplicates: bool,
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::plan::PortsArg;
-use crate::nat::{Cidr, Gateway, Numbers};
+use super::PortsArg;
+use crate::nat::{Cidr, Gateway};
 
 /// That there is a gateway, and who is inside.
 #[derive(Debug, Args)]
@@ -28,16 +28,11 @@ impl GatewayArgs {
     /// The gateway, if there is one, with these addresses and ports.
     pub fn gateway(&self, addresses: &[IpAddr], ports: &[PortsArg]) -> Option<Gateway> {
         let inside = [&self.cluster_cidrs[..], &self.service_cidrs].concat();
-        self.gateway.then(|| Gateway { addresses: addresses.to_vec(), ports: numbers(ports), inside })
+        self.gateway.then(|| Gateway { addresses: addresses.to_vec(), ports: PortsArg::numbers(ports), inside })
     }
 
     /// What was typed and is used in another form, each once.
     pub fn notes(&self) -> BTreeSet<String> {
         self.cluster_cidrs.iter().chain(&self.service_cidrs).filter_map(Cidr::note).collect()
     }
-}
-
-/// The ports of these ranges.
-pub(super) fn numbers(ports: &[PortsArg]) -> Numbers {
-    Numbers::from_ranges(ports.iter().map(|ports| (ports.first.into(), ports.last.into())).collect())
 }

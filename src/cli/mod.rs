@@ -7,6 +7,7 @@ mod explain;
 mod gateway;
 mod merge;
 mod plan;
+mod port;
 mod ports;
 
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ pub use diff::DiffArgs;
 pub use explain::{AddressArg, ExplainArgs};
 pub use gateway::GatewayArgs;
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs};
-pub use plan::{PlanArgs, PortsArg, ViaArg};
+pub use plan::{PlanArgs, ViaArg};
+pub use port::PortsArg;
 pub use ports::PortsArgs;
 
 /// Give every leg of a sidecar capture its original addresses back

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use super::gateway::{GatewayArgs, numbers};
-use crate::nat::{Preset, RulesFile, Ruleset, load};
-use crate::plan::{Leg, Pod, PodName, Settings, Target, Via};
+use super::{GatewayArgs, PortsArg};
+use crate::nat::RulesFile;
+use crate::plan::{Leg, PodName, Settings, Via};
 
 /// Say what to capture, and how, so that every leg can be repaired
 ///
@@ -57,7 +57,7 @@ pub struct PlanArgs {
     ///
     /// nsenter runs the tools of the node, as root there, with the id of any process of the pod. exec needs the tools
     /// and the right to capture in the container. debug adds an ephemeral container that has both; CONTAINER is the
-    /// proxy's. Default: the commands are run in the pod.
+    /// proxy's, istio-proxy if none is named. Default: the commands are run in the pod.
     #[arg(long, value_name = "HOW")]
     pub via: Option<ViaArg>,
 
@@ -153,28 +153,6 @@ fn interface(typed: &str) -> Result<String, String> {
     }
 }
 
-/// A port or a range of ports as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortsArg {
-    /// The first port.
-    pub first: u16,
-    /// The last port.
-    pub last: u16,
-}
-
-impl FromStr for PortsArg {
-    type Err = String;
-
-    fn from_str(typed: &str) -> Result<PortsArg, String> {
-        let (first, last) = typed.split_once('-').unwrap_or((typed, typed));
-        let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
-        match (port(first), port(last)) {
-            (Some(first), Some(last)) if first <= last => Ok(PortsArg { first, last }),
-            _ => Err(format!("`{typed}` is neither a port nor a range such as 9000-9010")),
-        }
-    }
-}
-
 /// How to get into the pod, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ViaArg {
@@ -223,47 +201,6 @@ fn pod_name(typed: &str) -> Option<PodName> {
 }
 
 impl PlanArgs {
-    /// What to plan for.
-    pub fn target(&self) -> Result<Target, String> {
-        if let Some(gateway) = self.gateway.gateway(&self.pods, &self.ports) {
-            if self.pods.is_empty() && !self.ports.is_empty() {
-                return Err("--port tells a gateway's legs only with its address: add --pod".to_owned());
-            }
-            return Ok(Target::Gateway(gateway));
-        }
-        let rules = self.ruleset()?;
-        let mut pod = Pod::new(&self.pods, &rules, self.preset().map(|preset| preset.name));
-        pod.ports = numbers(&self.ports);
-        pod.local_ports = self.local_ports.map(|range| (range.first, range.last));
-        // Without a word on the mesh, it may capture no DNS.
-        pod.dns_outbound |= self.rules.is_empty() && self.mesh.is_none();
-        if pod.model.listeners.is_empty() {
-            return Err("the rules redirect nothing that the pod sends: are they those of this pod, and read as root?"
-                .to_owned());
-        }
-        Ok(Target::Sidecar(pod))
-    }
-
-    fn preset(&self) -> Option<Preset> {
-        self.rules.is_empty().then(|| Preset::named(self.mesh.as_deref().unwrap_or("istio-dns"))).flatten()
-    }
-
-    fn ruleset(&self) -> Result<Ruleset, String> {
-        self.preset().map_or_else(|| load(&self.rules), |preset| Ok(preset.ruleset()))
-    }
-
-    /// The legs asked for; an error if the target has none of a name.
-    pub fn legs(&self, target: &Target) -> Result<Vec<Leg>, String> {
-        let leg = |name: &String| {
-            let leg = Leg::named(name).filter(|leg| target.legs().contains(leg));
-            leg.ok_or_else(|| {
-                let has: Vec<&str> = target.legs().iter().map(|leg| leg.name()).collect();
-                format!("--leg: there is no {name} here, but {}", has.join(", "))
-            })
-        };
-        self.legs.iter().map(leg).collect()
-    }
-
     /// How to capture.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -307,12 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_interfaces() {
-        assert_eq!("80".parse(), Ok(PortsArg { first: 80, last: 80 }));
-        assert_eq!("9000-9010".parse(), Ok(PortsArg { first: 9000, last: 9010 }));
-        for wrong in ["", "0", "9-8", "-80", "65536", "http"] {
-            assert!(wrong.parse::<PortsArg>().is_err(), "{wrong}");
-        }
+    fn interfaces() {
         assert!(interface("net1").is_ok());
         for wrong in ["", "lo", "any", "-w", "a b", "eth0;", "averylonginterface", ".."] {
             assert!(interface(wrong).is_err(), "{wrong}");

@@ -5,12 +5,9 @@ use std::process::ExitCode;
 
 use meshpcap::cli::ExplainArgs;
 use meshpcap::explain::Explain;
-use meshpcap::nat::{self, Probe};
+use meshpcap::nat::Probe;
 
-use super::{complain, fail, printed};
-
-/// Remarks about rules that are printed.
-const NOTES: usize = 20;
+use super::{fail, given, printed};
 
 /// Explains one probe, or many.
 pub fn run(args: &ExplainArgs) -> ExitCode {
@@ -18,17 +15,10 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     if args.probes.as_deref().is_some_and(stdin) && args.rules.iter().any(|file| stdin(&file.path)) {
         return fail("--rules and --probes cannot both come from standard input");
     }
-    let preset = args.mesh.as_deref().and_then(nat::Preset::named);
-    let rules = match preset.map_or_else(|| nat::load(&args.rules), |preset| Ok(preset.ruleset())) {
+    let rules = match given::ruleset(args.mesh.as_deref(), &args.rules) {
         Ok(rules) => rules,
         Err(message) => return fail(&message),
     };
-    for note in rules.notes.iter().take(NOTES) {
-        complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
-    }
-    if rules.notes.len() > NOTES {
-        complain(&format!("and {} more of this kind", rules.notes.len() - NOTES));
-    }
     let (interfaces, loopback) = args.host();
     let explain = Explain { rules, interfaces, loopback, json: args.json };
     let mut out = Out { writer: std::io::BufWriter::new(std::io::stdout().lock()), failed: false };

@@ -10,12 +10,15 @@ use meshpcap::audit::Rules;
 use meshpcap::beside::Files;
 use meshpcap::capture::Source;
 use meshpcap::cli::{CaptureArgs, NameArg};
-use meshpcap::nat::{self, Preset, RulesFile};
+use meshpcap::nat::{self, Preset, RulesFile, Ruleset};
 use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::Merge;
 
 use super::found::Found;
 use super::{INTERRUPTED, complain};
+
+/// Remarks about rules that are printed.
+const NOTES: usize = 20;
 
 /// A run over captures; where its output goes, and what that looks like, is up to the caller.
 pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, String> {
@@ -79,11 +82,22 @@ fn rules(args: &CaptureArgs, found: &[RulesFile]) -> Result<Rules, String> {
 
 /// The rules in files.
 pub fn rules_of(files: &[RulesFile]) -> Result<Rules, String> {
-    let rules = nat::load(files)?;
-    for note in &rules.notes {
+    ruleset(None, files).map(Rules::Read)
+}
+
+/// The rules of a mesh, or else those in files; says what of them is not understood.
+pub fn ruleset(mesh: Option<&str>, files: &[RulesFile]) -> Result<Ruleset, String> {
+    let rules = match mesh.and_then(Preset::named) {
+        Some(preset) => preset.ruleset(),
+        None => nat::load(files)?,
+    };
+    for note in rules.notes.iter().take(NOTES) {
         complain(&format!("{}: {}", rules.whereabouts(note.place), note.what));
     }
-    Ok(Rules::Read(rules))
+    if rules.notes.len() > NOTES {
+        complain(&format!("and {} more of this kind", rules.notes.len() - NOTES));
+    }
+    Ok(rules)
 }
 
 /// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.

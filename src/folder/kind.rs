@@ -24,7 +24,6 @@ pub(super) enum Kind {
     Keys,
     Names,
     Addresses,
-    Sockets,
     Other,
 }
 
@@ -70,7 +69,6 @@ fn kind_of_text(text: &str, name: &str) -> Kind {
     let entry = |line: &str| ["src=", "dst=", "sport="].iter().all(|field| line.contains(field));
     // `[2026-01-01T12:00:00.000Z] "GET / HTTP/1.1" 200`
     let access = |line: &str| line.starts_with("[2") && line.contains("Z] \"");
-    let socket = |line: &str| ["LISTEN ", "ESTAB "].iter().any(|state| line.starts_with(state));
     let host = |line: &str| {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
         words.next().is_some_and(|word| word.parse::<std::net::IpAddr>().is_ok()) && words.next().is_some()
@@ -80,7 +78,6 @@ fn kind_of_text(text: &str, name: &str) -> Kind {
         _ if any(&entry) => Kind::Conntrack,
         _ if any(&secret) => Kind::Keys,
         _ if any(&access) => Kind::AccessLog,
-        Some(line) if line.starts_with("State ") || socket(line) => Kind::Sockets,
         Some(line) if host(line) => Kind::Names,
         _ => Kind::Other,
     }
@@ -114,7 +111,7 @@ mod tests {
                 Kind::Conntrack,
             ),
             (&format!("CLIENT_TRAFFIC_SECRET_0 {random} {random}\n"), "a", Kind::Keys),
-            ("State Recv-Q Send-Q Local\nLISTEN 0 128 0.0.0.0:80 0.0.0.0:*\n", "a", Kind::Sockets),
+            ("State Recv-Q Send-Q Local\nLISTEN 0 128 0.0.0.0:80 0.0.0.0:*\n", "a", Kind::Other),
             ("tcpdump: listening on eth0\n", "eth0.log", Kind::Other),
             (
                 "Summary:\n\n/usr/sbin/iptables-nft-save(IPtables rules)\n*nat\n-A OUTPUT -j X\n",

@@ -40,10 +40,6 @@ pub struct Folder {
     pub names: Vec<PathBuf>,
     /// What `ip -j addr` prints.
     pub addresses: Option<PathBuf>,
-    /// What `ss -tanp` prints.
-    pub sockets: Vec<PathBuf>,
-    /// Files that are nothing of all that.
-    pub other: Vec<PathBuf>,
     /// Where an archive was unpacked to; gone with it.
     pub unpacked: Option<TempDir>,
 }
@@ -120,8 +116,7 @@ impl Folder {
                 Kind::Keys => folder.keys.push(path),
                 Kind::Names => folder.names.push(path),
                 Kind::Addresses => folder.addresses = Some(path),
-                Kind::Sockets => folder.sockets.push(path),
-                Kind::Other => folder.other.push(path),
+                Kind::Other => {}
             }
         }
         // nft lists rules of iptables, too, but without their parameters.

@@ -7,8 +7,7 @@
 use std::net::IpAddr;
 
 use super::model::{Inbound, Listener, Model, Protocol, Role};
-use super::parse::numbers::Numbers;
-use super::probe::is_loopback;
+use super::numbers::Numbers;
 use super::ruleset::{Action, Chain, Hook, Kind, Match, Ruleset, Step, Target, Test};
 
 /// Rules looked at, at most: past it, listeners may be missing.
@@ -95,7 +94,7 @@ impl<'a> Reader<'a> {
         if hook != Hook::Output {
             return;
         }
-        let address: Option<IpAddr> = to.address.filter(|a| !is_loopback(*a) || !super::is_redirect_address(*a));
+        let address: Option<IpAddr> = to.address.filter(|a| !a.is_loopback() || !super::is_redirect_address(*a));
         let port = match to.ports {
             // A range names no listener; neither does what stays where it is.
             Some((port, last)) if port == last => Some(port),
@@ -113,7 +112,7 @@ impl<'a> Reader<'a> {
 fn role(way: &[&Match], address: Option<IpAddr>) -> Role {
     let dns = Numbers::one(53);
     let has = |sense: &dyn Fn(&Test) -> bool| way.iter().any(|m| !m.negated && sense(&m.test));
-    let is_lo = address.is_none_or(is_loopback);
+    let is_lo = address.is_none_or(|a| a.is_loopback());
     if has(&|test| *test == Test::DestinationPort(dns.clone())) {
         Role::Dns
     } else if has(&|test| matches!(test, Test::Uid(_) | Test::Gid(_)))

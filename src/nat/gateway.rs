@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::cidr::Cidr;
-use super::parse::numbers::Numbers;
+use super::numbers::Numbers;
 
 /// What is known of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

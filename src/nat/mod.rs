@@ -15,6 +15,7 @@
 //! eval      Ruleset, Probe -> Verdict    the hooks of netfilter in their order
 //! derive    Ruleset        -> Model      listeners, roles, addresses
 //! model     the same, for the merge
+//! numbers   sets of ports, uids, protocols
 //! cidr      networks as typed            -> without host bits
 //! gateway   a proxy that no rules lead to
 //! ```
@@ -25,6 +26,7 @@ mod eval;
 mod files;
 mod gateway;
 mod model;
+mod numbers;
 mod parse;
 mod presets;
 mod probe;
@@ -35,7 +37,7 @@ pub use eval::{Condition, Event, Fate, Outcome, Seen, Verdict, View, evaluate};
 pub use files::{RulesFile, load};
 pub use gateway::Gateway;
 pub use model::{Inbound, Listener, Model, Protocol, Role, is_redirect_address};
-pub use parse::numbers::Numbers;
+pub use numbers::Numbers;
 pub use parse::{BadLine, Error};
 pub use presets::{Hop, PRESETS, Preset};
 pub use probe::{Host, Interface, Probe};

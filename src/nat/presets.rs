@@ -13,6 +13,8 @@ pub struct Preset {
     pub name: &'static str,
     /// What it is.
     pub about: &'static str,
+    /// The mesh whose ports its rules lead to, as the stage `ports` names it: `istio-dns` and `istio` are one.
+    pub mesh: &'static str,
     /// The address that the proxy connects to the application from.
     pub hop: Hop,
     text: &'static str,
@@ -32,34 +34,41 @@ pub enum Hop {
 }
 
 macro_rules! preset {
-    ($name:literal, $hop:ident, $about:literal) => {
-        Preset { name: $name, about: $about, hop: Hop::$hop, text: include_str!(concat!("presets/", $name, ".rules")) }
+    ($name:literal, $mesh:literal, $hop:ident, $about:literal) => {
+        Preset {
+            name: $name,
+            about: $about,
+            mesh: $mesh,
+            hop: Hop::$hop,
+            text: include_str!(concat!("presets/", $name, ".rules")),
+        }
     };
 }
 
 /// All of them, the likelier ones first.
 pub const PRESETS: [Preset; 10] = [
-    preset!("istio", Passthrough, "Istio's sidecar"),
-    preset!("istio-dns", Passthrough, "Istio's sidecar with DNS capture"),
-    preset!("istio-tproxy", Client, "Istio's sidecar with inbound TPROXY"),
-    preset!("istio-1.9", Loopback, "Istio's sidecar before 1.10"),
-    preset!("istio-ambient", Client, "Istio's ambient mode"),
-    preset!("linkerd", Pod, "Linkerd"),
-    preset!("kuma", Passthrough, "Kuma"),
-    preset!("consul", Loopback, "Consul's transparent proxy"),
-    preset!("osm", Loopback, "Open Service Mesh, FSM"),
-    preset!("app-mesh", Loopback, "AWS App Mesh"),
+    preset!("istio", "istio", Passthrough, "Istio's sidecar"),
+    preset!("istio-dns", "istio", Passthrough, "Istio's sidecar with DNS capture"),
+    preset!("istio-tproxy", "istio", Client, "Istio's sidecar with inbound TPROXY"),
+    preset!("istio-1.9", "istio", Loopback, "Istio's sidecar before 1.10"),
+    preset!("istio-ambient", "istio-ambient", Client, "Istio's ambient mode"),
+    preset!("linkerd", "linkerd", Pod, "Linkerd"),
+    preset!("kuma", "kuma", Passthrough, "Kuma"),
+    preset!("consul", "consul", Loopback, "Consul's transparent proxy"),
+    preset!("osm", "osm", Loopback, "Open Service Mesh, FSM"),
+    preset!("app-mesh", "app-mesh", Loopback, "AWS App Mesh"),
 ];
 
 /// Addresses of IPv4 rules and what IPv6 rules have in their place.
-const IPV6: [(&str, &str); 6] = [
+const IPV6: [(&str, &str); 7] = [
     ("127.0.0.1/32", "::1/128"),
     ("127.0.0.6/32", "::6/128"),
     ("169.254.7.127/32", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128"),
     ("--to-destination 127.0.0.1:", "--to-destination [::1]:"),
     ("--on-ip 0.0.0.0", "--on-ip ::"),
-    // The metadata services of AWS; fd00:ec2::23 is the one of credentials.
+    // The metadata services of AWS, and the one of credentials.
     ("169.254.169.254/32", "fd00:ec2::254/128"),
+    ("169.254.170.2/32", "fd00:ec2::23/128"),
 ];
 
 impl Preset {
@@ -72,7 +81,6 @@ impl Preset {
     pub fn ruleset(&self) -> Ruleset {
         let v4 = Ruleset::read(&format!("mesh {}", self.name), self.text.as_bytes(), Some(Family::V4));
         let text = IPV6.iter().fold(self.text.to_owned(), |text, (v4, v6)| text.replace(v4, v6));
-        let text = text.replace("169.254.170.2/32", "fd00:ec2::23/128");
         let v6 = Ruleset::read(&format!("mesh {} (IPv6)", self.name), text.as_bytes(), Some(Family::V6));
         // A test reads all of them.
         let (mut all, v6) = (v4.unwrap_or_default(), v6.unwrap_or_default());

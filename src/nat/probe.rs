@@ -100,7 +100,8 @@ impl Host {
     /// The host that a probe shows: one interface, with the address that the probe comes from or, if it comes in or is
     /// from an address of lo, goes to.
     pub fn of(probe: &Probe) -> Host {
-        let is_of_lo = |address| is_loopback(address) || is_proxy_address(address);
+        // lo has 127.0.0.0/8 and ::1 without being told.
+        let is_of_lo = |address: IpAddr| address.is_loopback() || is_proxy_address(address);
         // From an address of lo only the pod's own addresses can be reached.
         let own = match (&probe.input, probe.source.ip()) {
             (None, source) if !is_of_lo(source) => source,
@@ -117,7 +118,7 @@ impl Host {
 
     /// Whether packets to an address stay here.
     pub fn is_local(&self, address: IpAddr) -> bool {
-        is_loopback(address)
+        address.is_loopback()
             || self.loopback.contains(&address)
             || self.interfaces.iter().any(|i| i.addresses.contains(&address))
     }
@@ -178,11 +179,6 @@ impl Host {
 
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
-}
-
-/// Whether lo has the address without being told: 127.0.0.0/8 and ::1.
-pub(super) fn is_loopback(address: IpAddr) -> bool {
-    address.is_loopback()
 }
 
 /// Whether it is ::6, which Istio adds to lo beside ::1.

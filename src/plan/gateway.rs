@@ -3,7 +3,6 @@
 
 use super::half::{Ends, Half, Side, both_ways};
 use super::leg::Leg;
-use super::pod::within_16_bits;
 use crate::nat::{Cidr, Gateway, Numbers, Protocol};
 
 /// The halves of these legs, and what is worth knowing about them.
@@ -14,7 +13,7 @@ pub(super) fn halves(gateway: &Gateway, legs: &[Leg], notes: &mut Vec<String>) -
     let inside = || Ends { except: addresses.clone(), ..Ends::within(&gateway.inside) };
     let known = !gateway.ports.is_empty();
     let called = if known { gateway.ports.clone() } else { Numbers::all() };
-    let not_called = if known { within_16_bits(&gateway.ports.complement()) } else { Numbers::all() };
+    let not_called = if known { gateway.ports.complement().ports() } else { Numbers::all() };
     let tcp = |leg, client, server| both_ways(leg, Side::Wire, Protocol::Tcp, client, server);
     let mut halves = Vec::new();
     for leg in legs {

@@ -11,7 +11,7 @@ use crate::nat::{Cidr, Numbers, Protocol};
 pub enum Side {
     /// lo.
     Lo,
-    /// The one that leads to the network, eth0.
+    /// The one that leads to the network.
     Wire,
 }
 

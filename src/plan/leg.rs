@@ -51,11 +51,11 @@ impl Leg {
     pub fn meaning(self) -> &'static str {
         match self {
             Leg::OutboundApp => "application to proxy, plaintext, on lo",
-            Leg::OutboundPeer => "proxy to peer, mTLS, on eth0",
-            Leg::InboundPeer => "peer to proxy, mTLS, on eth0",
+            Leg::OutboundPeer => "proxy to peer, mTLS, on the wire",
+            Leg::InboundPeer => "peer to proxy, mTLS, on the wire",
             Leg::InboundApp => "proxy to application, plaintext, on lo",
             Leg::SelfCall => "proxy to its own pod, on lo",
-            Leg::Dns => "application to the proxy's DNS, on lo; proxy to nameserver, on eth0",
+            Leg::Dns => "application to the proxy's DNS, on lo; proxy to nameserver, on the wire",
             Leg::Downstream => "client outside to gateway",
             Leg::DownstreamInside => "client inside to gateway, by the gateway's ports",
             Leg::Upstream => "gateway to service inside",

@@ -150,7 +150,7 @@ pub fn plan(target: &Target, legs: &[Leg], settings: Settings) -> Plan {
             let has_dns = pod.has(crate::nat::Role::Dns);
             let of_all = |leg: &&Leg| !legs.is_empty() || **leg != Leg::Dns || has_dns;
             let asked: Vec<Leg> = asked.iter().filter(of_all).copied().collect();
-            sidecar::halves(pod, &asked, &mut notes)
+            sidecar::halves(pod, &settings.interface, &asked, &mut notes)
         }
         Target::Gateway(gateway) => {
             notes.extend(gateway.inside.iter().filter_map(Cidr::note));

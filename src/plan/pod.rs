@@ -43,8 +43,8 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// The pod with these addresses and rules.
-    pub fn new(addresses: &[IpAddr], rules: &Ruleset, mesh: Option<&str>) -> Pod {
+    /// The pod with these addresses, on an interface, and these rules.
+    pub fn new(addresses: &[IpAddr], interface: &str, rules: &Ruleset, mesh: Option<&str>) -> Pod {
         let mut pod = Pod {
             addresses: addresses.to_vec(),
             ports: Numbers::default(),
@@ -59,7 +59,7 @@ impl Pod {
         };
         let Some(&own) = addresses.first() else { return pod };
         let host = Host {
-            interfaces: vec![Interface { name: "eth0".to_owned(), addresses: addresses.to_vec() }],
+            interfaces: vec![Interface { name: interface.to_owned(), addresses: addresses.to_vec() }],
             loopback: Vec::new(),
         };
         let to = |source: IpAddr, destination: IpAddr, port: u16, input: Option<&str>| {
@@ -83,7 +83,7 @@ impl Pod {
         let some = |keep: &dyn Fn(u16) -> bool| {
             Numbers::from_ranges(ranges.iter().copied().filter(|(first, _)| keep(*first as u16)).collect())
         };
-        pod.redirected = some(&|port| !to(other, own, port, Some("eth0")).is_empty());
+        pod.redirected = some(&|port| !to(other, own, port, Some(interface)).is_empty());
         pod.direct = some(&|port| to(own, other, port, None).is_empty());
         let outbound: Vec<u16> =
             pod.listeners(Role::OutboundApp, Protocol::Tcp).filter_map(|listener| listener.port).collect();
@@ -131,11 +131,11 @@ impl Pod {
 
     /// Ports at which incoming TCP is not redirected, where they are the exception.
     pub fn excluded(&self) -> Numbers {
-        if self.redirects_nearly_all() { within_16_bits(&self.redirected.complement()) } else { Numbers::default() }
+        if self.redirects_nearly_all() { self.redirected.complement().ports() } else { Numbers::default() }
     }
 
     fn redirects_nearly_all(&self) -> bool {
-        count(&self.redirected) > NEARLY_ALL
+        self.redirected.ports().count() > NEARLY_ALL
     }
 }
 
@@ -196,16 +196,6 @@ fn ranges(rules: &Ruleset, family: Family) -> Vec<(u32, u32)> {
     starts.iter().copied().zip(ends).collect()
 }
 
-/// How many ports are in a set.
-pub(super) fn count(set: &Numbers) -> u64 {
-    within_16_bits(set).ranges().iter().map(|&(first, last)| u64::from(last - first) + 1).sum()
-}
-
-/// The ports of a set.
-pub(super) fn within_16_bits(set: &Numbers) -> Numbers {
-    set.intersection(&Numbers::from_ranges(vec![(0, 65535)]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +203,7 @@ mod tests {
 
     fn pod(mesh: &str, address: &str) -> Pod {
         let rules = Preset::named(mesh).expect("a preset").ruleset();
-        Pod::new(&[address.parse().expect("an address")], &rules, Some(mesh))
+        Pod::new(&[address.parse().expect("an address")], "eth0", &rules, Some(mesh))
     }
 
     #[test]
@@ -241,11 +231,14 @@ mod tests {
     #[test]
     fn exclusions_of_a_pod_that_are_not_the_presets() {
         let text = "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
-            -A PREROUTING -p tcp -m multiport --dports 22,9000:9010 -j RETURN\n-A PREROUTING -p tcp -j REDIRECT --to-ports 16006\n\
+            -A PREROUTING -p tcp -m multiport --dports 22,9000:9010 -j RETURN\n\
+            -A PREROUTING -i net1 -p tcp -j REDIRECT --to-ports 16006\n\
             -A OUTPUT -m owner --uid-owner 1337 -j RETURN\n-A OUTPUT -p tcp -m tcp --dport 3306 -j RETURN\n\
             -A OUTPUT -p tcp -j REDIRECT --to-ports 16001\nCOMMIT\n";
         let rules = Ruleset::read("rules", text.as_bytes(), Some(Family::V4)).expect("rules");
-        let pod = Pod::new(&["10.0.0.7".parse().expect("an address")], &rules, None);
+        let pod = |interface| Pod::new(&["10.0.0.7".parse().expect("an address")], interface, &rules, None);
+        assert_eq!(pod("eth0").redirected, Numbers::default(), "rules of another interface");
+        let pod = pod("net1");
         assert_eq!(pod.excluded().to_string(), "22,9000-9010");
         assert_eq!(pod.direct.to_string(), "3306");
         assert_eq!(pod.listeners(Role::OutboundApp, Protocol::Tcp).filter_map(|l| l.port).collect::<Vec<_>>(), [16001]);

@@ -14,6 +14,9 @@ const KUBECTL: &str = include_str!("kubectl.sh");
 /// Ends the part that is sent to the container; no line of it is equal to this.
 const END: &str = "END_OF_COLLECT";
 
+/// A new folder.
+const NEW: &str = "meshpcap-$(date +%Y%m%d-%H%M%S)-$$";
+
 /// The script.
 pub fn script(plan: &Plan) -> String {
     let settings = &plan.settings;
@@ -34,25 +37,34 @@ pub fn script(plan: &Plan) -> String {
         Some(Via::Debug(pod, image)) => through_kubectl(plan, pod, Some(image), &mut out),
         Some(Via::Nsenter(pid)) => {
             let _ = writeln!(out, "pid={pid}\nenter=\"nsenter -n -t $pid\"");
-            let root = format!("/proc/{pid}/root");
-            body(plan, &root, settings.folder.as_deref(), &mut out);
+            body(plan, &format!("/proc/{pid}/root"), &folder(settings, NEW), &mut out);
         }
         None => {
             out.push_str("pid=\nenter=\n");
-            body(plan, "", settings.folder.as_deref(), &mut out);
+            body(plan, "", &folder(settings, NEW), &mut out);
         }
     }
     out
 }
 
-/// Settings and code that captures.
-fn body(plan: &Plan, root: &str, folder: Option<&str>, out: &mut String) {
+/// The folder that all is written to, for sh; `new` if it has no name.
+fn folder(settings: &Settings, new: &str) -> String {
+    settings.folder.as_deref().map_or(new.to_owned(), quoted)
+}
+
+/// The paths of the proxy's logs below a root, as settings of the script.
+fn logs(settings: &Settings, root: &str, out: &mut String) {
+    let path = |path: &Option<String>| path.as_ref().map_or("''".to_owned(), |path| quoted(&format!("{root}{path}")));
+    let _ = writeln!(out, "access_log={}\nkeys={}", path(&settings.access_log), path(&settings.keys));
+}
+
+/// Settings and code that captures. Without a folder, the code writes an archive to standard output.
+fn body(plan: &Plan, root: &str, folder: &str, out: &mut String) {
     let settings = &plan.settings;
-    let log = |path: &Option<String>| path.as_ref().map_or("''".to_owned(), |path| quoted(&format!("{root}{path}")));
     let Settings { duration, buffer, snaplen, files, file_size, .. } = settings;
     let _ = writeln!(out, "duration={duration}");
-    let _ = writeln!(out, "folder={}", folder.map_or("meshpcap-$(date +%Y%m%d-%H%M%S)-$$".to_owned(), quoted));
-    let _ = writeln!(out, "access_log={}\nkeys={}", log(&settings.access_log), log(&settings.keys));
+    let _ = writeln!(out, "folder={folder}");
+    logs(settings, root, out);
     let _ = writeln!(out, "options='-n -U -s {snaplen} -B {buffer} -C {file_size} -W {files}'");
     let _ = writeln!(out, "merge_options={}", quoted(&plan.merge_options));
     let (before, after) = COLLECT.split_once("# CAPTURES\n").unwrap_or((COLLECT, ""));
@@ -73,21 +85,15 @@ fn through_kubectl(plan: &Plan, pod: &PodName, image: Option<&str>, out: &mut St
     let PodName { namespace, pod, container } = pod;
     let _ = writeln!(out, "namespace={}\npod={}\nproxy={}", quoted(namespace), quoted(pod), quoted(container));
     let _ = writeln!(out, "image={}", quoted(image.unwrap_or_default()));
-    let log = |path: &Option<String>| path.as_deref().map_or("''".to_owned(), quoted);
-    let _ = writeln!(out, "access_log={}\nkeys={}", log(&settings.access_log), log(&settings.keys));
-    let folder = settings.folder.as_deref().map_or("meshpcap-$pod-$(date +%Y%m%d-%H%M%S)".to_owned(), quoted);
-    let _ = writeln!(out, "folder={folder}\nlife={}", settings.duration + settings.duration / 20 + 120);
+    logs(settings, "", out);
+    let _ = writeln!(out, "folder={}", folder(settings, "meshpcap-$pod-$(date +%Y%m%d-%H%M%S)"));
+    let _ = writeln!(out, "life={}", settings.duration + settings.duration / 20 + 120);
     let _ = writeln!(out, "merge_options={}", quoted(&plan.merge_options));
     let (before, after) = KUBECTL.split_once("# COLLECT\n").unwrap_or((KUBECTL, ""));
     out.push_str(before);
     let _ = writeln!(out, "collect() {{\n    cat <<'{END}'\npid=\nenter=");
-    let inside =
-        Plan { settings: Settings { access_log: None, keys: None, folder: None, ..settings.clone() }, ..plan.clone() };
-    let mut sent = String::new();
-    body(&inside, "", None, &mut sent);
-    // In the container, everything goes to a temporary folder and from there to standard output.
-    sent = sent.replace("folder=meshpcap-$(date +%Y%m%d-%H%M%S)-$$\n", "folder=\n");
-    out.push_str(&sent);
+    let inside = Plan { settings: Settings { access_log: None, keys: None, ..settings.clone() }, ..plan.clone() };
+    body(&inside, "", "", out);
     let _ = writeln!(out, "{END}\n}}");
     out.push_str(after);
 }

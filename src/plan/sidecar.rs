@@ -4,14 +4,15 @@ use std::net::IpAddr;
 
 use super::half::{Direction, Ends, Half, Side, both_ways};
 use super::leg::Leg;
-use super::pod::{Pod, count, within_16_bits};
+use super::pod::Pod;
 use crate::nat::{Cidr, Listener, Numbers, Protocol, Role};
 
 /// More ports than this do not tell an end of a leg from the other.
 const FEW: u64 = 1000;
 
-/// The halves of these legs, and what is worth knowing about what the filters cannot tell apart.
-pub(super) fn halves(pod: &Pod, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Half> {
+/// The halves of these legs, on lo and on the interface that leads to the network, and what is worth knowing about what the
+/// filters cannot tell apart.
+pub(super) fn halves(pod: &Pod, interface: &str, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Half> {
     let pod = Networks::new(pod);
     let mut halves = Vec::new();
     for leg in legs {
@@ -27,13 +28,13 @@ pub(super) fn halves(pod: &Pod, legs: &[Leg], notes: &mut Vec<String>) -> Vec<Ha
     }
     let one_of_both = legs.contains(&Leg::InboundPeer) != legs.contains(&Leg::OutboundPeer);
     if one_of_both && !pod.sides_differ() {
-        notes.push(
-            "eth0: without --port, inbound-peer and outbound-peer cannot be told apart, and both are kept".to_owned(),
-        );
+        notes.push(format!(
+            "{interface}: without --port, inbound-peer and outbound-peer cannot be told apart, and both are kept"
+        ));
     }
     if legs.contains(&Leg::OutboundPeer) && !pod.pod.direct.is_empty() {
         notes.push(format!(
-            "eth0: connections to port {} are not redirected; the application's own look like outbound-peer, and are kept",
+            "{interface}: connections to port {} are not redirected; the application's own look like outbound-peer, and are kept",
             pod.pod.direct
         ));
     }
@@ -120,12 +121,12 @@ impl<'a> Networks<'a> {
             let foreign = Ends::except(&self.all_own());
             // A proxy that bears the client's address looks the same on its way to the application's ports.
             let client = if self.pod.spoofs() && !self.pod.ports.is_empty() {
-                Ends::within(&self.own).with(&within_16_bits(&self.pod.ports.complement()))
+                Ends::within(&self.own).with(&self.pod.ports.complement().ports())
             } else {
                 Ends::within(&self.own)
             };
             let dns = Numbers::one(53);
-            let others = within_16_bits(&dns.complement());
+            let others = dns.complement().ports();
             let captured = self.pod.listeners(Role::Dns, protocol).next().is_some();
             let servers: Vec<Cidr> = self.pod.nameservers.iter().map(|address| Cidr::from(*address)).collect();
             let but_servers = Ends { except: [&foreign.except[..], &servers].concat(), ..foreign.clone() };
@@ -258,7 +259,7 @@ impl<'a> Networks<'a> {
 
     /// Whether the port at the pod's end tells who opened a leg.
     fn sides_differ(&self) -> bool {
-        count(&self.called()) <= FEW
+        self.called().ports().count() <= FEW
     }
 
     fn inbound_peer(&self) -> [Half; 2] {
@@ -271,7 +272,7 @@ impl<'a> Networks<'a> {
         if self.sides_differ() {
             never.extend(self.called().ranges());
         }
-        let mut ports = within_16_bits(&Numbers::from_ranges(never).complement());
+        let mut ports = Numbers::from_ranges(never).complement().ports();
         if let Some((first, last)) = self.pod.local_ports {
             ports = ports.intersection(&Numbers::from_ranges(vec![(first.into(), last.into())]));
         }

@@ -13,6 +13,8 @@ pub use table::TABLE;
 
 use std::fmt;
 
+use crate::nat::Preset;
+
 /// A port of a mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {
@@ -106,12 +108,9 @@ pub const MESHES: [(&str, &str); 9] = [
     ("app-mesh", "AWS App Mesh"),
 ];
 
-/// The mesh whose ports the rules of a preset lead to: `istio-dns` and `istio` are one.
-pub fn mesh_of_preset(preset: &str) -> &str {
-    match preset {
-        "istio-dns" | "istio-tproxy" | "istio-1.9" => "istio",
-        other => other,
-    }
+/// The mesh of this name, or the one whose ports the rules of a preset of this name lead to.
+pub fn mesh_of_preset(name: &str) -> &str {
+    Preset::named(name).map_or(name, |preset| preset.mesh)
 }
 
 /// The rows of a mesh (of all, if none is given) and a port (of all, if none is given), in the order of the table.
@@ -145,6 +144,7 @@ mod tests {
     #[test]
     fn every_listener_of_the_rules_has_a_row() {
         for preset in PRESETS {
+            assert!(MESHES.iter().any(|(name, _)| *name == preset.mesh), "{}", preset.name);
             for listener in Model::from_rules(&preset.ruleset()).listeners {
                 let mut rows = find(Some(preset.name), listener.port);
                 assert!(rows.any(|row| row.kind == Kind::Capture), "{} {:?}", preset.name, listener.port);

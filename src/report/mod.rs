@@ -22,7 +22,7 @@ use crate::ports;
 use crate::tie::Tied;
 use crate::tie::infer::Span;
 
-pub use summary::Summary;
+pub use summary::{Summary, Untied};
 
 /// A leg as the report writes it.
 #[derive(Clone, Debug, Serialize)]

@@ -35,8 +35,8 @@ pub struct Summary {
     pub not_ethernet: u64,
     /// Custom blocks that say of themselves that they must not be copied.
     pub not_copied: u64,
-    /// Whether no legs were tied because the files hold too many.
-    pub untied: bool,
+    /// Why no legs were tied that might have been.
+    pub untied: Option<Untied>,
     /// What rules and legs say of each other.
     pub findings: Option<Findings>,
     /// The addresses of the gateway, as far as they are known; none if nobody said that there is one.
@@ -47,6 +47,15 @@ pub struct Summary {
     pub sessions: Option<u64>,
     legs: BTreeMap<Role, [u64; 3]>,
     left: BTreeMap<Reason, (u64, Vec<String>)>,
+}
+
+/// Why no legs were tied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untied {
+    /// The files hold too many.
+    TooMany,
+    /// There is an access log or a list of conntrack, and the captures were read once.
+    ReadOnce,
 }
 
 impl Summary {
@@ -157,8 +166,16 @@ impl fmt::Display for Summary {
             let kept = self.copied.iter().map(|(input, count)| format!("{count} as input {} has them", input + 1));
             writeln!(f, "{all} captured by several inputs, kept: {}", kept.collect::<Vec<_>>().join(", "))?;
         }
-        if self.untied {
-            writeln!(f, "no legs were tied: there are too many to remember (merge a part of the captures)")?;
+        match self.untied {
+            None => {}
+            Some(Untied::TooMany) => {
+                writeln!(f, "no legs were tied: there are too many to remember (merge a part of the captures)")?;
+            }
+            Some(Untied::ReadOnce) => writeln!(
+                f,
+                "no legs were tied: access logs and conntrack's lists need captures that can be read twice (give files, \
+                 without --lookahead)"
+            )?,
         }
         if self.late > 0 {
             let packets = plural(self.late, "packet");

@@ -62,7 +62,7 @@ impl Mappings {
     }
 
     /// Takes in an entry of a listing, if it is of a connection that was redirected.
-    pub fn add(&mut self, listing: u16, entry: &Entry<'_>) {
+    pub fn add(&mut self, listing: u16, entry: &Entry) {
         let meant = (entry.original.source, entry.original.destination);
         let redirected = (entry.reply.destination, entry.reply.source);
         if self.count >= MAPPINGS {

@@ -1,8 +1,10 @@
 //! Files beside the captures on the command line: what is used, what is told of bad lines, what is refused.
 
+use std::fs::File;
+
 use snapbox::{assert_data_eq, str};
 
-use crate::{folder, names, put, run, text, told};
+use crate::{folder, meshpcap, names, put, run, text, told};
 
 const HOSTS: &[u8] = b"10.1.0.5 web-1.shop\n10.96.0.10 api.shop.svc\n";
 
@@ -31,6 +33,29 @@ no TLS session that begins in the captures has secrets in the files of --keys
 
 "#]]
     );
+}
+
+/// A pipe is read once, and then nothing is tied: that is told where a file was given that ties are made by.
+#[test]
+fn what_a_pipe_cannot_be_tied_by_is_told() {
+    let folder = folder();
+    for name in ["access.log", "conntrack.txt"] {
+        put(&folder, name, b"");
+    }
+    for (args, is_told) in [
+        ("merge - -o x.pcapng --access-log access.log", true),
+        ("merge - -o x.pcapng --conntrack conntrack.txt", true),
+        ("merge lo.pcap -o x.pcapng --access-log access.log --lookahead 2s", true),
+        ("merge lo.pcap -o x.pcapng --access-log access.log", false),
+        ("merge - -o x.pcapng", false),
+    ] {
+        let input = File::open(folder.path().join("lo.pcap")).expect("the input");
+        let output = meshpcap(&folder, args).stdin(input).output().expect("meshpcap runs");
+        let line = "no legs were tied: access logs and conntrack's lists need captures that can be read twice (give files, \
+                    without --lookahead)\n";
+        assert!(output.status.success(), "{args}");
+        assert_eq!(text(&output.stderr).contains(line), is_told, "{args}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

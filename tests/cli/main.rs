@@ -102,6 +102,10 @@ fn help() {
     assert_data_eq!(told(&run(&folder, "--help")), file!["snapshots/help.txt"]);
     assert_data_eq!(told(&run(&folder, "merge --help")), file!["snapshots/merge-help.txt"]);
     assert_data_eq!(told(&run(&folder, "merge -h")), file!["snapshots/merge-short-help.txt"]);
+    assert_data_eq!(told(&run(&folder, "explain --help")), file!["snapshots/explain-help.txt"]);
+    assert_data_eq!(told(&run(&folder, "ports --help")), file!["snapshots/ports-help.txt"]);
+    assert_data_eq!(told(&run(&folder, "man --help")), file!["snapshots/man-help.txt"]);
+    assert_data_eq!(told(&run(&folder, "completions --help")), file!["snapshots/completions-help.txt"]);
     assert!(told(&run(&folder, "--version")).starts_with(concat!("0\nmeshpcap ", env!("CARGO_PKG_VERSION"))));
 }
 

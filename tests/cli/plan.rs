@@ -2,7 +2,7 @@
 
 use snapbox::{assert_data_eq, file, str};
 
-use crate::{folder, put, run, told};
+use crate::{folder, put, run, text, told};
 
 #[test]
 fn a_plan_to_read() {
@@ -56,6 +56,15 @@ fn what_plan_refuses() {
         let told = told(&run(&folder, args));
         assert!(told.starts_with("2\n") && told.contains(expected), "{args}: {told}");
     }
+}
+
+#[test]
+fn rules_that_are_not_understood_are_told() {
+    let folder = folder();
+    let rules = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m dice --roll 6 -j RETURN\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+    put(&folder, "ip.txt", rules.as_bytes());
+    let told = text(&run(&folder, "plan --pod 10.0.0.7 --rules ip:ip.txt").stderr);
+    assert_eq!(told, "meshpcap: ip.txt line 3: match `-m dice --roll 6` is not understood\n");
 }
 
 #[test]

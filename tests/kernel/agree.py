@@ -27,31 +27,41 @@ BATCH = 100
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap")
-    parser.add_argument("rules", nargs="+")
-    parser.add_argument("--probes", type=int, default=200, help="for each set of rules (default 200)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--only", default="", help="only files whose path has this text")
+    parser = arguments(__doc__, probes=200)
     parser.add_argument("--no-shrink", action="store_true", help="print every disagreement as it was found")
     args = parser.parse_args()
-    files = []
-    for place in args.rules:
-        found = sorted(glob.glob(f"{place}/**/*", recursive=True)) if os.path.isdir(place) else [place]
-        files += [f for f in found if f.endswith((".rules", ".nft.json")) and args.only in f]
     print(f"seed {args.seed}")
     total, begin = collections.Counter(), time.monotonic()
-    for path in files:
-        random_of_set = random.Random(f"{args.seed} {os.path.basename(path)}")
-        with open(path) as file:
-            text = file.read()
-        counts = check(args.meshpcap, path, text, args.probes, random_of_set, not args.no_shrink)
+    for path, text, rng in sets(args):
+        counts = check(args.meshpcap, path, text, args.probes, rng, not args.no_shrink)
         total.update(counts)
         print(f"{path}: {', '.join(f'{n} {what}' for what, n in sorted(counts.items()))}", flush=True)
     seconds = time.monotonic() - begin
     print(f"{total['probes']} probes, {total['disagree']} disagree, {total['undecided']} undecided, "
           f"{total['not sent']} not sent, {total['lost']} lost, {total['sets']} sets, {seconds:.0f} s, seed {args.seed}")
     return 1 if total['disagree'] or total["probes"] == 0 else 0
+
+
+def arguments(about, probes):
+    """The arguments that views.py has as well."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("meshpcap")
+    parser.add_argument("rules", nargs="+")
+    parser.add_argument("--probes", type=int, default=probes, help=f"for each set of rules (default {probes})")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--only", default="", help="only files whose path has this text")
+    return parser
+
+
+def sets(args):
+    """The sets of rules asked for: the path of each, its text, and what draws for it."""
+    for place in args.rules:
+        found = sorted(glob.glob(f"{place}/**/*", recursive=True)) if os.path.isdir(place) else [place]
+        for path in found:
+            if path.endswith((".rules", ".nft.json")) and args.only in path:
+                with open(path) as file:
+                    text = file.read()
+                yield path, text, random.Random(f"{args.seed} {os.path.basename(path)}")
 
 
 class Bench:

@@ -7,10 +7,6 @@ As agree.py, whose namespaces and probes it takes, for connections that are expe
 if an interface shows other ends than foretold, or shows a connection where none was foretold.
 """
 
-import argparse
-import glob
-import os
-import random
 import re
 import signal
 import subprocess
@@ -24,21 +20,11 @@ LINE = re.compile(r"IP6? (\S+)\.(\d+) > (\S+)\.(\d+): Flags \[(S\.?)[EW]*\], .*?
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("meshpcap")
-    parser.add_argument("rules", nargs="+")
-    parser.add_argument("--probes", type=int, default=60, help="for each set of rules (default 60)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--only", default="", help="only files whose path has this text")
-    args = parser.parse_args()
-    files = [f for place in args.rules for f in (sorted(glob.glob(f"{place}/**/*", recursive=True)) if os.path.isdir(place) else [place])]
-    files = [f for f in files if f.endswith((".rules", ".nft.json")) and args.only in f]
+    args = agree.arguments(__doc__, probes=60).parse_args()
     print(f"seed {args.seed}")
     views = wrong = 0
-    for path in files:
-        with open(path) as file:
-            text = file.read()
-        seen, bad = check(args.meshpcap, path, text, args.probes, random.Random(f"{args.seed} {os.path.basename(path)}"))
+    for path, text, rng in agree.sets(args):
+        seen, bad = check(args.meshpcap, path, text, args.probes, rng)
         print(f"{path}: {seen} views, {bad} wrong", flush=True)
         views, wrong = views + seen, wrong + bad
     print(f"{views} views, {wrong} wrong, seed {args.seed}")

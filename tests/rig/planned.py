@@ -4,7 +4,7 @@
     planned.py MESHPCAP [filters|meshes|gateway|script|kubectl…] [--keep DIR]
 
 Prints a row for each judgement and a closing line; exit status 1 if one failed, 2 if the rig itself could not work.
-Needs what live.py needs, and shellcheck and busybox.
+Needs what live.py needs, and shellcheck, busybox and dash.
 """
 import sys
 import traceback

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::FormatError;
 use super::format::text;
 use super::pattern::{Mismatch, Pattern, Spans};
+use crate::beside::tree::{Places, walk};
 
 /// Keys that one format may have.
 const KEYS: usize = 256;
@@ -64,8 +64,7 @@ impl Keys {
 pub(super) fn spans(keys: &Keys, line: &[u8], values: &mut Vec<u8>) -> Result<Spans, Mismatch> {
     values.clear();
     let mut reading = Reading { keys, values, spans: Spans::default(), known: 0, wrong: None };
-    let mut json = serde_json::Deserializer::from_slice(line);
-    let result = Walk { node: 0, reading: &mut reading }.deserialize(&mut json).and_then(|()| json.end());
+    let result = walk(&mut reading, 0, serde_json::Deserializer::from_slice(line));
     match (result, reading.wrong) {
         (Err(_), _) => Err(Mismatch::Damaged),
         // JSON of something else in the same container.
@@ -113,96 +112,20 @@ impl fmt::Write for Text<'_> {
     }
 }
 
-/// Walks the value of a key of the format.
-struct Walk<'a, 'b> {
-    node: usize,
-    reading: &'a mut Reading<'b>,
-}
+impl Places for Reading<'_> {
+    /// A node of the format.
+    type Place = usize;
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
+    fn child(&self, object: usize, key: &str) -> Option<usize> {
+        self.keys.nodes[object].children.get(key).copied()
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let keys = self.reading.keys;
-        while let Some(child) = map.next_key_seed(Key(&keys.nodes[self.node]))? {
-            match child {
-                Some(node) => map.next_value_seed(Walk { node, reading: &mut *self.reading })?,
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(())
+    fn text(&mut self, node: usize, text: &str) {
+        self.value(node, format_args!("{text}"));
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.reading.value(self.node, format_args!("{text}"));
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.reading.value(self.node, format_args!("{value}"));
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.reading.value(self.node, format_args!("{value}"));
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.reading.value(self.node, format_args!("{value}"));
-        Ok(())
-    }
-
-    /// Envoy writes large numbers as doubles.
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.reading.value(self.node, format_args!("{value}"));
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.reading.value(self.node, format_args!("-"));
-        Ok(())
-    }
-}
-
-/// A key, as the node that it leads to.
-struct Key<'a>(&'a Node);
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.children.get(key).copied())
+    /// Envoy writes large numbers as doubles, and null for what is absent.
+    fn other(&mut self, node: usize, value: Option<fmt::Arguments<'_>>) {
+        self.value(node, value.unwrap_or(format_args!("-")));
     }
 }

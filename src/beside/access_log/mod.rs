@@ -1,7 +1,7 @@
 //! Envoy's access logs: Istio's text format, its JSON encoding, and any other by its format string.
 //!
 //! What comes in is lines and a [`Format`]; what goes out is a [`Record`] for each line: when the request began, the
-//! addresses of both its connections, its ids and sizes. A line that fits the format in two ways is not used: values
+//! addresses of both its connections, its id and flags. A line that fits the format in two ways is not used: values
 //! such as a user agent are the client's, and could be made to look like the rest of a line.
 //!
 //! ```text
@@ -30,8 +30,8 @@ use pattern::{Mismatch, Spans};
 
 pub use format::{Format, FormatError};
 
-/// A request, or a connection of the TCP proxy. Texts are borrowed, and as the proxy wrote them: a header's value need
-/// not be UTF-8. What is absent from the line (`-`) or from the format is none.
+/// A request, or a connection of the TCP proxy, as far as it ties legs. Texts are borrowed, and as the proxy wrote them:
+/// a header's value need not be UTF-8. What is absent from the line (`-`) or from the format is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The line, from 1.
@@ -52,34 +52,10 @@ pub struct Record<'a> {
     pub downstream_remote: Option<SocketAddr>,
     /// The client's end, whatever headers say.
     pub downstream_direct_remote: Option<SocketAddr>,
-    /// Octets of the request's body, or sent by the client.
-    pub bytes_received: Option<u64>,
-    /// Octets of the response's body, or sent to the client.
-    pub bytes_sent: Option<u64>,
-    /// The status; 0 where there was no response, and for TCP.
-    pub response_code: Option<u16>,
-    /// Envoy's number of the client's connection.
-    pub connection_id: Option<u64>,
     /// The flags, with commas between.
     pub response_flags: Option<&'a [u8]>,
     /// x-request-id.
     pub request_id: Option<&'a [u8]>,
-    /// x-forwarded-for.
-    pub forwarded_for: Option<&'a [u8]>,
-    /// The method.
-    pub method: Option<&'a [u8]>,
-    /// The path, with its query.
-    pub path: Option<&'a [u8]>,
-    /// The authority, or Host.
-    pub authority: Option<&'a [u8]>,
-    /// `HTTP/1.1`, `HTTP/2`.
-    pub protocol: Option<&'a [u8]>,
-    /// The cluster that it was sent to.
-    pub upstream_cluster: Option<&'a [u8]>,
-    /// The route that it took.
-    pub route: Option<&'a [u8]>,
-    /// The server name (SNI) of the client's TLS connection.
-    pub server_name: Option<&'a [u8]>,
 }
 
 /// The records of an access log, one by one. Holds one line of at most 64 KiB, the values of a JSON line beside it, and
@@ -177,20 +153,8 @@ fn record<'a>(line: u64, text: &'a [u8], spans: &Spans) -> Record<'a> {
         downstream_local: address(Field::DownstreamLocal, Field::DownstreamLocalIp, Field::DownstreamLocalPort),
         downstream_remote: address(Field::DownstreamRemote, Field::DownstreamRemoteIp, Field::DownstreamRemotePort),
         downstream_direct_remote: address(Field::DirectRemote, Field::DirectRemoteIp, Field::DirectRemotePort),
-        bytes_received: number(Field::BytesReceived),
-        bytes_sent: number(Field::BytesSent),
-        response_code: number(Field::ResponseCode).and_then(|code| code.try_into().ok()),
-        connection_id: number(Field::ConnectionId),
         response_flags: field(Field::ResponseFlags),
         request_id: field(Field::RequestId),
-        forwarded_for: field(Field::ForwardedFor),
-        method: field(Field::Method),
-        path: field(Field::Path),
-        authority: field(Field::Authority),
-        protocol: field(Field::Protocol),
-        upstream_cluster: field(Field::UpstreamCluster),
-        route: field(Field::Route),
-        server_name: field(Field::ServerName),
     }
 }
 

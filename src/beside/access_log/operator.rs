@@ -7,20 +7,8 @@ use super::time::TimeFormat;
 #[repr(u8)]
 pub(super) enum Field {
     Duration,
-    BytesReceived,
-    BytesSent,
-    ResponseCode,
     ResponseFlags,
-    ConnectionId,
     RequestId,
-    ForwardedFor,
-    Method,
-    Path,
-    Authority,
-    Protocol,
-    UpstreamCluster,
-    Route,
-    ServerName,
     UpstreamHost,
     UpstreamRemote,
     UpstreamRemoteIp,
@@ -81,15 +69,7 @@ impl Operator {
                 skipped(Shape::Word)
             }
             "DURATION" => known(Field::Duration, Shape::Number),
-            "BYTES_RECEIVED" => known(Field::BytesReceived, Shape::Number),
-            "BYTES_SENT" => known(Field::BytesSent, Shape::Number),
-            "RESPONSE_CODE" => known(Field::ResponseCode, Shape::Number),
             "RESPONSE_FLAGS" => known(Field::ResponseFlags, Shape::Word),
-            "CONNECTION_ID" => known(Field::ConnectionId, Shape::Number),
-            "PROTOCOL" => known(Field::Protocol, Shape::Word),
-            "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => known(Field::UpstreamCluster, Shape::Word),
-            "ROUTE_NAME" => known(Field::Route, Shape::Text),
-            "REQUESTED_SERVER_NAME" => known(Field::ServerName, Shape::Word),
             "UPSTREAM_HOST" => known(Field::UpstreamHost, Shape::Address),
             _ => address(name).map_or_else(|| skipped(shape_of_others(name)), |(field, shape)| known(field, shape)),
         }
@@ -116,30 +96,43 @@ fn address(name: &str) -> Option<(Field, Shape)> {
 
 /// `%REQ(X?Y)%`: X, or Y where there is none.
 fn header(names: &str) -> Operator {
-    let named = |name: &str| {
-        let name = name.trim().to_ascii_lowercase();
-        Some(match name.as_str() {
-            ":method" => (Some(Field::Method), Shape::Word),
-            ":path" | "x-envoy-original-path" => (Some(Field::Path), Shape::Word),
-            ":authority" | "host" => (Some(Field::Authority), Shape::Word),
-            "x-request-id" => (Some(Field::RequestId), Shape::Word),
-            "x-forwarded-for" => (Some(Field::ForwardedFor), Shape::Text),
-            ":scheme" | "x-forwarded-proto" | "traceparent" => (None, Shape::Word),
-            _ => return None,
-        })
+    // The field of a header whose values have no spaces; none if they may have some.
+    let word = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
+        "x-request-id" => Some(Some(Field::RequestId)),
+        ":method"
+        | ":path"
+        | "x-envoy-original-path"
+        | ":authority"
+        | "host"
+        | ":scheme"
+        | "x-forwarded-proto"
+        | "traceparent" => Some(None),
+        _ => None,
     };
-    let mut names = names.split('?').map(named);
-    match (names.next().flatten(), names.next()) {
-        (Some((field, shape)), None) => Operator { field, shape },
-        (Some((field, shape)), Some(Some((other, _)))) if field == other => Operator { field, shape },
+    let mut words = names.split('?').map(word);
+    match (words.next().flatten(), words.next()) {
+        (Some(field), None) => Operator { field, shape: Shape::Word },
+        (Some(field), Some(other)) if other == Some(field) => Operator { field, shape: Shape::Word },
         _ => Operator { field: None, shape: Shape::Text },
     }
 }
 
 /// The shape of operators whose value is not taken: without spaces where Envoy writes none.
 fn shape_of_others(name: &str) -> Shape {
-    let words = ["RESPONSE_FLAGS_LONG", "RESPONSE_CODE_DETAILS", "STREAM_ID", "HOSTNAME", "TRACE_ID", "PROTOCOL"];
-    let ends =
-        ["DURATION", "_BYTES_SENT", "_BYTES_RECEIVED", "_PORT", "_ID", "_COUNT", "_ATTEMPT_COUNT", "_TLS_VERSION"];
-    if words.contains(&name) || ends.iter().any(|end| name.ends_with(end)) { Shape::Word } else { Shape::Text }
+    let numbers = ["BYTES_RECEIVED", "BYTES_SENT", "RESPONSE_CODE", "CONNECTION_ID"];
+    let words = [
+        "HOSTNAME",
+        "PROTOCOL",
+        "REQUESTED_SERVER_NAME",
+        "RESPONSE_CODE_DETAILS",
+        "RESPONSE_FLAGS_LONG",
+        "UPSTREAM_CLUSTER",
+        "UPSTREAM_CLUSTER_RAW",
+    ];
+    let ends = ["DURATION", "_BYTES_SENT", "_BYTES_RECEIVED", "_PORT", "_ID", "_COUNT", "_TLS_VERSION"];
+    match name {
+        _ if numbers.contains(&name) => Shape::Number,
+        _ if words.contains(&name) || ends.iter().any(|end| name.ends_with(end)) => Shape::Word,
+        _ => Shape::Text,
+    }
 }

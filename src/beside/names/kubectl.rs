@@ -6,9 +6,8 @@
 use std::io::{self, Read};
 use std::net::IpAddr;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use super::{Names, is_name};
+use crate::beside::tree::{Places, walk};
 use crate::beside::unused::Unused;
 
 /// Addresses that one object may have.
@@ -18,8 +17,7 @@ const ADDRESSES: usize = 64;
 /// pairs were read.
 pub(super) fn read(names: &mut Names, reader: impl Read, unused: &mut Unused) -> io::Result<u64> {
     let mut reading = Reading { names, unused, items: 0, named: 0, object: Object::default() };
-    let mut json = serde_json::Deserializer::from_reader(reader);
-    let result = Walk { node: Node::Top, reading: &mut reading }.deserialize(&mut json).and_then(|()| json.end());
+    let result = walk(&mut reading, Node::Top, serde_json::Deserializer::from_reader(reader));
     reading.end_object(None);
     match result {
         Err(error) if error.is_io() => return Err(error.into()),
@@ -71,9 +69,11 @@ enum Node {
     OfService,
 }
 
-impl Node {
-    fn child(self, key: &str) -> Option<Node> {
-        Some(match (self, key) {
+impl Places for Reading<'_> {
+    type Place = Node;
+
+    fn child(&self, object: Node, key: &str) -> Option<Node> {
+        Some(match (object, key) {
             (Node::Top, "items") => Node::Items,
             (Node::Top | Node::Object, "kind") => Node::Kind,
             (Node::Top | Node::Object, "metadata") => Node::Metadata,
@@ -92,16 +92,25 @@ impl Node {
         })
     }
 
-    fn element(self) -> Option<Node> {
-        match self {
-            Node::Items => Some(Node::Object),
-            Node::Ingress | Node::OfPod | Node::OfService => Some(self),
+    fn elements(&mut self, list: Node) -> Option<Node> {
+        match list {
+            Node::Items => {
+                // What was read so far is the list's own.
+                self.object = Object::default();
+                Some(Node::Object)
+            }
+            Node::Ingress | Node::OfPod | Node::OfService => Some(list),
             _ => None,
         }
     }
-}
 
-impl Reading<'_> {
+    fn element_ended(&mut self, list: Node) {
+        if list == Node::Items {
+            self.items += 1;
+            self.end_object(Some(self.items));
+        }
+    }
+
     fn text(&mut self, node: Node, text: &str) {
         let object = &mut self.object;
         let place = match node {
@@ -116,7 +125,9 @@ impl Reading<'_> {
         // Longer than any that is right; is_name() refuses it.
         text.clone_into(place);
     }
+}
 
+impl Reading<'_> {
     /// The object is read: its addresses get its name. `item` is its number in the list.
     fn end_object(&mut self, item: Option<u64>) {
         let object = std::mem::take(&mut self.object);
@@ -161,105 +172,5 @@ impl Object {
             Err(_) if matches!(text, "None" | "") => {}
             Err(_) => self.wrong = Some(text.chars().take(80).collect()),
         }
-    }
-}
-
-/// Walks a value at a place that matters.
-struct Walk<'a, 'b> {
-    node: Node,
-    reading: &'a mut Reading<'b>,
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(node) = map.next_key_seed(Key(self.node))? {
-            match node {
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Some(node) => map.next_value_seed(Walk { node, reading: &mut *self.reading })?,
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Some(node) = self.node.element() else {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(());
-        };
-        if self.node == Node::Items {
-            self.reading.object = Object::default();
-        }
-        while seq.next_element_seed(Walk { node, reading: &mut *self.reading })?.is_some() {
-            if self.node == Node::Items {
-                self.reading.items += 1;
-                let item = self.reading.items;
-                self.reading.end_object(Some(item));
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.reading.text(self.node, text);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// A key, as the place that it leads to.
-struct Key(Node);
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Option<Node>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Node>, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = Option<Node>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Option<Node>, E> {
-        Ok(self.0.child(key))
     }
 }

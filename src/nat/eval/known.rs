@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Condition;
-use crate::nat::parse::numbers::Numbers;
+use crate::nat::numbers::Numbers;
 
 /// The answer to a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! to the contrary, the outcome says that this was assumed.
 
 use super::{Fate, Outcome};
-use crate::nat::parse::numbers::Numbers;
+use crate::nat::numbers::Numbers;
 use crate::nat::probe::{Host, Probe};
 use crate::nat::ruleset::{Action, Addresses, Family, Kind, Match, Policy, Rule, Ruleset, Step, Test};
 

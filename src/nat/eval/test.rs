@@ -2,7 +2,7 @@
 
 use super::known::{Answer, Choices, Domain, Mark};
 use crate::nat::model::Protocol;
-use crate::nat::parse::numbers::Numbers;
+use crate::nat::numbers::Numbers;
 use crate::nat::probe::{Host, Probe};
 use crate::nat::ruleset::{Family, Match, Place, Register, States, Test};
 use std::net::{IpAddr, SocketAddr};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::known::Choices;
 use super::test::Packet;
 use super::{Condition, Event, Fate, Outcome, View};
-use crate::nat::probe::{Host, Probe, is_loopback};
+use crate::nat::probe::{Host, Probe};
 use crate::nat::ruleset::{Base, Hook, Kind, RuleId, Ruleset, States};
 
 /// Where conntrack looks at a packet (`NF_IP_PRI_CONNTRACK`).
@@ -28,8 +28,7 @@ pub(super) struct Walk<'a> {
     pub(super) events: Vec<Event>,
     pub(super) views: Vec<View>,
     pub(super) looked_at: usize,
-    /// Whether conntrack has seen the connection, and whether it was told not to.
-    pub(super) tracked: bool,
+    /// Whether conntrack was told not to see the connection.
     pub(super) notrack: bool,
     pub(super) zone: u16,
     /// Whether a rule told conntrack what to do: the first one wins, and those that come after conntrack, as on lo, are
@@ -59,7 +58,6 @@ impl<'a> Walk<'a> {
             events: Vec::new(),
             views: Vec::new(),
             looked_at: 0,
-            tracked: false,
             notrack: false,
             zone: 0,
             templated: false,
@@ -101,7 +99,7 @@ impl<'a> Walk<'a> {
             destination,
             destination_last: packet.destination_ports.ends().1,
             zone: self.zone,
-            tracked: self.tracked,
+            tracked: packet.is_tracked(),
             connection_mark: packet.connection_mark.exact(),
             assumes: self.assumes,
             views: self.views,
@@ -129,7 +127,7 @@ impl<'a> Walk<'a> {
                     // Rules of the hook saw the old interface to its end: `nf_hook_state` does not change.
                     self.packet.output = self.host.route(self.packet.destination);
                     self.events.push(Event::Routed(self.packet.output.clone()));
-                    if is_loopback(self.packet.source) && self.packet.output != "lo" {
+                    if self.packet.source.is_loopback() && self.packet.output != "lo" {
                         // No route from a loopback address to the wire (`__mkroute_output`).
                         let why = format!("no route leads from {} to the wire", self.packet.source);
                         return Err(Stop::Dropped(self.translating, Some(why)));
@@ -158,7 +156,7 @@ impl<'a> Walk<'a> {
             return Ok(Fate::Proxied { address, port });
         }
         if self.host.is_local(self.packet.destination) {
-            if is_loopback(self.packet.destination) && self.packet.input != "lo" {
+            if self.packet.destination.is_loopback() && self.packet.input != "lo" {
                 let why = format!("no route leads from the wire to {}", self.packet.destination);
                 if self.packet.destination.is_ipv4() {
                     self.assumes.push("net.ipv4.conf.*.route_localnet is off".to_owned());
@@ -227,7 +225,7 @@ impl<'a> Walk<'a> {
             self.track();
         }
         // What has no mapping now gets an empty one, if there is nat at all (`nf_nat_alloc_null_binding`). FORWARD has none.
-        if any_nat && self.tracked && hook != Hook::Forward {
+        if any_nat && self.packet.is_tracked() && hook != Hook::Forward {
             self.set_done(hook);
         }
         Ok(())
@@ -236,7 +234,6 @@ impl<'a> Walk<'a> {
     /// Conntrack's turn, unless it had it, or was told not to.
     fn track(&mut self) {
         if self.packet.state == States::INVALID {
-            self.tracked = !self.notrack;
             self.packet.state = if self.notrack { States::UNTRACKED } else { States::NEW };
         }
     }
@@ -244,7 +241,7 @@ impl<'a> Walk<'a> {
     /// Why a nat chain is not looked at.
     fn no_nat(&self, hook: Hook) -> Option<&'static str> {
         let done = if is_destination(hook) { self.destination_done } else { self.source_done };
-        match (self.tracked, done) {
+        match (self.packet.is_tracked(), done) {
             (false, _) => Some("the connection is not tracked"),
             (true, true) => Some("the connection has its mapping already"),
             (true, false) => None,

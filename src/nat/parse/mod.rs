@@ -5,7 +5,6 @@
 
 mod iptables;
 mod nft;
-pub(super) mod numbers;
 mod values;
 
 use std::borrow::Cow;

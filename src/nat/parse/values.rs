@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::numbers::Numbers;
-use crate::nat::ruleset::{Addresses, Family, States, Target, bits};
+use crate::nat::numbers::Numbers;
+use crate::nat::ruleset::{Addresses, Family, States, Target, Test, bits};
 
 /// The number of a protocol, by the names of /etc/protocols; 0 is all of them.
 pub(super) fn protocol(name: &str) -> Option<u32> {
@@ -47,6 +47,14 @@ pub(super) fn protocol(name: &str) -> Option<u32> {
         "shim6" => 140,
         number => number.parse::<u8>().ok()?.into(),
     })
+}
+
+/// The name of an interface, or the beginning of one behind which `wildcard` stands.
+pub(super) fn interface(name: &str, wildcard: char, test: fn(String, bool) -> Test) -> Test {
+    match name.strip_suffix(wildcard) {
+        Some(prefix) => test(prefix.to_owned(), true),
+        None => test(name.to_owned(), false),
+    }
 }
 
 /// A comma list of addresses with prefix lengths or masks.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Action, Family, Register};
-use crate::nat::parse::numbers::Numbers;
+use crate::nat::numbers::Numbers;
 
 /// A part of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

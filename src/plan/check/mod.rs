@@ -27,6 +27,8 @@ pub struct Check {
 /// What a filter does to a half.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// The interface.
+    pub interface: String,
     /// The half.
     pub half: Half,
     /// How many packets were tried.
@@ -81,10 +83,11 @@ pub fn check(plan: &Plan, filter: &str) -> Result<Check, Error> {
         samples.extend(packets::samples(half, &named, &listeners).into_iter().map(|s| (row, s)));
     }
     let kept = tcpdump::kept(filter, samples.iter().map(|(_, sample)| &sample.frame[..]))?;
-    let rows = halves.into_iter().enumerate().map(|(row, half)| {
+    let interfaces = plan.captures.iter().flat_map(|capture| capture.halves.iter().map(|_| &capture.interface));
+    let rows = halves.into_iter().zip(interfaces).enumerate().map(|(row, (half, interface))| {
         let of_half = || samples.iter().zip(&kept).filter(|((of, _), _)| *of == row).map(|((_, s), kept)| (s, *kept));
         let found = found(&of_half().collect::<Vec<_>>());
-        Row { half: half.clone(), tried: of_half().count(), found }
+        Row { interface: interface.clone(), half: half.clone(), tried: of_half().count(), found }
     });
     Ok(Check { rows: rows.collect() })
 }
@@ -106,13 +109,12 @@ fn found(samples: &[(&Sample, bool)]) -> Found {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Row { half, found, tried } in &self.rows {
-            let side = if half.side == Side::Lo { "lo" } else { "eth0" };
+        for Row { interface, half, found, tried } in &self.rows {
             let half_name = match half.direction {
                 Direction::Client => "forward",
                 Direction::Server => "reply",
             };
-            write!(f, "{:17} {side:4} {} {half_name:7}  ", half.leg.name(), half.protocol.name())?;
+            write!(f, "{:17} {interface:4} {} {half_name:7}  ", half.leg.name(), half.protocol.name())?;
             match found {
                 Found::Kept => writeln!(f, "kept ({tried} tried)")?,
                 Found::Mostly { lost } => writeln!(f, "kept, but in rare cases: not {lost}")?,

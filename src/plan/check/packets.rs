@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::super::half::{Direction, Ends, Half, Side};
-use super::super::pod::count;
 use super::tcpdump::Constants;
 use crate::nat::{Cidr, Numbers, Protocol};
 use crate::ports;
@@ -119,11 +118,12 @@ fn ports(set: &Numbers, named: &Constants, listeners: &[u16], client: bool) -> V
     let bounds = set.ranges().iter().flat_map(|&(first, last)| [first.max(1), last.min(65535)]).filter(|_| few);
     let bounds: Vec<u16> = bounds.filter_map(|port| u16::try_from(port).ok()).collect();
     let usual: &[u16] = if client { &CLIENTS } else { &SERVICES };
+    let count = set.ports().count();
     let is_usual = |port: u16| {
         // A small set is the application's ports, and the tunnels that not every mesh has.
         let meant =
-            if count(set) < 1000 { ports::tunnels(None).all(|tunnel| tunnel != port) } else { usual.contains(&port) };
-        meant || count(set) == 1 || (!client && named.ports.contains(&port) && !listeners.contains(&port))
+            if count < 1000 { ports::tunnels(None).all(|tunnel| tunnel != port) } else { usual.contains(&port) };
+        meant || count == 1 || (!client && named.ports.contains(&port) && !listeners.contains(&port))
     };
     let all = usual.iter().copied().chain(bounds).chain(RARE_CLIENTS.into_iter().filter(|_| client));
     let all = distinct(all.chain(named.ports.iter().copied()).filter(|port| set.contains(u32::from(*port))));

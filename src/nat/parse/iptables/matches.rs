@@ -2,8 +2,8 @@
 
 use super::rule::Parsed;
 use super::tokens::Tokens;
-use crate::nat::parse::numbers::Numbers;
-use crate::nat::parse::values::{addresses, ids, masked, ports, protocol, range, states, tcp_flags};
+use crate::nat::numbers::Numbers;
+use crate::nat::parse::values::{addresses, ids, interface, masked, ports, protocol, range, states, tcp_flags};
 use crate::nat::ruleset::{Match, Register, Step, Test};
 
 /// What `-m NAME` means by itself; takes all options of a module that is not known.
@@ -67,12 +67,14 @@ pub(super) fn test(
         }
         ("-s" | "--source" | "--src", _) => Test::Source(addresses(&argument(text)?, &mut parsed.family)?),
         ("-d" | "--destination" | "--dst", _) => Test::Destination(addresses(&argument(text)?, &mut parsed.family)?),
-        ("-i" | "--in-interface", _) => interface(&argument(text)?, Test::In),
-        ("-o" | "--out-interface", _) => interface(&argument(text)?, Test::Out),
-        ("--sport" | "--source-port", _) => Test::SourcePort(ports(&argument(text)?)?),
-        ("--dport" | "--destination-port", _) => Test::DestinationPort(ports(&argument(text)?)?),
-        ("--sports" | "--source-ports", "multiport") => Test::SourcePort(ports(&argument(text)?)?),
-        ("--dports" | "--destination-ports", "multiport") => Test::DestinationPort(ports(&argument(text)?)?),
+        ("-i" | "--in-interface", _) => interface(&argument(text)?, '+', Test::In),
+        ("-o" | "--out-interface", _) => interface(&argument(text)?, '+', Test::Out),
+        ("--sport" | "--source-port", _) | ("--sports" | "--source-ports", "multiport") => {
+            Test::SourcePort(ports(&argument(text)?)?)
+        }
+        ("--dport" | "--destination-port", _) | ("--dports" | "--destination-ports", "multiport") => {
+            Test::DestinationPort(ports(&argument(text)?)?)
+        }
         ("--ports", "multiport") => Test::EitherPort(ports(&argument(text)?)?),
         ("--tcp-flags", _) => {
             let mask = tcp_flags(&argument(text)?)?;
@@ -132,11 +134,4 @@ fn is_gid(step: &Step) -> bool {
 fn unknown(text: &str, all: &mut Vec<String>) -> Test {
     all.push(format!("match `{text}`"));
     Test::Unknown(text.to_owned())
-}
-
-fn interface(name: &str, test: fn(String, bool) -> Test) -> Test {
-    match name.strip_suffix('+') {
-        Some(prefix) => test(prefix.to_owned(), true),
-        None => test(name.to_owned(), false),
-    }
 }

@@ -1,7 +1,7 @@
 //! Lines of `iptables-save`, and what is read from them.
 
 use super::*;
-use crate::nat::parse::numbers::Numbers;
+use crate::nat::numbers::Numbers;
 use crate::nat::ruleset::{Match, Register, States, Target, Test};
 
 fn read(text: &str) -> Ruleset {

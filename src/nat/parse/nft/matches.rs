@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::text::only;
 use super::{Context, number, register};
-use crate::nat::parse::numbers::Numbers;
-use crate::nat::parse::values::{addresses, protocol, tcp_flags};
+use crate::nat::numbers::Numbers;
+use crate::nat::parse::values::{addresses, interface, protocol, tcp_flags};
 use crate::nat::ruleset::{Addresses, Family, Match, Register, States, Step, Test};
 
 impl Context<'_> {
@@ -58,12 +58,7 @@ impl Context<'_> {
                     _ => return None,
                 }),
                 name @ ("iifname" | "iif" | "oifname" | "oif") => {
-                    let test = if name.starts_with('i') { Test::In } else { Test::Out };
-                    let right = right.as_str()?;
-                    match right.strip_suffix('*') {
-                        Some(prefix) => test(prefix.to_owned(), true),
-                        None => test(right.to_owned(), false),
-                    }
+                    interface(right.as_str()?, '*', if name.starts_with('i') { Test::In } else { Test::Out })
                 }
                 name @ ("skuid" | "skgid") => {
                     // Without a socket the rule ends here, negated or not (`nft_meta.c`).
@@ -90,13 +85,15 @@ impl Context<'_> {
                 _ => return None,
             },
             "fib" if left.get("result")?.as_str()? == "type" && right.as_str() == Some("local") => {
-                match left.get("flags")? {
-                    flags if flags.as_str() == Some("daddr") || flags[0] == "daddr" && flags[1].is_null() => {
-                        Test::Local(false)
-                    }
-                    flags if flags.as_str() == Some("saddr") || flags[0] == "saddr" && flags[1].is_null() => {
-                        Test::Local(true)
-                    }
+                let flags = left.get("flags")?;
+                let address = match flags.as_array().map(Vec::as_slice) {
+                    Some([only]) => only,
+                    Some(_) => return None,
+                    None => flags,
+                };
+                match address.as_str()? {
+                    "daddr" => Test::Local(false),
+                    "saddr" => Test::Local(true),
                     _ => return None,
                 }
             }
@@ -192,13 +189,9 @@ fn flags(value: &Value) -> Option<u8> {
     match value {
         Value::String(name) => tcp_flags(name).ok(),
         Value::Number(_) => u8::try_from(value.as_u64()?).ok(),
-        Value::Array(list) => list.iter().try_fold(0, |all, flag| {
-            let name = flag.as_str()?;
-            Some(all | tcp_flags(name).ok()?)
-        }),
-        _ => value.get("|")?.as_array()?.iter().try_fold(0, |all, flag| {
-            let name = flag.as_str()?;
-            Some(all | tcp_flags(name).ok()?)
-        }),
+        _ => {
+            let mut list = value.as_array().or_else(|| value.get("|")?.as_array())?.iter();
+            list.try_fold(0, |all, flag| Some(all | tcp_flags(flag.as_str()?).ok()?))
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::nat::parse::numbers::Numbers;
+use crate::nat::numbers::Numbers;
 use crate::nat::ruleset::{Action, Change, Family, Match, Register, Ruleset, States, Step, Target, Test};
 
 fn read_rule(expr: Value) -> (Vec<Step>, String, usize) {

@@ -60,6 +60,16 @@ impl Numbers {
         Numbers(ranges)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|&(first, last)| u64::from(last - first) + 1).sum()
+    }
+
+    /// Those that can be ports: of 16 bits.
+    pub fn ports(&self) -> Numbers {
+        self.intersection(&Numbers(vec![(0, u16::MAX.into())]))
+    }
+
     /// The numbers that are in both.
     pub fn intersection(&self, other: &Numbers) -> Numbers {
         let pairs = self.0.iter().flat_map(|a| other.0.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
@@ -94,6 +104,8 @@ mod tests {
         fn a_set_is_what_it_contains(a in set(), b in set(), n in 0u32..60) {
             prop_assert_eq!(a.complement().contains(n), !a.contains(n));
             prop_assert_eq!(a.intersection(&b).contains(n), a.contains(n) && b.contains(n));
+            prop_assert_eq!(a.count(), (0..60).filter(|n| a.contains(*n)).count() as u64);
+            prop_assert_eq!(a.complement().ports().count(), 65_536 - a.count());
             prop_assert_eq!(a.complement().complement(), a);
         }
     }
