@@ -1,9 +1,10 @@
 //! Conversations as captured, by their addresses and ports: the table and its bounds.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::evidence::{Evidence, Reason};
 use super::leg::Part;
@@ -15,7 +16,7 @@ use crate::packet::Origin;
 /// Both ends of a conversation in a fixed order, so that both directions have one key.
 ///
 /// Plain numbers, close together: it is hashed and compared for every packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     low: u128,
     high: u128,
@@ -25,6 +26,21 @@ pub(crate) struct Key {
 
 /// One end of a conversation: an index into [`Record::ends`] and [`Record::halves`].
 pub(crate) type Side = usize;
+
+/// The bit of [`Key::tag`] that tells IPv6 from IPv4.
+const IPV6: u8 = 1;
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if self.tag & IPV6 == 0 {
+            state.write_u64((self.low << 32 | self.high) as u64);
+        } else {
+            state.write_u128(self.low);
+            state.write_u128(self.high);
+        }
+        state.write_u64(u64::from(self.ports) << 8 | u64::from(self.tag));
+    }
+}
 
 impl Key {
     /// The key of a segment, and which end sent it.
@@ -37,7 +53,7 @@ impl Key {
     /// The key of a conversation, and which end `source` is.
     pub fn new(protocol: Protocol, on_wire: bool, source: SocketAddr, destination: SocketAddr) -> (Key, Side) {
         let end = |a: SocketAddr| (bits(a.ip()), a.port());
-        let tag = u8::from(source.is_ipv6()) | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
+        let tag = if source.is_ipv6() { IPV6 } else { 0 } | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
         let (source, destination) = (end(source), end(destination));
         let side = Side::from(source > destination);
         let (low, high) = if side == 0 { (source, destination) } else { (destination, source) };
@@ -210,18 +226,27 @@ impl Record {
 /// The conversations that are remembered.
 pub(super) struct Table {
     pub records: Vec<Record>,
-    index: HashMap<Key, u32, RandomState>,
+    /// The records by their keys, which stand in them: a table that is looked into for every packet should be small.
+    index: HashTable<u32>,
+    hasher: RandomState,
     free: Vec<u32>,
     serial: u64,
 }
 
 impl Table {
     pub fn new() -> Table {
-        Table { records: Vec::new(), index: HashMap::default(), free: Vec::new(), serial: 0 }
+        Table {
+            records: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+            free: Vec::new(),
+            serial: 0,
+        }
     }
 
     pub fn find(&self, key: &Key) -> Option<u32> {
-        self.index.get(key).copied()
+        let is_it = |id: &u32| self.records[*id as usize].key == *key;
+        self.index.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     pub fn len(&self) -> usize {
@@ -266,7 +291,13 @@ impl Table {
                 self.records.len() as u32 - 1
             }
         };
-        self.index.insert(key, id);
+        let Table { records, index, hasher, .. } = self;
+        let hash_of = |id: &u32| hasher.hash_one(records[*id as usize].key);
+        let is_it = |known: &u32| *known == id || records[*known as usize].key == key;
+        match index.find_mut(hasher.hash_one(key), is_it) {
+            Some(known) => *known = id,
+            None => _ = index.insert_unique(hasher.hash_one(key), id, hash_of),
+        }
         id
     }
 
@@ -292,9 +323,9 @@ impl Table {
 
     pub fn remove(&mut self, id: u32) {
         debug_assert_eq!(self.records[id as usize].in_flight, 0, "packets of it are yet to be written");
-        let key = self.records[id as usize].key;
-        if self.index.get(&key) == Some(&id) {
-            self.index.remove(&key);
+        let hash = self.hasher.hash_one(self.records[id as usize].key);
+        if let Ok(entry) = self.index.find_entry(hash, |known| *known == id) {
+            entry.remove();
         }
         // Serial numbers start at 1: who still knows it by its own finds nothing here.
         self.records[id as usize].serial = 0;
