@@ -3,6 +3,7 @@
 mod check;
 mod copies;
 mod error;
+mod first;
 mod hold;
 mod marking;
 mod observing;

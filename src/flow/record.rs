@@ -53,7 +53,8 @@ impl Key {
     /// The key of a conversation, and which end `source` is.
     pub fn new(protocol: Protocol, on_wire: bool, source: SocketAddr, destination: SocketAddr) -> (Key, Side) {
         let end = |a: SocketAddr| (bits(a.ip()), a.port());
-        let tag = if source.is_ipv6() { IPV6 } else { 0 } | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
+        let tag =
+            if source.is_ipv6() { IPV6 } else { 0 } | u8::from(protocol == Protocol::Udp) << 1 | u8::from(on_wire) << 2;
         let (source, destination) = (end(source), end(destination));
         let side = Side::from(source > destination);
         let (low, high) = if side == 0 { (source, destination) } else { (destination, source) };

@@ -7,13 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use foldhash::fast::RandomState;
 
+use super::first::{First, Found};
 use super::survey::{Kept, Packets};
-use super::twice::{Found, reopen, survey};
-use super::{Error, MEMORY, Merge, Opened, of, open, orders, ties};
+use super::{Error, MEMORY, Merge, Opened, open, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};
 use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
-use crate::merge::Order;
 
 /// Captures of one packet, and packets that look like it, that are remembered.
 const ALIKE: usize = 64;
@@ -42,32 +41,11 @@ pub fn check(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Checked, Error> {
-    let are_files = merge.inputs.iter().all(Source::is_file);
-    // What can be read again is read as it is, and put in order only if it turns out to need that.
-    let mut order = if are_files { vec![Order::AsRead; merge.inputs.len()] } else { orders(merge, interrupted)? };
     let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
     let names: Vec<String> = numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
-    let pass = |captures, order: &[Order], progress: &mut dyn FnMut(u64, Option<u64>)| {
-        let collector = Some(Collector::default());
-        survey(merge, captures, &numbers, &of(order, &numbers), MEMORY, collector, interrupted, progress)
-    };
-    let mut passed = pass(captures, &order, progress)?;
-    if let Found::Disorder = passed {
-        order = orders(merge, interrupted)?;
-        passed = pass(reopen(merge, &numbers, interrupted)?, &order, progress)?;
-    }
-    let (mut found, of_packets) = match passed {
-        Found::All(first) => (first.surveyed, first.damage),
-        Found::TooMuch => return Err(Error::TooMuch),
-        // A file that is written meanwhile.
-        Found::Disorder => {
-            let order = vec![Order::Sorted; merge.inputs.len()];
-            match pass(reopen(merge, &numbers, interrupted)?, &order, progress)? {
-                Found::All(first) => (first.surveyed, first.damage),
-                Found::TooMuch | Found::Disorder => return Err(Error::TooMuch),
-            }
-        }
-    };
+    let first = First { merge, numbers: &numbers, memory: MEMORY, checks: true, interrupted };
+    let found = first.run(captures, progress)?.ok_or(Error::TooMuch)?;
+    let Found { surveyed: mut found, damage: of_packets, .. } = *found;
     damage.extend(of_packets);
     let mut unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
     unused.retain(|unused| unused.bad > 0);

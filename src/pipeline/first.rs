@@ -1,0 +1,148 @@
+//! The first pass: everything is read, as it is, and if it turns out not to be in order, anew in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::survey::{Survey, Surveyed};
+use super::{Error, Merge, Watch, duplicates, marker, names, of, orders};
+use crate::audit::Audit;
+use crate::capture::{self, Capture, Record, Source};
+use crate::check::Collector;
+use crate::merge::{Duplicates, Fingerprints, Inputs, Order};
+use crate::output::Frame;
+use crate::report::Summary;
+
+/// Interface Statistics Block (pcapng, section 4.6).
+const INTERFACE_STATISTICS: u32 = 5;
+
+/// What a first pass goes over, and why.
+#[derive(Clone, Copy)]
+pub(super) struct First<'a> {
+    pub merge: &'a Merge,
+    /// Which of the inputs each capture is.
+    pub numbers: &'a [usize],
+    /// Octets that may be remembered of conversations.
+    pub memory: usize,
+    /// Whether it is for a check, and there is no second pass.
+    pub checks: bool,
+    pub interrupted: &'a Arc<AtomicBool>,
+}
+
+/// What it found.
+pub(super) struct Found {
+    pub surveyed: Surveyed,
+    /// How each capture was put in order.
+    pub order: Vec<Order>,
+    /// Of each capture: the number of its last packet.
+    pub last: Vec<u64>,
+    pub damage: Vec<capture::Error>,
+}
+
+/// How far a pass came.
+enum Passed {
+    All(Box<Found>),
+    /// A file was to be read as it is, and turns out not to be in order.
+    Disorder,
+    /// There is too much to remember.
+    TooMuch,
+}
+
+impl First<'_> {
+    /// Reads the captures. `None`: there is too much to remember.
+    pub fn run(
+        &self,
+        mut captures: Vec<Capture>,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<Option<Box<Found>>, Error> {
+        let First { merge, numbers, interrupted, .. } = *self;
+        let looked_at = || Ok::<_, Error>(of(&orders(merge, interrupted)?, numbers));
+        // What can be read again is read as it is, and put in order only if it turns out to need that.
+        let can_start_anew = merge.inputs.iter().all(Source::is_file);
+        let mut order = if can_start_anew { vec![Order::AsRead; numbers.len()] } else { looked_at()? };
+        let mut is_looked_at = !can_start_anew;
+        loop {
+            match self.pass(captures, &order, progress)? {
+                Passed::All(found) => return Ok(Some(found)),
+                Passed::TooMuch => return Ok(None),
+                // Packets that were not there yet when the order was looked at.
+                Passed::Disorder if is_looked_at => order.fill(Order::Sorted),
+                Passed::Disorder => {
+                    order = looked_at()?;
+                    is_looked_at = true;
+                }
+            }
+            captures = reopen(merge, numbers, interrupted)?;
+        }
+    }
+
+    fn pass(
+        &self,
+        captures: Vec<Capture>,
+        orders: &[Order],
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<Passed, Error> {
+        let First { merge, numbers, memory, checks, interrupted } = *self;
+        let names = names(merge, numbers);
+        let mut last = vec![0; captures.len()];
+        let live = captures.iter().any(Capture::is_stream);
+        let mut duplicates = duplicates(merge, &captures);
+        let fingerprints = duplicates.as_ref().map(|_| Fingerprints::default());
+        let mut inputs = Inputs::new(captures, orders, fingerprints).map_err(Error::Temporary)?;
+        let marker = marker(merge, numbers);
+        let summary = Summary::new(merge.inputs.len());
+        let audit = Audit::new(&merge.rules);
+        let collector = checks.then(Collector::default);
+        let (keeps_all, passes) = (merge.report.is_some() || checks, if checks { 1 } else { 2 });
+        let mut survey = Survey::new(marker, audit, names, keeps_all, duplicates.is_some(), summary, collector);
+        let mut watch = Watch::new(passes, 0, progress);
+        while let Some((input, record)) = inputs.advance() {
+            let bytes = inputs.bytes(input);
+            if let (Record::Block(block), Some(collector)) = (&record, &mut survey.collector)
+                && let (INTERFACE_STATISTICS, Some(interface)) = (block.block_type, block.interface)
+            {
+                collector.statistics(input as u16, interface, bytes);
+            }
+            if let (Record::Packet(packet), Some(view)) = (record, inputs.view(input)) {
+                let capture = &inputs.described()[input];
+                survey.summary.read += 1;
+                last[input] = packet.number.max(last[input]);
+                let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, inputs.fingerprint(input));
+                let noted = if duplicates.as_mut().is_some_and(twice) {
+                    survey.summary.duplicates += 1;
+                    survey.duplicate(capture, &frame, view)
+                } else {
+                    survey.packet(capture, &frame, packet.number, view)
+                };
+                noted.map_err(Error::Temporary)?;
+            }
+            // What has a window cannot be opened again, though standard input may be a file.
+            if inputs.late() > 0 && !orders.contains(&Order::Window) {
+                return Ok(Passed::Disorder);
+            }
+            if survey.summary.read.is_multiple_of(1024) && survey.memory() > memory {
+                return Ok(Passed::TooMuch);
+            }
+            watch.turn(inputs.progress());
+        }
+        if interrupted.load(Ordering::Relaxed) && !live {
+            return Err(Error::Interrupted);
+        }
+        let surveyed = survey.finish().map_err(Error::Thread)?;
+        let found = Found { surveyed, order: orders.to_vec(), last, damage: inputs.into_damage() };
+        Ok(Passed::All(Box::new(found)))
+    }
+}
+
+/// Opens once more what was found to be captures.
+pub(super) fn reopen(merge: &Merge, numbers: &[usize], interrupted: &Arc<AtomicBool>) -> Result<Vec<Capture>, Error> {
+    let open = |&number: &usize| {
+        let source = &merge.inputs[number];
+        Capture::open(source, number, Arc::clone(interrupted)).map_err(|error| match error.is_damage() {
+            _ if interrupted.load(Ordering::Relaxed) => Error::Interrupted,
+            true => Error::Changed { name: source.name() },
+            false => error.into(),
+        })
+    };
+    numbers.iter().map(open).collect()
+}
