@@ -14,13 +14,13 @@
 //! tie        legs, logs         -> ties             which legs are one call; whose the proxy's own are
 //! rewrite    frame + addresses  -> frame            addresses, ports, checksums; nothing else
 //! merge      captures           -> one order        time, input, frame number; duplicates
-//! output     frames             -> pcapng           interfaces, comments, names, secrets; a queue for what waits
+//! output     frames             -> pcapng           interfaces, comments, names, secrets
 //! report     legs               -> CSV, JSON, text  one row a leg; the summary
 //! explain    rules and a probe  -> JSON, text       what the rules do to a connection, without any capture
 //! check      legs, conversations -> findings       what is wrong: codes with their explanations; text, JSON, JUnit, SARIF
 //! folder     a folder           -> files            which file in it is what
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
-//! pipeline   the stages of a merge, from reading to writing
+//! pipeline   the stages of a merge, from reading to writing; what waits in between
 //! diff       two recordings     -> edits            what changed between them, conversation by conversation
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)

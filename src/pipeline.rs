@@ -8,8 +8,9 @@ mod hold;
 mod marking;
 mod observing;
 mod passages;
-mod plan;
+mod queue;
 mod replay;
+mod spools;
 mod survey;
 mod ties;
 mod twice;
@@ -26,7 +27,7 @@ use crate::capture::{self, Capture, Input, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Fingerprints, Inputs, Order};
 use crate::nat::Gateway;
-use crate::output::{Destination, Finished, Frame, GivenName, Options, Output, Queue};
+use crate::output::{Destination, Finished, Frame, GivenName, Options, Output};
 use crate::report::{Report, Summary, Untied};
 
 pub use check::{Checked, check};
@@ -35,6 +36,7 @@ pub(crate) use marking::Marker;
 
 use error::refuse;
 use hold::{Failed, Hold};
+use queue::Queue;
 use survey::MEMORY;
 use twice::twice;
 
@@ -301,7 +303,7 @@ fn marker(merge: &Merge, numbers: &[usize]) -> Marker {
         Some(gateway) => flows.with_gateway(gateway.clone()),
         None => flows,
     };
-    Marker { flows, numbers: short(numbers), hasher: RandomState::default() }
+    Marker { flows, numbers: short(numbers), names: names(merge, numbers), hasher: RandomState::default() }
 }
 
 fn duplicates(merge: &Merge, captures: &[Capture]) -> Option<Duplicates> {

@@ -4,23 +4,11 @@
 //! to be written into a new file. Parts with lengths that cannot be right would make other readers refuse that
 //! file: they are left out, and so are options that say of themselves that they may not be copied. Opaque contents (custom blocks, journal entries, unknown types) stay as they are.
 
+use super::block_type::{CUSTOM, CUSTOM_NO_COPY, DECRYPTION_SECRETS, INTERFACE_STATISTICS, JOURNAL, NAME_RESOLUTION};
 use super::bytes::{Order, padded};
 use super::clock::Clock;
 use super::error::Fault;
 use super::options::{self, Kind, Options};
-
-/// Name Resolution Block.
-pub(super) const NAMES: u32 = 4;
-/// Interface Statistics Block.
-pub(super) const STATISTICS: u32 = 5;
-/// systemd Journal Export Block.
-pub(super) const JOURNAL: u32 = 9;
-/// Decryption Secrets Block.
-pub(super) const SECRETS: u32 = 0x0a;
-/// Custom Block that a program which does not know it may copy.
-pub(super) const CUSTOM: u32 = 0x0bad;
-/// Custom Block that should not be copied into another file.
-pub(super) const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
 /// Whether tshark shows the block as a frame of its own and gives it a number.
 pub(super) fn is_numbered(block_type: u32) -> bool {
@@ -43,15 +31,15 @@ pub(super) fn normalise(
         _ => Ok(()),
     };
     match block_type {
-        NAMES => {
+        NAME_RESOLUTION => {
             needs("a Name Resolution Block", 4)?;
             names(out, body, order);
         }
-        STATISTICS => {
+        INTERFACE_STATISTICS => {
             needs("an Interface Statistics Block", 12)?;
             statistics(out, body, order, clock);
         }
-        SECRETS => {
+        DECRYPTION_SECRETS => {
             needs("a Decryption Secrets Block", 8)?;
             secrets(out, body, order);
         }
@@ -151,28 +139,31 @@ mod tests {
     fn statistics_times_become_nanoseconds() {
         let big = b"\0\0\0\x01\0\0\0\0\0\0\0\x02\0\x03\0\x08\0\0\0\0\0\0\0\x03\0\x04\0\x08\0\0\0\0\0\0\0\x05";
         let little = b"\x01\0\0\0\0\0\0\0\xd0\x07\0\0\x03\0\x08\0\0\0\0\0\xb8\x0b\0\0\x04\0\x08\0\x05\0\0\0\0\0\0\0";
-        assert_eq!(normal(STATISTICS, big, Order::Big).unwrap(), little);
+        assert_eq!(normal(INTERFACE_STATISTICS, big, Order::Big).unwrap(), little);
         // Interface 2 is not described.
         let unknown = b"\x02\0\0\0\x01\0\0\0\x03\0\0\0";
-        assert_eq!(normal(STATISTICS, unknown, Order::Little).unwrap(), unknown);
+        assert_eq!(normal(INTERFACE_STATISTICS, unknown, Order::Little).unwrap(), unknown);
     }
 
     #[test]
     fn names_get_their_end_and_their_zero() {
         let big = b"\0\x01\0\x06\x0a\0\0\x01a\0\0\0\0\0\0\0\0\x01\0\x01c\0\0\0\0\0\0\0";
         let little = b"\x01\0\x06\0\x0a\0\0\x01a\0\0\0\0\0\0\0\x01\0\x01\0c\0\0\0";
-        assert_eq!(normal(NAMES, big, Order::Big).unwrap(), little);
+        assert_eq!(normal(NAME_RESOLUTION, big, Order::Big).unwrap(), little);
         let careless = b"\x01\0\x05\0\x0a\0\0\x01a\0\0\0\x01\0\x02\0xx\0\0\x01\0\xff\0";
-        assert_eq!(normal(NAMES, careless, Order::Little).unwrap(), b"\x01\0\x06\0\x0a\0\0\x01a\0\0\0\0\0\0\0");
+        assert_eq!(
+            normal(NAME_RESOLUTION, careless, Order::Little).unwrap(),
+            b"\x01\0\x06\0\x0a\0\0\x01a\0\0\0\0\0\0\0"
+        );
     }
 
     #[test]
     fn secrets_are_clipped_to_the_block() {
         let big = b"TLSK\0\0\0\x05hello\0\0\0\0\x01\0\x01c\0\0\0";
         let little = b"KSLT\x05\0\0\0hello\0\0\0\x01\0\x01\0c\0\0\0";
-        assert_eq!(normal(SECRETS, big, Order::Big).unwrap(), little);
+        assert_eq!(normal(DECRYPTION_SECRETS, big, Order::Big).unwrap(), little);
         let long = b"KSLT\xff\xff\xff\xffhell";
-        assert_eq!(normal(SECRETS, long, Order::Little).unwrap(), b"KSLT\x04\0\0\0hell");
+        assert_eq!(normal(DECRYPTION_SECRETS, long, Order::Little).unwrap(), b"KSLT\x04\0\0\0hell");
     }
 
     #[test]
@@ -185,7 +176,9 @@ mod tests {
 
     #[test]
     fn too_short() {
-        for (block_type, len) in [(NAMES, 4), (STATISTICS, 12), (SECRETS, 8), (CUSTOM, 4)] {
+        for (block_type, len) in
+            [(NAME_RESOLUTION, 4), (INTERFACE_STATISTICS, 12), (DECRYPTION_SECRETS, 8), (CUSTOM, 4)]
+        {
             let body = vec![0; len - 1];
             assert!(normalise(&mut Vec::new(), block_type, &body, Order::Little, None).is_err());
         }

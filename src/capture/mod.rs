@@ -47,6 +47,24 @@ use pcap::Pcap;
 use pcapng::PcapNg;
 pub use source::{Input, Source};
 
+/// Block types (pcapng, section 4; the last ones sections 4.8 and 4.9) that are treated in a way of their own.
+pub(crate) mod block_type {
+    /// Name Resolution Block.
+    pub const NAME_RESOLUTION: u32 = 4;
+    /// Interface Statistics Block.
+    pub const INTERFACE_STATISTICS: u32 = 5;
+    /// Enhanced Packet Block.
+    pub const ENHANCED_PACKET: u32 = 6;
+    /// systemd Journal Export Block.
+    pub const JOURNAL: u32 = 9;
+    /// Decryption Secrets Block.
+    pub const DECRYPTION_SECRETS: u32 = 10;
+    /// Custom Block that a program which does not know it may copy.
+    pub const CUSTOM: u32 = 0x0bad;
+    /// Custom Block that should not be copied into another file.
+    pub const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
+}
+
 /// A capture that is being read, record by record.
 ///
 /// After an error, and after the end, it is at its end for good.

@@ -15,7 +15,7 @@ use super::current::{Current, Span};
 use super::error::Fault;
 use super::options::{self, Kind, Options};
 use super::pcap::largest_packet;
-use super::{BlockRecord, Interface, LinkType, PacketRecord, Section, Seen, Step, Timestamp};
+use super::{BlockRecord, Interface, LinkType, PacketRecord, Section, Seen, Step, Timestamp, block_type};
 
 /// Section Header Block; reads the same in both byte orders.
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -347,7 +347,7 @@ impl PcapNg {
         header: BlockHeader,
     ) -> Result<Option<u32>, Fault> {
         let body = buffer.ahead().get(HEADER..header.len - 4).unwrap_or(&[]);
-        let is_statistics = header.block_type == blocks::STATISTICS && body.len() >= 4;
+        let is_statistics = header.block_type == block_type::INTERFACE_STATISTICS && body.len() >= 4;
         let interface = is_statistics.then(|| self.find(self.order.u32(body, 0))).flatten();
         current.body_copy.clear();
         let clock = interface.map(|(_, details)| details.clock);

@@ -167,7 +167,7 @@ impl Reader<'_> {
         Reader {
             settings,
             limits,
-            marker: Marker { flows, numbers: vec![0], hasher: RandomState::default() },
+            marker: Marker { flows, numbers: vec![0], names: Vec::new(), hasher: RandomState::default() },
             streams: Streams::default(),
             live: HashMap::default(),
             over: Vec::new(),
@@ -186,7 +186,7 @@ impl Reader<'_> {
 
     fn packet(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) {
         let stream = self.streams.of(view, frame.bytes);
-        let mark = self.marker.mark(capture, None, frame, number, view);
+        let mark = self.marker.mark(capture, frame, number, view);
         if let (Mark::Conversation { from_first, .. }, Some(conversation)) = (mark, self.marker.flows.number(mark)) {
             let side = usize::from(from_first);
             let place = Place { frame: number, stream };

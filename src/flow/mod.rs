@@ -38,6 +38,7 @@ use crate::packet::{Origin, View};
 pub use evidence::{Evidence, Reason};
 pub use leg::{Direction, Leg, Outcome, Part};
 pub(crate) use record::Key;
+pub(crate) use segment::end_of;
 pub use segment::{Content, Place, Segment, flags};
 
 use bounds::Deadline;
@@ -285,15 +286,7 @@ impl Flows {
 
     /// The new addresses of a packet of a repaired forward half; of an ICMP error, those of its quote.
     pub fn translation(&self, mark: Mark) -> Option<Translation> {
-        let id = match mark {
-            Mark::Untracked => return None,
-            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => id,
-            Mark::Fragment { group } => match self.fragments.conversation(group) {
-                fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => id,
-                _ => return None,
-            },
-        };
-        let record = &self.table.records[id as usize];
+        let record = &self.table.records[self.id_of(mark)? as usize];
         let State::Repaired { reply, .. } = record.state else { return None };
         // What the listener sends from its own address was not translated by the kernel either.
         if let Mark::Conversation { from_first, .. } | Mark::Quote { from_first, .. } = mark
@@ -322,7 +315,7 @@ impl Flows {
     }
 
     /// The packet was written; the leg remembers where its first one went.
-    pub fn written(&mut self, mark: Mark, place: impl FnOnce() -> Written) {
+    pub fn written(&mut self, mark: Mark, place: Written) {
         self.release(mark);
         let Mark::Conversation { id, .. } = mark else { return };
         let record = &self.table.records[id as usize];
@@ -333,7 +326,7 @@ impl Flows {
         };
         let home = &mut self.table.records[home as usize];
         if home.written.is_none() {
-            home.written = Some(place());
+            home.written = Some(place);
         }
     }
 
@@ -359,15 +352,21 @@ impl Flows {
 
     /// The number of the conversation that a packet belongs to, as in [`Part`]; of a fragment, once it is known.
     pub fn number(&self, mark: Mark) -> Option<u64> {
-        let id = match mark {
-            Mark::Untracked => return None,
-            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => id,
+        Some(self.table.records[self.id_of(mark)? as usize].serial - 1)
+    }
+
+    /// The conversation of a packet; of a fragment, once it is known, while that is remembered.
+    fn id_of(&self, mark: Mark) -> Option<u32> {
+        match mark {
+            Mark::Untracked => None,
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => Some(id),
             Mark::Fragment { group } => match self.fragments.conversation(group) {
-                fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => id,
-                _ => return None,
+                fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => {
+                    Some(id)
+                }
+                _ => None,
             },
-        };
-        Some(self.table.records[id as usize].serial - 1)
+        }
     }
 
     /// Whether a packet's conversation was captured on the wire.

@@ -11,8 +11,8 @@ use foldhash::fast::RandomState;
 
 use super::Flows;
 use super::evidence::Evidence;
-use super::record::{Half, Record, Side, State, end_of};
-use super::segment::{Content, Segment, flags};
+use super::record::{Half, Record, Side, State};
+use super::segment::{Content, Segment, end_of, flags};
 use crate::nat::Protocol;
 
 /// How far an acknowledgment may lag behind what was sent, in octets, where a timestamp echo proves the rest.

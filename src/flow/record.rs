@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 
 use super::evidence::{Evidence, Reason};
 use super::leg::Part;
-use super::segment::{Content, Place, Segment, flags};
+use super::segment::{Content, Place, Segment, end_of, flags};
 use crate::capture::Timestamp;
 use crate::nat::Protocol;
 use crate::packet::Origin;
@@ -117,12 +117,6 @@ impl Half {
             }
         }
     }
-}
-
-/// The sequence number behind a segment: SYN and FIN take one each (RFC 9293, section 3.4).
-pub(super) fn end_of(seq: u32, data_len: u32, f: u8) -> u32 {
-    let control = u32::from(f & flags::SYN != 0) + u32::from(f & flags::FIN != 0);
-    seq.wrapping_add(data_len).wrapping_add(control)
 }
 
 /// What is known of a conversation.

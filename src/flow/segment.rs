@@ -75,6 +75,12 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
 }
 
+/// The sequence number behind a segment: SYN and FIN take one each (RFC 9293, section 3.4).
+pub(crate) fn end_of(seq: u32, data_len: u32, f: u8) -> u32 {
+    let control = u32::from(f & flags::SYN != 0) + u32::from(f & flags::FIN != 0);
+    seq.wrapping_add(data_len).wrapping_add(control)
+}
+
 impl Segment {
     /// The event of a packet, if it is one that belongs to a leg.
     ///

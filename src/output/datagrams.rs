@@ -45,9 +45,22 @@ impl<T> Default for Datagrams<T> {
 }
 
 impl<T> Datagrams<T> {
+    /// What Wireshark reads in a packet: what its `header` says, and of a fragment, where it makes a datagram whole, what
+    /// that of the first one said. One that is cut is not put together: IPv4's is read as it is, IPv6's is not read.
+    pub fn read(&mut self, ip: &Ip, header: impl FnOnce() -> Option<T>) -> Option<T> {
+        match ip.fragment {
+            Some(fragment) if ip.is_whole() => {
+                let says = if fragment.first { header() } else { None };
+                self.add(ip, fragment, says)
+            }
+            Some(_) if ip.source.is_ipv6() => None,
+            _ => header(),
+        }
+    }
+
     /// Takes a fragment, all of which was captured, with what it says if it is a first one. What the first one said, if
     /// the datagram is whole now; it is forgotten then.
-    pub fn add(&mut self, ip: &Ip, fragment: Fragment, says: Option<T>) -> Option<T> {
+    fn add(&mut self, ip: &Ip, fragment: Fragment, says: Option<T>) -> Option<T> {
         let Ip { source, destination, protocol, .. } = *ip;
         let key = Key { source, destination, protocol, identification: fragment.identification };
         let known = self.recent.remove(&key).or_else(|| self.older.remove(&key));

@@ -10,7 +10,6 @@ mod file;
 mod interfaces;
 mod names;
 mod packet;
-mod queue;
 mod secrets;
 mod sink;
 mod streams;
@@ -23,16 +22,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::beside::Loaded;
-use crate::capture::{Capture, Described, LinkType, PacketRecord, Source, Timestamp};
-use crate::flow::Translation;
-use crate::packet::{Link, View};
+use crate::capture::{Capture, Described, LinkType, PacketRecord, Source, Timestamp, block_type};
+use crate::flow::{Translation, Written};
+use crate::packet::View;
 use crate::rewrite;
 
 pub(crate) use datagrams::Datagrams;
 pub(crate) use file::{NewFile, is_same_file};
 pub use interfaces::GivenName;
 pub(crate) use interfaces::given;
-pub use queue::Queue;
 pub use sink::Destination;
 pub(crate) use streams::{Header, Streams};
 
@@ -41,14 +39,6 @@ use interfaces::{Description, Interfaces};
 use names::Names;
 use secrets::Secrets;
 use sink::{BUFFER, Sink};
-
-/// Block types (pcapng, section 4) that are treated in a way of their own.
-mod block_type {
-    pub const NAME_RESOLUTION: u32 = 4;
-    pub const INTERFACE_STATISTICS: u32 = 5;
-    pub const DECRYPTION_SECRETS: u32 = 10;
-    pub const CUSTOM_NO_COPY: u32 = 0x4000_0BAD;
-}
 
 /// What the user decides about the output.
 #[derive(Clone, Debug, Default)]
@@ -98,17 +88,6 @@ pub enum Change {
     Translate(Translation),
     /// The header that it quotes gets these addresses.
     TranslateQuote(Translation),
-}
-
-/// What is known once a frame is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// `frame.number` in the output.
-    pub frame: u64,
-    /// `tcp.stream` or `udp.stream`, if it is known.
-    pub stream: Option<u32>,
-    /// The interface in the output.
-    pub interface: u32,
 }
 
 /// Counts of what was done, beyond what the legs tell.
@@ -208,11 +187,6 @@ impl Output {
         })
     }
 
-    /// The name that the user gave an interface, if any.
-    pub fn given_name(&self, input: u16, interface: u32, link: &Link) -> Option<&str> {
-        self.interfaces.given(input, interface, Some(link))
-    }
-
     /// Writes a frame. `view` follows the changes.
     pub fn packet(
         &mut self,
@@ -221,7 +195,7 @@ impl Output {
         view: &mut View,
         change: Change,
         comment: Option<&str>,
-    ) -> io::Result<Place> {
+    ) -> io::Result<Written> {
         let link_type = capture.interfaces[frame.interface as usize].link_type;
         let ethernet = self.options.ethernet && link_type != LinkType::ETHERNET && {
             let converted = rewrite::to_ethernet(view, frame.bytes, &mut self.scratch);
@@ -264,7 +238,7 @@ impl Output {
         let done = packet::Done { changed: ethernet || completed || change != Change::None, completed };
         packet::end(&mut self.buffer, start, frame.options, done, comment);
         self.spill()?;
-        Ok(Place { frame: self.counts.packets, stream, interface })
+        Ok(Written { frame: self.counts.packets, stream, interface })
     }
 
     /// Writes a block that an input carried along.

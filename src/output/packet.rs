@@ -2,9 +2,7 @@
 
 use super::blocks::{clipped, code, options};
 use crate::capture::Timestamp;
-
-/// Block type of an Enhanced Packet Block.
-const ENHANCED_PACKET: u32 = 6;
+use crate::capture::block_type::ENHANCED_PACKET;
 
 /// In epb_flags (pcapng, section 4.3.1): the checksum was left to the network card.
 const CHECKSUM_NOT_READY: u32 = 1 << 9;

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use super::datagrams::Datagrams;
 use crate::flow::{Key, flags};
 use crate::nat::Protocol;
-use crate::packet::{Fragment, Ip, Transport, View, array, protocol};
+use crate::packet::{Ip, Transport, View, array, protocol};
 
 /// How many conversations are remembered. Wireshark never forgets one; past this bound, new ones get no
 /// number, rather than a wrong one.
@@ -40,23 +40,18 @@ impl Streams {
     /// has no number of its own, but the next conversation has the next one.
     pub fn of(&mut self, view: &View, bytes: &[u8]) -> Option<u32> {
         let ip = view.ip.as_ref()?;
-        match ip.fragment {
-            Some(fragment) if ip.is_whole() => self.fragment(view, ip, fragment, bytes),
-            // One that is cut is not put together: IPv4's is read as it is, IPv6's is not read.
-            Some(_) if ip.source.is_ipv6() => None,
-            _ => self.count(&Header::of(view, ip, bytes)?),
+        match self.datagrams.read(ip, || Header::of(view, ip, bytes)) {
+            Some(header) => self.count(&header),
+            None => self.expected(view, ip, bytes),
         }
     }
 
-    /// The datagram counts where it becomes whole. For the fragments before, the number that it gets if no other
-    /// conversation begins in between.
+    /// A datagram counts where it becomes whole. For its first fragment, the number that it gets if no other conversation
+    /// begins in between.
     #[cold]
-    fn fragment(&mut self, view: &View, ip: &Ip, fragment: Fragment, bytes: &[u8]) -> Option<u32> {
-        let header = Header::of(view, ip, bytes).filter(|_| fragment.first);
-        if let Some(whole) = self.datagrams.add(ip, fragment, header) {
-            return self.count(&whole);
-        }
-        let header = header.filter(|header| !header.is_quoted)?;
+    fn expected(&self, view: &View, ip: &Ip, bytes: &[u8]) -> Option<u32> {
+        ip.fragment.filter(|fragment| fragment.first && ip.is_whole())?;
+        let header = Header::of(view, ip, bytes).filter(|header| !header.is_quoted)?;
         let (key, _) = Key::new(header.protocol, false, header.source, header.destination);
         let next = if header.protocol == Protocol::Tcp { self.tcp } else { self.udp };
         match self.known.get(&key) {

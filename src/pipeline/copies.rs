@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use crate::capture::Timestamp;
-use crate::flow::flags;
+use crate::flow::{end_of, flags};
 use crate::output::Frame;
 use crate::packet::{Transport, View};
 
@@ -76,8 +76,7 @@ impl Copies {
                 shown.syn = shown.syn.or(Some((time, tcp.seq)));
             }
             let end = usize::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
-            let control = u32::from(tcp.flags & (flags::SYN | flags::FIN) != 0);
-            let behind = tcp.seq.wrapping_add(tcp.data_len).wrapping_add(control);
+            let behind = end_of(tcp.seq, tcp.data_len, tcp.flags);
             let next = shown.next[end].get_or_insert(tcp.seq);
             // RFC 9293, section 3.4: numbers are compared within half of their space.
             shown.has_gap |= (tcp.seq.wrapping_sub(*next) as i32) > 0;

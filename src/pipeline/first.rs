@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::survey::{Survey, Surveyed};
-use super::{Error, Merge, Watch, duplicates, marker, names, of, orders};
+use super::{Error, Merge, Watch, duplicates, marker, of, orders};
 use crate::audit::Audit;
+use crate::capture::block_type::INTERFACE_STATISTICS;
 use crate::capture::{self, Capture, Record, Source};
 use crate::check::Collector;
 use crate::merge::{Duplicates, Fingerprints, Inputs, Order};
 use crate::output::Frame;
 use crate::report::Summary;
-
-/// Interface Statistics Block (pcapng, section 4.6).
-const INTERFACE_STATISTICS: u32 = 5;
 
 /// What a first pass goes over, and why.
 #[derive(Clone, Copy)]
@@ -82,7 +80,6 @@ impl First<'_> {
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<Passed, Error> {
         let First { merge, numbers, memory, checks, interrupted } = *self;
-        let names = names(merge, numbers);
         let mut last = vec![0; captures.len()];
         let live = captures.iter().any(Capture::is_stream);
         let mut duplicates = duplicates(merge, &captures);
@@ -93,7 +90,7 @@ impl First<'_> {
         let audit = Audit::new(&merge.rules);
         let collector = checks.then(Collector::default);
         let (keeps_all, passes) = (merge.report.is_some() || checks, if checks { 1 } else { 2 });
-        let mut survey = Survey::new(marker, audit, names, keeps_all, duplicates.is_some(), summary, collector);
+        let mut survey = Survey::new(marker, audit, keeps_all, duplicates.is_some(), summary, collector);
         let mut watch = Watch::new(passes, 0, progress);
         while let Some((input, record)) = inputs.advance() {
             let bytes = inputs.bytes(input);

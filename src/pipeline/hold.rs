@@ -7,16 +7,15 @@ use std::io;
 
 use super::LookAhead;
 use super::marking::Marker;
+use super::queue::Queue;
 use crate::audit::Audit;
+use crate::capture::block_type::DECRYPTION_SECRETS;
 use crate::capture::{BlockRecord, Described, Timestamp};
-use crate::flow::{Flows, Mark, Reason, Written};
-use crate::output::{Change, Finished, Frame, Output, Queue, comment};
+use crate::flow::{Flows, Mark, Reason};
+use crate::output::{Change, Finished, Frame, Output, comment};
 use crate::packet::{View, decode};
 use crate::report::{Report, Summary, Told};
 use crate::tie::Tied;
-
-/// The block type of a Decryption Secrets Block (pcapng, section 4.7).
-const DECRYPTION_SECRETS: u32 = 10;
 
 /// What could not be written.
 pub(super) enum Failed {
@@ -52,8 +51,7 @@ impl Hold {
         mut view: View,
     ) -> Result<(), Failed> {
         let capture = &captures[usize::from(frame.input)];
-        let given = self.output.given_name(frame.input, frame.interface, &view.link);
-        let mark = self.marker.mark(capture, given, frame, number, &view);
+        let mark = self.marker.mark(capture, frame, number, &view);
         if self.queue.is_empty() && self.marker.flows.is_decided(mark) {
             write(&mut self.marker.flows, &mut self.output, capture, frame, &mut view, mark)?;
         } else {
@@ -93,7 +91,7 @@ impl Hold {
         // If the report cannot be written, there is to be no output either.
         self.report.as_mut().map_or(Ok(()), Report::complete).map_err(Failed::Report)?;
         let finished = self.output.finish(captures)?;
-        self.summary.count(&finished.counts);
+        self.summary.counts = finished.counts;
         if let Some(report) = self.report {
             report.finish().map_err(Failed::Report)?;
         }
@@ -174,7 +172,7 @@ fn write(
     };
     let comment = flows.comment(mark).map(|leg| comment::of(&leg, None, &Tied::default()));
     let place = output.packet(capture, frame, view, change, comment.as_deref())?;
-    flows.written(mark, || Written { frame: place.frame, stream: place.stream, interface: place.interface });
+    flows.written(mark, place);
     Ok(())
 }
 

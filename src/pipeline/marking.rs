@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 
 use crate::capture::Described;
 use crate::flow::{Flows, Mark, Place, Segment};
-use crate::output::Frame;
+use crate::output::{Frame, GivenName, given};
 use crate::packet::{Origin, View};
 
 /// The conversations, and what stands between them and packets.
@@ -12,22 +12,16 @@ pub(crate) struct Marker {
     pub flows: Flows,
     /// Of each capture: which of the user's inputs it is, from 0.
     pub numbers: Vec<u16>,
+    /// The names that the user gave interfaces.
+    pub names: Vec<GivenName>,
     pub hasher: RandomState,
 }
 
 impl Marker {
-    /// The conversation of a packet. `given` is the name that the user gave its interface, `number` the packet's in its
-    /// input.
-    pub fn mark(
-        &mut self,
-        capture: &Described,
-        given: Option<&str>,
-        frame: &Frame<'_>,
-        number: u64,
-        view: &View,
-    ) -> Mark {
+    /// The conversation of a packet. `number` is its number in its input.
+    pub fn mark(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> Mark {
         let Some(ip) = &view.ip else { return Mark::Untracked };
-        let origin = origin_of(capture, given, frame, view);
+        let origin = self.origin(capture, frame, view);
         match self.segment(origin, frame, number, view) {
             Some(segment) => {
                 let mark = self.flows.observe(&segment);
@@ -41,20 +35,21 @@ impl Marker {
     }
 
     /// The conversation of a packet that another input showed as well, and that is not looked at for itself.
-    pub fn known(&self, capture: &Described, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Option<u64> {
-        let segment = self.segment(origin_of(capture, given, frame, view), frame, 0, view)?;
+    pub fn known(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Option<u64> {
+        let segment = self.segment(self.origin(capture, frame, view), frame, 0, view)?;
         self.flows.known(&segment)
+    }
+
+    fn origin(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
+        let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
+        let named = capture.interfaces[frame.interface as usize].name.as_deref();
+        origin(view.link.origin, given, named)
     }
 
     fn segment(&self, origin: Origin, frame: &Frame<'_>, number: u64, view: &View) -> Option<Segment> {
         let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
         Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher)
     }
-}
-
-fn origin_of(capture: &Described, given: Option<&str>, frame: &Frame<'_>, view: &View) -> Origin {
-    let named = capture.interfaces[frame.interface as usize].name.as_deref();
-    origin(view.link.origin, given, named)
 }
 
 /// Where a packet was seen: on loopback if the user names the interface so, else as the link layer shows, else by the

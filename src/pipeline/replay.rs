@@ -3,7 +3,7 @@
 use std::io;
 
 use super::hold::Failed;
-use super::plan::Entry;
+use super::spools::Entry;
 use super::survey::{self, Surveyed};
 use crate::audit::Findings;
 use crate::capture::{BlockRecord, Described};
@@ -114,7 +114,7 @@ impl Replay {
         }
         let finished = self.output.finish(captures)?;
         let mut summary = self.surveyed.summary;
-        summary.count(&finished.counts);
+        summary.counts = finished.counts;
         if let Some(report) = self.report {
             report.finish().map_err(Failed::Report)?;
         }

@@ -14,13 +14,13 @@ use super::copies::Copies;
 use super::marking::Marker;
 use super::observing::Observing;
 use super::passages::{Passage, Passages};
-use super::plan::{Counted, Entry, Headers, Origins, Plan};
+use super::spools::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
 use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
-use crate::output::{Datagrams, Frame, GivenName, Header, Streams, comment, given};
+use crate::output::{Datagrams, Frame, Header, Streams, comment};
 use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
 use crate::tie::infer::{self as observer, Half, Observer};
@@ -135,7 +135,6 @@ impl Surveyed {
 pub(super) struct Survey {
     marker: Marker,
     audit: Audit,
-    names: Vec<GivenName>,
     keeps_all: bool,
     plan: Plan,
     headers: Headers,
@@ -209,7 +208,6 @@ impl Survey {
     pub fn new(
         marker: Marker,
         audit: Audit,
-        names: Vec<GivenName>,
         keeps_all: bool,
         several: bool,
         summary: Summary,
@@ -220,7 +218,6 @@ impl Survey {
             collector,
             marker,
             audit,
-            names,
             keeps_all,
             plan: Plan::default(),
             headers: Headers::default(),
@@ -264,8 +261,7 @@ impl Survey {
     /// Takes a packet that another input showed already.
     pub fn duplicate(&mut self, capture: &Described, frame: &Frame<'_>, view: &View) -> io::Result<()> {
         self.note(frame, view)?;
-        let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
-        let Some(conversation) = self.marker.known(capture, given, frame, view).map(|number| number as u32) else {
+        let Some(conversation) = self.marker.known(capture, frame, view).map(|number| number as u32) else {
             return self.plan.push(Entry::Duplicate, frame);
         };
         self.copies.note(conversation, frame, view, true);
@@ -277,8 +273,7 @@ impl Survey {
     /// Takes a packet; `number` is its number in its input.
     pub fn packet(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> io::Result<()> {
         let seen = self.note(frame, view)?;
-        let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
-        let mark = self.marker.mark(capture, given, frame, number, view);
+        let mark = self.marker.mark(capture, frame, number, view);
         let conversation = self.marker.flows.number(mark).map(|number| number as u32);
         let (entry, owner) = match (mark, conversation) {
             (Mark::Conversation { from_first, .. }, Some(conversation)) => {
@@ -306,7 +301,7 @@ impl Survey {
         }
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
-            let half = Half { conversation: u64::from(conversation), from_first };
+            let half = Half { conversation, from_first };
             self.observing.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
             let ip = view.ip.as_ref().filter(|ip| ip.fragment.is_none());
             if let (Some(collector), Some(seen), Some(ip)) = (&mut self.collector, seen, ip) {
@@ -366,15 +361,7 @@ impl Survey {
         of_other: bool,
         counted: &dyn Fn(Header) -> Counted,
     ) -> io::Result<()> {
-        let read = match ip.fragment {
-            Some(fragment) if ip.is_whole() => {
-                let says = Header::of(view, ip, bytes).filter(|_| fragment.first).map(counted);
-                self.datagrams.add(ip, fragment, says)
-            }
-            // One that is cut is not put together: IPv4's is read as it is, IPv6's is not read.
-            Some(_) if ip.source.is_ipv6() => None,
-            _ => Header::of(view, ip, bytes).map(counted),
-        };
+        let read = self.datagrams.read(ip, || Header::of(view, ip, bytes).map(counted));
         let Some(read) = read else { return Ok(()) };
         if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
             self.conversations = self.conversations.max(conversation as usize + 1);

@@ -158,8 +158,10 @@ fn may_be(leg: &Leg, stage: Stage, is_near: bool) -> bool {
 }
 
 fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
-    let half =
-        |part: Part, is_client: bool| Half { conversation: part.number, from_first: part.client_is_first == is_client };
+    let half = |part: Part, is_client: bool| Half {
+        conversation: part.number as u32,
+        from_first: part.client_is_first == is_client,
+    };
     // There are fewer legs than that.
     let id = number as u32;
     let (from_client, from_server) = (half(leg.forward, true), half(leg.reply, false));

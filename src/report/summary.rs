@@ -25,26 +25,14 @@ pub struct Summary {
     pub copied: BTreeMap<u16, u64>,
     /// Packets that came from a pipe too late for the order of time.
     pub late: u64,
-    /// Packets written.
-    pub written: u64,
-    /// Packets of repaired legs whose addresses were changed.
-    pub translated: u64,
-    /// Partial checksums that were completed.
-    pub completed: u64,
-    /// Packets that could not be written as Ethernet though it was asked for.
-    pub not_ethernet: u64,
-    /// Custom blocks that say of themselves that they must not be copied.
-    pub not_copied: u64,
+    /// What was done to packets and blocks on their way out.
+    pub counts: Counts,
     /// Why no legs were tied that might have been.
     pub untied: Option<Untied>,
     /// What rules and legs say of each other.
     pub findings: Option<Findings>,
     /// The addresses of the gateway, as far as they are known; none if nobody said that there is one.
     pub gateway: Option<Vec<IpAddr>>,
-    /// Addresses whose names were written, if there were names.
-    pub named: Option<u64>,
-    /// TLS sessions whose secrets were written, if there were secrets.
-    pub sessions: Option<u64>,
     legs: BTreeMap<Role, [u64; 3]>,
     left: BTreeMap<Reason, (u64, Vec<String>)>,
 }
@@ -62,17 +50,6 @@ impl Summary {
     /// Nothing done yet with so many inputs.
     pub fn new(inputs: usize) -> Summary {
         Summary { inputs, ..Summary::default() }
-    }
-
-    /// Takes over what the output counted.
-    pub fn count(&mut self, counts: &Counts) {
-        self.written = counts.packets;
-        self.translated = counts.translated;
-        self.completed = counts.completed;
-        self.not_ethernet = counts.not_ethernet;
-        self.not_copied = counts.not_copied;
-        self.named = counts.named;
-        self.sessions = counts.sessions;
     }
 
     /// Counts a leg.
@@ -122,7 +99,7 @@ impl fmt::Display for Summary {
             "{} from {}, {} written",
             plural(self.read, "packet"),
             plural(self.inputs as u64, "input"),
-            self.written
+            self.counts.packets
         )?;
         if self.duplicates > 0 {
             write!(f, ", {} dropped", plural(self.duplicates, "duplicate"))?;
@@ -131,8 +108,8 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "{} got their original addresses back, {} completed",
-            plural(self.translated, "packet"),
-            plural(self.completed, "checksum")
+            plural(self.counts.translated, "packet"),
+            plural(self.counts.completed, "checksum")
         )?;
         if !self.legs.is_empty() {
             writeln!(f, "{:<14} {:>9} {:>9} {:>9}", "legs", "repaired", "whole", "left")?;
@@ -181,20 +158,20 @@ impl fmt::Display for Summary {
             let packets = plural(self.late, "packet");
             writeln!(f, "{packets} came out of order, too late to be put in order: merge files instead of pipes")?;
         }
-        if self.not_ethernet > 0 {
-            writeln!(f, "{} could not be written as Ethernet", plural(self.not_ethernet, "packet"))?;
+        if self.counts.not_ethernet > 0 {
+            writeln!(f, "{} could not be written as Ethernet", plural(self.counts.not_ethernet, "packet"))?;
         }
-        if self.not_copied > 0 {
-            let blocks = plural(self.not_copied, "custom block");
+        if self.counts.not_copied > 0 {
+            let blocks = plural(self.counts.not_copied, "custom block");
             writeln!(f, "{blocks} left out: they are marked as not to be copied")?;
         }
-        match self.named {
+        match self.counts.named {
             None => {}
             Some(0) => writeln!(f, "no address of the captures has a name in the files of --names")?,
             Some(1) => writeln!(f, "1 address got its names")?,
             Some(named) => writeln!(f, "{named} addresses got their names")?,
         }
-        match self.sessions {
+        match self.counts.sessions {
             None => {}
             Some(0) => writeln!(f, "no TLS session that begins in the captures has secrets in the files of --keys")?,
             Some(sessions) => {

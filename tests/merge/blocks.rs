@@ -154,7 +154,7 @@ fn names_custom_blocks_and_what_is_unknown() {
                 (0x7fff_0001, b"whatever".to_vec()),
             ]
         );
-        assert_eq!(outcome.done.summary.not_copied, 1);
+        assert_eq!(outcome.done.summary.counts.not_copied, 1);
         assert!(outcome.summary().ends_with("1 custom block left out: they are marked as not to be copied\n"));
     }
 }

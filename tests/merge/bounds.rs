@@ -76,7 +76,7 @@ fn a_flood_of_half_open_connections() {
     shots.extend(good.shots(Link::Lo));
     shots.sort_by_key(|shot| shot.time);
     let outcome = Job::new().shots(Link::Lo, &shots).without_report().run();
-    assert_eq!(outcome.done.summary.written, u64::from(FLOOD) + 10);
+    assert_eq!(outcome.done.summary.counts.packets, u64::from(FLOOD) + 10);
     assert_eq!(outcome.output.packets.len(), shots.len());
     let repaired: Vec<_> = outcome.output.packets.iter().filter(|packet| !packet.options.is_empty()).collect();
     assert!(matches!(repaired[..], [one] if one.comments()[0].contains("10.2.0.5:40000 > 10.96.0.10:80")));

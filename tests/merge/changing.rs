@@ -67,7 +67,7 @@ fn a_file_that_grows_is_merged_as_far_as_it_went() {
     let more: Vec<Shot> = (0..200).map(|n| Shot { time: START + 300_000 + n * 1000, ..lo[0].clone() }).collect();
     let (done, output) = merge(&lo, &eth0, |lo, _| append(lo, &more));
     let done = done.expect("the merge succeeds");
-    assert_eq!((done.summary.read, done.summary.written), (8510, 8510));
+    assert_eq!((done.summary.read, done.summary.counts.packets), (8510, 8510));
     let packets = |output: Option<Output>| output.expect("an output").packets;
     assert_eq!(packets(output), packets(expected));
 }

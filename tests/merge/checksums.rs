@@ -35,8 +35,8 @@ fn a_wrong_one_stays_wrong_by_as_much() {
 #[test]
 fn how_many_were_completed() {
     let outcome = merge(Link::Lo, &leg().whole().shots(Link::Lo));
-    assert_eq!(outcome.done.summary.completed, 10);
-    assert_eq!(merge(Link::Lo, &leg().sum(Sum::Right).whole().shots(Link::Lo)).done.summary.completed, 0);
+    assert_eq!(outcome.done.summary.counts.completed, 10);
+    assert_eq!(merge(Link::Lo, &leg().sum(Sum::Right).whole().shots(Link::Lo)).done.summary.counts.completed, 0);
 }
 
 /// What a cut packet's checksum field must hold so that the whole packet, were it there, would be right.

@@ -16,8 +16,8 @@ fn written(inputs: &[&[u64]]) -> usize {
     });
     let outcome = job.run();
     let summary = &outcome.done.summary;
-    assert_eq!(summary.written + summary.duplicates, summary.read);
-    assert_eq!(summary.written as usize, outcome.output.packets.len());
+    assert_eq!(summary.counts.packets + summary.duplicates, summary.read);
+    assert_eq!(summary.counts.packets as usize, outcome.output.packets.len());
     outcome.output.packets.len()
 }
 
@@ -136,7 +136,7 @@ fn a_connection_that_two_machines_show() {
         expected.sort_unstable();
         let written: Vec<u64> = outcome.output.packets.iter().map(|packet| packet.time).collect();
         assert_eq!(written, expected);
-        assert_eq!(outcome.done.summary.written + outcome.done.summary.duplicates, outcome.done.summary.read);
+        assert_eq!(outcome.done.summary.counts.packets + outcome.done.summary.duplicates, outcome.done.summary.read);
         let streams: Vec<_> = outcome.legs.iter().map(|leg| leg["tcp_stream"].as_u64()).collect();
         assert_eq!(streams.len(), 2);
         assert!(streams.contains(&Some(0)) && streams.contains(&Some(1)), "{streams:?}");

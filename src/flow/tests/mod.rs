@@ -49,7 +49,7 @@ impl Run {
             }
             self.out[number] = self.flows.translation(mark);
             let frame = number as u64 + 1;
-            self.flows.written(mark, || Written { frame, stream: None, interface: 0 });
+            self.flows.written(mark, Written { frame, stream: None, interface: 0 });
             self.queue.pop_front();
         }
         self.legs.extend(self.flows.retired());

@@ -111,7 +111,7 @@ fn packets(c: &Connection) -> Vec<(u64, bool, Segment, bool)> {
         let ack = if f & flags::ACK != 0 { heard[from] } else { 0 };
         let seq = if c.refused && from == 1 { 0 } else { next[from] };
         let content = Content::Tcp { seq, ack, flags: f, timestamps };
-        next[from] = record::end_of(next[from], len, f);
+        next[from] = segment::end_of(next[from], len, f);
         (heard[to], tsecr[to]) = (next[from], tsval);
         let none = SocketAddr::from(([0; 4], 0));
         let segment = Segment {

@@ -20,7 +20,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Half {
     /// The serial number of the conversation.
-    pub conversation: u64,
+    pub conversation: u32,
     /// Which of its two ends sent it; how they are told apart is up to the caller.
     pub from_first: bool,
 }
@@ -31,7 +31,7 @@ type Conversation = Box<[Stream; 2]>;
 /// Collects, in the first pass over a capture, what inference needs of each TCP conversation.
 ///
 /// Memory is bounded by [`Limits::memory`]: when it is used up, no conversation is added, and those that are there are
-/// known to be cut; [`Observer::is_complete`] says so. What ended before is not affected: a far leg that is there began
+/// known to be cut. What ended before is not affected: a far leg that is there began
 /// after its near one.
 #[derive(Debug)]
 pub struct Observer {
@@ -62,7 +62,7 @@ impl Observer {
     /// Takes in a segment. `data` is what was captured of its `data_len` octets.
     pub fn segment(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], data_len: u32) {
         self.end = self.end.max(time);
-        let Ok(index) = usize::try_from(half.conversation) else { return self.full = true };
+        let index = half.conversation as usize;
         if self.full {
             if let Some(Some(conversation)) = self.conversations.get_mut(index) {
                 conversation[usize::from(half.from_first)].miss(time, flags);
@@ -89,24 +89,9 @@ impl Observer {
         self.full = self.memory > self.limits.memory;
     }
 
-    /// The conversation is of no interest.
-    pub fn forget(&mut self, conversation: u64) {
-        let slot = usize::try_from(conversation).ok().and_then(|index| self.conversations.get_mut(index));
-        if let Some(conversation) = slot.and_then(Option::take) {
-            let streams: usize = conversation.iter().map(Stream::memory).sum();
-            self.memory -= size_of::<[Stream; 2]>() + streams;
-        }
-    }
-
-    /// Whether everything was collected.
-    pub fn is_complete(&self) -> bool {
-        !self.full
-    }
-
     /// What was collected of a direction.
     pub(super) fn stream(&self, half: Half) -> &Stream {
-        let index = usize::try_from(half.conversation).unwrap_or(usize::MAX);
-        match self.conversations.get(index) {
+        match self.conversations.get(half.conversation as usize) {
             Some(Some(conversation)) => &conversation[usize::from(half.from_first)],
             _ => &self.nothing,
         }

@@ -50,7 +50,7 @@ impl World {
     fn add(&mut self, client: &str, server: &str) -> (TcpLeg, Talk) {
         let id = self.legs;
         self.legs += 1;
-        let half = |from_first| Half { conversation: id.into(), from_first };
+        let half = |from_first| Half { conversation: id, from_first };
         let end = |text: &str| text.parse().expect("an address and a port");
         let leg =
             TcpLeg { id, from_client: half(true), from_server: half(false), client: end(client), server: end(server) };
@@ -96,7 +96,7 @@ impl World {
 
     /// A segment of any sequence number.
     pub fn at(&mut self, talk: &Talk, time: Timestamp, from: From, flags: u8, seq: u32, data: &[u8]) {
-        let half = Half { conversation: talk.id.into(), from_first: from == Client };
+        let half = Half { conversation: talk.id, from_first: from == Client };
         self.observer.segment(half, time, seq, flags, data, data.len() as u32);
     }
 

@@ -108,7 +108,7 @@ proptest! {
 
     #[test]
     fn any_segments_at_all_are_taken(
-        segments in prop::collection::vec((0_u64..4, any::<bool>(), 0_u64..1000, any::<u32>(), any::<u8>(),
+        segments in prop::collection::vec((0_u32..4, any::<bool>(), 0_u64..1000, any::<u32>(), any::<u8>(),
             prop::collection::vec(any::<u8>(), 0..40), 0_u32..100_000), 0..200),
     ) {
         let mut world = World::new();

@@ -4,8 +4,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::queue::Queue;
 use crate::nat::Protocol;
-use crate::output::{Frame, Header, Queue};
+use crate::output::{Frame, Header};
 
 /// Octets that are put into the queue at a time.
 const BATCH: usize = 16 * 1024;
