@@ -83,7 +83,7 @@ fn reset_of(fact: &Fact<'_>) -> Option<(Seen, bool)> {
     let is_open = fact.is_answered() || fact.client.acked.is_some() || fact.client.syn.is_none();
     // What comes after both said goodbye ends nothing.
     let is_over = [fact.client.fin, fact.server.fin].iter().all(|fin| fin.is_some_and(|fin| fin < seen));
-    (is_open && !is_over && !fact.server.refused).then_some((seen, is_client))
+    (is_open && !is_over && !fact.is_refused()).then_some((seen, is_client))
 }
 
 fn reset_first(facts: &[Fact<'_>], number: usize, (seen, is_client): (Seen, bool), mates: &[usize]) -> Option<Draft> {

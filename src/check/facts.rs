@@ -93,6 +93,11 @@ impl<'a> Fact<'a> {
         self.server.syn_ack.is_some() || self.server.first_data.is_some()
     }
 
+    /// Whether the server answered the client's SYN by a reset.
+    pub(super) fn is_refused(&self) -> bool {
+        self.server.refuses(self.client)
+    }
+
     /// What the proxy's access log says of its requests, if that is no success.
     pub(super) fn logged(&self) -> String {
         let flags: Vec<String> = self.tied.flags.iter().map(|flag| meaning(flag)).collect();

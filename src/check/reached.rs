@@ -12,7 +12,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
     let known = context.audit.and_then(|audit| audit.mesh());
     let mesh = ports::mesh_of_preset(known.unwrap_or(USUAL));
     for (number, fact) in context.facts.iter().enumerate() {
-        let is_answered = fact.is_answered() && !fact.server.refused;
+        let is_answered = fact.is_answered() && !fact.is_refused();
         if fact.leg.role != Role::InboundPeer || !fact.leg.client_known || !fact.is_tcp() || !is_answered {
             continue;
         }

@@ -119,6 +119,9 @@ fn a_handshake_that_is_refused() {
     let findings = check(&pod(&[&app], &[&Leg::direct("10.1.0.5:50000", "10.1.0.6:9000").syn().refuse()]));
     assert!(only(&findings, "connection-refused").what.contains("the peer refused"));
     assert_eq!(codes(&findings), ["connection-refused"], "a refusal is no reset besides");
+    // The proxy is gone: SYN and reset are of different conversations.
+    let gone = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").syn().refuse();
+    assert!(only(&check(&pod(&[&gone], &[])), "connection-refused").what.contains("the proxy refused"));
 }
 
 /// istio/istio#36489: a packet out of the window is not redirected, and the application's own port resets it.
