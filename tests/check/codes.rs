@@ -190,6 +190,20 @@ fn who_reset_first() {
     assert!(of("outbound-peer").what.contains("the peer reset it first"), "{findings:#?}");
     let cause = "the peer reset the outbound-peer leg first, the proxy passed it on";
     assert!(of("outbound-app").what.contains(cause), "{findings:#?}");
+    // Nobody listens: the proxy accepts, is refused itself, and no octet ties the two.
+    let caller = Leg::direct("10.1.0.9:50000", "10.1.0.5:15008").open().ask("CONNECT 10.1.0.5:7");
+    let caller = caller.after(50 * MS).refuse();
+    let refused =
+        |port: u16, after: u64| Leg::direct(&format!("127.0.0.6:{port}"), "10.1.0.5:7").after(after).syn().refuse();
+    let findings = check(&pod(&[&refused(33_333, MS)], &[&caller]));
+    assert_eq!(codes(&findings), ["reset-unanswered", "connection-refused"]);
+    let finding = only(&findings, "reset-unanswered");
+    assert!(finding.what.contains("after the application had refused its connection to 10.1.0.5:7"), "{findings:#?}");
+    assert!(!finding.certain && finding.legs.len() == 2, "{findings:#?}");
+    for other in [vec![refused(33_333, MS), refused(33_334, 2 * MS)], vec![refused(33_333, 60 * MS)]] {
+        let findings = check(&pod(&other.iter().collect::<Vec<_>>(), &[&caller]));
+        assert!(only(&findings, "reset-unanswered").what.ends_with("the proxy reset it first"), "{findings:#?}");
+    }
     // Who closes first waits for no response.
     let gone = Leg::direct("10.1.0.9:50000", "10.1.0.5:8080").open().ask("PING").send(true, "FA", "").refuse();
     assert_eq!(codes(&check(&pod(&[&inbound(POD)], &[&gone]))), ["connection-reset"]);
@@ -394,6 +408,8 @@ fn ports_of_the_proxy_reached_from_outside() {
         let findings = check(&pod(&[&app], &[&reach(port).syn().refuse()]));
         assert_eq!(codes(&findings), ["connection-refused"], "who is refused has not reached it");
     }
+    let opened = reach(15000).open().ask(REQUEST).close();
+    assert!(check(&pod(&[&app], &[&opened])).is_empty(), "the proxy takes what is redirected, and nobody answers");
     assert!(check(&pod(&[&app], &[&reach(15008).whole()])).is_empty(), "peers are meant to call it");
     let own = Leg::direct("127.0.0.1:50000", "127.0.0.1:15000").whole();
     assert!(check(&pod(&[&app, &own], &[])).is_empty(), "from inside it is meant to be reached");
