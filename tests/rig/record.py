@@ -56,6 +56,10 @@ class Case:
     gap_rows: frozenset[str] = frozenset()      # … and the rows that are red for it, until it does
     beside: tuple[tuple[str, str], ...] = ()    # options of meshpcap, each with a file beside the truth
     tls: str | None = None              # the version that the proxies use
+    alarms: frozenset[str] = frozenset()        # codes of `meshpcap check`, warnings and errors, that must be found; of
+                                        # a healthy recording there are none
+    may_alarm: frozenset[str] = frozenset()     # … and that may be
+    codes: frozenset[str] | None = None # all codes of an incident, or of its healthy twin: nothing else is judged
 
 
 @dataclass

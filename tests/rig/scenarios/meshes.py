@@ -68,14 +68,16 @@ def pairs(recording, mesh, **more) -> list:
     """Both pods by eth0 and lo, and pod a by `any` alone."""
     eth0, lo, everything_ = recording.files["a"]
     return [recording.case(mesh.a, inputs=(eth0, lo), **more), recording.case(mesh.a, "any", inputs=(everything_,), **more),
-            recording.case(mesh.b, inputs=tuple(recording.files["b"][:2]))]
+            recording.case(mesh.b, inputs=tuple(recording.files["b"][:2]), alarms=more.get("alarms", frozenset()))]
 
 
 def enter(name: str):
     def traffic(mesh):
         with record(mesh, ETH0, LO, ANY, heavy=True) as recording:
             everything(mesh)
-        return pairs(recording, mesh, moved_at_least=4 - (9000 in mesh.flavour.direct) * 2)
+        # Where nobody listens, the peer's proxy resets a tunnel in which it was told where to go: a request that failed.
+        alarms = frozenset({"reset-unanswered"} if mesh.flavour.tunnel else ())
+        return pairs(recording, mesh, moved_at_least=4 - (9000 in mesh.flavour.direct) * 2, alarms=alarms)
     traffic.__name__ = name
     traffic.__doc__ = f"""{FLAVOURS[name].about}: services, addresses and itself called, calls from outside, one local
     port for four destinations at once, nobody listening, and DNS where the mesh captures it."""
