@@ -149,7 +149,8 @@ def ways(case: Case) -> list[Case]:
         arguments = (word for path in case.rules for word in ("--rules", str(path)))
         every.append(replace(case, name=f"{case.name} rules", arguments=(*case.arguments, *arguments)))
     if case.mesh:
-        every.append(replace(case, name=f"{case.name} mesh", arguments=(*case.arguments, "--mesh", case.mesh)))
+        every.append(replace(case, name=f"{case.name} mesh", arguments=(*case.arguments, "--mesh", case.mesh),
+                             alarms=case.alarms | case.mesh_alarms))
     return [*every, replace(case, expects=case.expects if case.found else ())]
 
 

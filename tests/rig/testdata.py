@@ -101,7 +101,7 @@ def stored_case(folder: Path) -> Case:
     row = json.loads((folder / "case.json").read_text())
     row.pop("scenario"), row.pop("pod")
     for field in ("own", "ports", "may_leave", "proxy_ports", "proxies", "mirrored", "direct", "gap_rows", "alarms",
-                  "may_alarm", "codes"):
+                  "mesh_alarms", "may_alarm", "codes"):
         if field in row:
             row[field] = frozenset(row[field])
     row["inputs"] = tuple(folder / name for name in row["inputs"])
