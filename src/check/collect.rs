@@ -438,6 +438,10 @@ impl End {
     fn control(&mut self, segment: &Segment<'_>) {
         match segment.flags & (flags::SYN | flags::ACK) {
             flags::SYN => {
+                let since = self.last_syn.map(|last| segment.seen.time.0.saturating_sub(last.time.0));
+                if since.is_some_and(|since| since < REORDERED) && self.isn == segment.seq {
+                    return; // Captured twice, not sent twice.
+                }
                 self.syns += 1;
                 self.isn = segment.seq;
                 self.syn.get_or_insert(segment.seen);

@@ -337,6 +337,9 @@ fn plaintext_among_tls() {
     assert!(only(&findings, "plaintext-in").what.contains("10.1.0.8"), "{findings:#?}");
     let findings = check(&pod(&[&app], &[&tls, &plain.clone().send(false, "FA", "")]));
     assert!(only(&findings, "plaintext-refused").what.contains("ended it without a word"));
+    // Envoy resets what it has not read.
+    let findings = check(&pod(&[&app], &[&tls, &plain.clone().refuse()]));
+    assert_eq!(codes(&findings), ["plaintext-refused"]);
     let left = check(&pod(&[&app], &[&tls, &plain.clone().close()]));
     assert_eq!(codes(&left), ["plaintext-in"], "the caller closed it");
     assert!(check(&pod(&[&app], &[&plain.answer(RESPONSE).close()])).is_empty(), "all of it is plaintext");
@@ -358,9 +361,26 @@ fn data_that_is_sent_again() {
     let findings = check(&pod(&[&again(app.clone(), 210 * MS)], &[]));
     assert!(only(&findings, "loopback-retransmission").what.starts_with("the application had to send 1 segment"));
     assert!(check(&pod(&[&again(app.clone(), 10 * MS)], &[])).is_empty(), "the kernel asks for a late ACK");
+    // Another capture of lo shows each packet once more.
+    let mut twice = pod(&[&app], &[]).shots(Link::Lo, &app.shots(Link::Lo));
+    twice.merge.keep_duplicates = true;
+    assert!(check(&twice).is_empty(), "{:#?}", check(&twice));
     let wire = Leg::direct("10.1.0.5:50000", "10.1.0.6:8080").after(30_000).whole();
     let findings = check(&pod(&[&app], &[&again(wire, 210 * MS)]));
     assert_eq!(only(&findings, "retransmission").legs[0].role, "outbound-peer");
+    let gone = Leg::direct("10.1.0.5:50000", "10.1.0.6:8080").open().ask(REQUEST).reset().after(30_000).refuse();
+    let findings = check(&pod(&[&app], &[&again(gone, 210 * MS)]));
+    assert_eq!(codes(&findings), ["reset-unanswered", "retransmission"], "sent again before the reset");
+    let late = Leg::direct("10.1.0.5:50000", "10.1.0.6:8080").open().ask(REQUEST).answer(RESPONSE);
+    let (client, server) = late.next;
+    let answer = |after: u64| {
+        packet(after, "10.1.0.6:8080", "10.1.0.5:50000", "PA", (server.wrapping_sub(19), client), RESPONSE)
+    };
+    let reset = packet(100 * MS, "10.1.0.5:50000", "10.1.0.6:8080", "RA", (client, server), "");
+    let mut wire = late.shots(Link::Eth);
+    wire.extend(shots(Link::Eth, &[reset, answer(310 * MS)]));
+    let findings = check(&Job::new().shots(Link::Lo, &app.shots(Link::Lo)).shots(Link::Eth, &wire));
+    assert_eq!(codes(&findings), ["connection-reset"], "nobody is there any more");
 }
 
 #[test]
