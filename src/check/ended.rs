@@ -78,7 +78,7 @@ const INVALID_TODO: &str = "have INVALID packets dropped instead (Istio: INVALID
 
 /// The first reset of a leg that was open, and whether the client sent it.
 fn reset_of(fact: &Fact<'_>) -> Option<(Seen, bool)> {
-    let client = fact.client.rst.map(|seen| (seen, true));
+    let client = fact.client_reset().map(|seen| (seen, true));
     let server = fact.server.rst.map(|seen| (seen, false));
     let (seen, is_client) = [client, server].into_iter().flatten().min()?;
     let is_open = fact.is_answered() || fact.client.acked.is_some() || fact.client.syn.is_none();
@@ -139,7 +139,7 @@ fn reset_first(
         }
         (Some((ended, by_client, mate)), _) => {
             let whose = facts[mate].whose(by_client);
-            let how = if facts[mate].client.rst == Some(ended) || facts[mate].server.rst == Some(ended) {
+            let how = if facts[mate].client_reset() == Some(ended) || facts[mate].server.rst == Some(ended) {
                 "reset"
             } else {
                 "closed"
@@ -173,7 +173,7 @@ fn reset_first(
 /// The packet that ended a leg first, and whether its client sent it.
 fn ended(fact: &Fact<'_>) -> Option<(Seen, bool)> {
     let of = |seen: Option<Seen>, is_client| seen.map(|seen| (seen, is_client));
-    [of(fact.client.rst, true), of(fact.server.rst, false), of(fact.client.fin, true), of(fact.server.fin, false)]
+    [of(fact.client_reset(), true), of(fact.server.rst, false), of(fact.client.fin, true), of(fact.server.fin, false)]
         .into_iter()
         .flatten()
         .min()

@@ -6,5 +6,5 @@ mod common;
 mod codes;
 mod formats;
 mod frames;
-mod healthy;
 mod job;
+mod table;
