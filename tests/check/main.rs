@@ -8,3 +8,4 @@ mod formats;
 mod frames;
 mod job;
 mod table;
+mod traces;
