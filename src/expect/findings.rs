@@ -47,14 +47,17 @@ pub struct Miscounted {
 
 /// What is to be noted of findings, in the order of their codes; addresses are the old ones.
 pub fn noted(findings: &[Finding], addresses: &Addresses) -> Vec<Noted> {
-    let mut times: BTreeMap<(String, Vec<String>), usize> = BTreeMap::new();
+    let mut times: BTreeMap<Key, usize> = BTreeMap::new();
     for finding in findings {
         *times.entry(key(finding, addresses)).or_default() += 1;
     }
     times.into_iter().map(|((code, legs), times)| Noted { code, legs, times }).collect()
 }
 
-fn key(finding: &Finding, addresses: &Addresses) -> (String, Vec<String>) {
+/// What tells findings apart: code; role and server of each leg.
+type Key = (String, Vec<String>);
+
+fn key(finding: &Finding, addresses: &Addresses) -> Key {
     let mut legs: Vec<String> = Vec::new();
     for Subject { role, server, .. } in &finding.legs {
         let leg = match server.parse() {
@@ -70,25 +73,21 @@ fn key(finding: &Finding, addresses: &Addresses) -> (String, Vec<String>) {
 
 /// What was found more or less often than expected, in the order of the codes.
 pub fn miscounted(expected: &[Noted], findings: &[Finding], addresses: &Addresses) -> Vec<Miscounted> {
-    let mut all: BTreeMap<(String, Vec<String>), (usize, usize, Option<&Finding>)> = BTreeMap::new();
-    for Noted { code, legs, times } in expected {
-        all.entry((code.clone(), legs.clone())).or_default().0 += times;
+    let mut all: BTreeMap<Key, Miscounted> = BTreeMap::new();
+    for noted in expected {
+        counts(&mut all, (noted.code.clone(), noted.legs.clone())).expected += noted.times;
     }
     for finding in findings {
-        let (_, found, first) = all.entry(key(finding, addresses)).or_default();
-        *found += 1;
-        first.get_or_insert(finding);
+        let counts = counts(&mut all, key(finding, addresses));
+        counts.found += 1;
+        counts.finding.get_or_insert_with(|| finding.clone());
     }
-    let differ = all.into_iter().filter(|(_, (expected, found, _))| expected != found);
-    differ
-        .map(|((code, legs), (expected, found, first))| Miscounted {
-            code,
-            legs,
-            expected,
-            found,
-            finding: first.cloned(),
-        })
-        .collect()
+    all.into_values().filter(|one| one.expected != one.found).collect()
+}
+
+fn counts(all: &mut BTreeMap<Key, Miscounted>, key: Key) -> &mut Miscounted {
+    let (code, legs) = key.clone();
+    all.entry(key).or_insert(Miscounted { code, legs, expected: 0, found: 0, finding: None })
 }
 
 #[cfg(test)]
