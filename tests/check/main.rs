@@ -7,5 +7,6 @@ mod codes;
 mod formats;
 mod frames;
 mod job;
+mod schemas;
 mod table;
 mod traces;
