@@ -14,7 +14,7 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\r\n";
 
 /// envoyproxy/envoy#15305: the second connection of a port is answered by an ACK of the first one's, resets it, and
 /// comes about a second later. `answers` if it is answered at once: by a newer kernel.
-pub fn collision(answers: bool) -> Job {
+fn collision(answers: bool) -> Job {
     let first = Leg::outbound("10.1.0.5:54321", "10.96.0.11:8080").open().ask(REQUEST).answer(RESPONSE);
     let (seq, ack) = (first.next.1, first.next.0);
     let port = if answers { 40_000 } else { 54321 };
@@ -240,7 +240,7 @@ fn a_filter_that_loses_all_replies() {
 }
 
 /// A capture that says how many packets its interface dropped, and how many before each packet.
-pub fn dropping(dropped: u64, before: u64) -> Job {
+fn dropping(dropped: u64, before: u64) -> Job {
     use crate::common::file::{Order, Section};
     let leg = Leg::outbound("10.1.0.5:40000", "10.96.0.10:80").whole();
     let mut section = Section::new(Order::Big).interface(Link::Lo, &[(2, b"lo"), (9, &[9])]);

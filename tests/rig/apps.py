@@ -220,11 +220,11 @@ def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
         sock.bind(tuple(step["bind"]))
     if step.get("buffer"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, step["buffer"])
-    sock.settimeout(20)
+    sock.settimeout(step.get("silent", 20))
     try:
         sock.connect((host, port))
-    except ConnectionRefusedError:
-        if not step.get("refused"):
+    except (ConnectionRefusedError, TimeoutError) as error:
+        if not step.get("refused" if isinstance(error, ConnectionRefusedError) else "silent"):
             raise
         return Connection(sock, truth, ROLE, peer=(host, port))
     if step.get("tls"):

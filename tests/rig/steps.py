@@ -14,7 +14,7 @@ NAMESERVERS = (("10.96.0.53", 53), ("10.96.0.54", 53), ("fd00:96::53", 53))
 def http(to: tuple[str, int], n: int = 1, **more) -> dict:
     """n requests on one connection. More: size (of an answer), body (of a request), gap (seconds between),
     until (no more once this file exists), skip (not at all then), bind (local address),
-    fields (of the header, each with its CRLF), close (fin, rst, vanish), refused (nobody takes the connection),
+    fields (of the header, each with its CRLF), close (fin, rst, vanish), refused (nobody takes the connection), silent (nobody answers the SYN for so many seconds),
     dropped (the proxy takes it, and resets it), ended (the server ends it instead of an answer),
     half (only half of the first request is sent, which nobody answers for so many seconds), pause (seconds until the
     answer is read), buffer (octets of the socket's receive buffer), stray (a packet with a number out of the window follows, past the socket), tls (TLSv1_2, TLSv1_3: the client begins such a session; its truth is

@@ -37,8 +37,8 @@ KEPT = {
     "ambient-same-addresses": ("ambient-clash", "a"),
     "secrets-tls12": ("secrets-tls12", "a"), "secrets-tls13": ("secrets-tls13", "b"),
     **{name: (name, "a") for name in (
-        "silent-peer", "proxy-stopped", "stray-packet", "crash", "half-a-request", "short-packets", "plaintext-service", "strict-mtls",
-        "lost-inside", "lost-outside", "slow-reader", "capture-port", "admin-port", "telemetry-port", "bypass-user",
+        "port-collision", "silent-peer", "proxy-stopped", "stray-packet", "crash", "half-a-request", "short-packets", "plaintext-service", "strict-mtls",
+        "overrun", "lost-inside", "lost-outside", "slow-reader", "capture-port", "admin-port", "telemetry-port", "bypass-user",
         "stale-ports")}}
 BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log", "hosts")
 DEFAULTS = {field: Case.__dataclass_fields__[field].default for field in Case.__dataclass_fields__}
