@@ -143,12 +143,14 @@ struct Program {
 
 fn programs(arguments: &Arguments) -> Vec<Program> {
     let merge = |binary: &Path| format!("exec '{}' merge --quiet eth0.pcap lo.pcap -o out", binary.display());
+    let check = |binary: &Path| format!("exec '{}' check --fail-on never eth0.pcap lo.pcap", binary.display());
     let own = Path::new(env!("CARGO_BIN_EXE_meshpcap"));
     let mut programs = vec![
         Program { name: "cat", needs: &["cat"], script: "exec cat eth0.pcap lo.pcap > out".to_owned() },
         Program { name: "meshpcap", needs: &[], script: merge(own) },
         // The rules are looked at once for each connection.
         Program { name: "  with rules", needs: &[], script: merge(own) + " --mesh istio" },
+        Program { name: "  check", needs: &[], script: check(own) },
     ];
     if let Some(binary) = &arguments.against {
         programs.push(Program { name: "against", needs: &[], script: merge(binary) });
@@ -197,6 +199,9 @@ fn measure(pair: &Pair, arguments: &Arguments) -> io::Result<()> {
             ratio(times, mergecap.as_deref()),
             peak as f64 / 1024.0,
         );
+    }
+    if let (Some(check), Some(merge)) = (of("  check"), of("meshpcap")) {
+        println!("  check takes {} times as long as merge", ratio(check, Some(merge)));
     }
     Ok(())
 }

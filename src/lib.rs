@@ -22,6 +22,7 @@
 //! plan       rules, legs        -> filters          what to capture in the first place: to read, as a script
 //! pipeline   the stages of a merge, from reading to writing; what waits in between
 //! diff       two recordings     -> edits            what changed between them, conversation by conversation
+//! expect     findings, conversations <-> expect.json  what is expected of captures, and what differs
 //! cli        what was typed
 //! commands   how each subcommand runs; exit status (the binary)
 //! ```
@@ -40,6 +41,7 @@ pub mod tie;
 
 pub mod check;
 pub mod diff;
+pub mod expect;
 pub mod explain;
 pub mod folder;
 pub mod pipeline;

@@ -155,11 +155,14 @@ pub const CODES: &[Code] = &[
         meaning: "A request was on its way, and the side that should answer reset the connection. The finding names who \
                   did so first on the legs of the call, and what the proxy's access log says of it.",
         detection: "A RST of the server after data of the client that no data of the server follows, before the client closes; on tied legs, the \
-                    earliest RST or FIN within a second before it.",
-        causes: "A crash or restart, an idle timeout of the server that is shorter than the proxy's (a race on \
-                 reused connections), plaintext to a port that requires TLS.",
+                    earliest RST or FIN within a second before it; else the one connection that the proxy was refused \
+                    meanwhile (likely).",
+        causes: "A crash or restart, a port where no application listens (the proxy accepts, and learns of it later), an \
+                 idle timeout of the server that is shorter than the proxy's (a race on reused connections), plaintext to \
+                 a port that requires TLS.",
         threads: &[
             "https://github.com/istio/istio/issues/55138",
+            "https://github.com/istio/istio/issues/45261",
             "https://www.envoyproxy.io/docs/envoy/latest/faq/debugging/why_is_envoy_sending_internal_responses",
         ],
     },
@@ -331,7 +334,7 @@ pub const CODES: &[Code] = &[
         severity: Error,
         title: "a port for the pod alone was reached from outside",
         meaning: "Administration and debugging ports tell the configuration and secrets' names, and take commands.",
-        detection: "A connection from outside to a port that the table of ports has for this pod only, answered by a SYN-ACK.",
+        detection: "A connection from outside to a port that the table of ports has for this pod only, answered with data.",
         causes: "An admin interface bound to 0.0.0.0, a missing network policy.",
         threads: &["https://www.envoyproxy.io/docs/envoy/latest/operations/admin"],
     },
@@ -340,7 +343,7 @@ pub const CODES: &[Code] = &[
         severity: Note,
         title: "metrics or health of the proxy were read from outside",
         meaning: "What the ports of the mesh are for, and who calls them.",
-        detection: "A connection from outside to a port for metrics or probes, answered by a SYN-ACK.",
+        detection: "A connection from outside to a port for metrics or probes, answered with data.",
         causes: "A collector of metrics, the kubelet.",
         threads: &["https://istio.io/latest/docs/ops/deployment/application-requirements/"],
     },

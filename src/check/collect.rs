@@ -109,8 +109,8 @@ pub struct End {
     pub fin: Option<Seen>,
     /// The first RST.
     pub rst: Option<Seen>,
-    /// Whether the first RST acknowledges a SYN.
-    pub refused: bool,
+    /// What the first RST acknowledges, where no SYN-ACK came before it: a SYN, if the number fits.
+    refused: Option<u32>,
     /// The first RST that answers a packet for which there was no socket.
     pub refusal: Option<Refusal>,
     /// Whether anything but resets came after its first RST.
@@ -372,6 +372,11 @@ impl End {
         }
     }
 
+    /// Whether its first RST is the answer to the other end's SYN. Of a redirected leg, both are of different conversations.
+    pub fn refuses(&self, other: &End) -> bool {
+        other.syn.is_some() && other.syn_ack.is_none() && self.refused == Some(other.isn.wrapping_add(1))
+    }
+
     fn note(&mut self, segment: &Segment<'_>, other: &End) {
         let Segment { seen, seq, ack, flags: control, data_len, .. } = *segment;
         self.packets += 1;
@@ -433,6 +438,10 @@ impl End {
     fn control(&mut self, segment: &Segment<'_>) {
         match segment.flags & (flags::SYN | flags::ACK) {
             flags::SYN => {
+                let since = self.last_syn.map(|last| segment.seen.time.0.saturating_sub(last.time.0));
+                if since.is_some_and(|since| since < REORDERED) && self.isn == segment.seq {
+                    return; // Captured twice, not sent twice.
+                }
                 self.syns += 1;
                 self.isn = segment.seq;
                 self.syn.get_or_insert(segment.seen);
@@ -452,11 +461,7 @@ impl End {
         let Segment { seen, seq, ack, flags: control, .. } = *segment;
         if self.rst.is_none() {
             self.rst = Some(seen);
-            self.refused = control & flags::ACK != 0
-                && other.syn.is_some()
-                && other.syn_ack.is_none()
-                && self.syn_ack.is_none()
-                && ack == other.isn.wrapping_add(1);
+            self.refused = (control & flags::ACK != 0 && self.syn_ack.is_none()).then_some(ack);
         }
         let (other_seq, other_ack) = other.last_numbers;
         let is_refusal = control & flags::ACK == 0 && other.packets > 0 && seq == other_ack && self.fin.is_none();

@@ -23,6 +23,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
             ties.entry(tie).or_default().push(number);
         }
     }
+    let refusals = Refusals::of(facts);
     for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| fact.is_tcp()) {
         if let Some(draft) = invalid(number, fact) {
             found.push(draft);
@@ -30,7 +31,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
         }
         let mates = fact.tied.tie.as_ref().and_then(|(tie, _)| ties.get(tie)).map_or(&[][..], Vec::as_slice);
         match reset_of(fact) {
-            Some(reset) => found.extend(reset_first(facts, number, reset, mates)),
+            Some(reset) => found.extend(reset_first(facts, number, reset, mates, &refusals)),
             None => found.extend(no_response(context, number, fact)),
         }
     }
@@ -77,26 +78,68 @@ const INVALID_TODO: &str = "have INVALID packets dropped instead (Istio: INVALID
 
 /// The first reset of a leg that was open, and whether the client sent it.
 fn reset_of(fact: &Fact<'_>) -> Option<(Seen, bool)> {
-    let client = fact.client.rst.map(|seen| (seen, true));
+    let client = fact.client_reset().map(|seen| (seen, true));
     let server = fact.server.rst.map(|seen| (seen, false));
     let (seen, is_client) = [client, server].into_iter().flatten().min()?;
     let is_open = fact.is_answered() || fact.client.acked.is_some() || fact.client.syn.is_none();
     // What comes after both said goodbye ends nothing.
     let is_over = [fact.client.fin, fact.server.fin].iter().all(|fin| fin.is_some_and(|fin| fin < seen));
-    (is_open && !is_over && !fact.server.refused).then_some((seen, is_client))
+    (is_open && !is_over && !fact.is_refused()).then_some((seen, is_client))
 }
 
-fn reset_first(facts: &[Fact<'_>], number: usize, (seen, is_client): (Seen, bool), mates: &[usize]) -> Option<Draft> {
+/// Legs that were refused, by when. No octet ties such a leg to the one on the other side of the proxy.
+struct Refusals(Vec<(Seen, usize)>);
+
+impl Refusals {
+    fn of(facts: &[Fact<'_>]) -> Refusals {
+        let refused = facts.iter().enumerate().filter(|(_, fact)| fact.is_tcp() && fact.is_refused());
+        let mut all: Vec<_> = refused.filter_map(|(number, fact)| Some((fact.server.rst?, number))).collect();
+        all.sort_unstable();
+        Refusals(all)
+    }
+
+    /// The one that the proxy met while it had a leg to serve, if there is no other that it can have been.
+    fn met(&self, facts: &[Fact<'_>], fact: &Fact<'_>, reset: Seen) -> Option<(Seen, usize)> {
+        let other_side = match fact.leg.role {
+            Role::InboundPeer => Role::InboundApp,
+            Role::OutboundApp => Role::OutboundPeer,
+            _ => return None,
+        };
+        let first = fact.first()?;
+        let start =
+            self.0.partition_point(|(seen, _)| *seen < first || reset.time.0.saturating_sub(seen.time.0) > FOLLOWS);
+        let met = self.0.get(start..)?.iter().take_while(|(seen, _)| *seen < reset);
+        let mut met = met.filter(|(_, other)| facts[*other].leg.role == other_side);
+        match (met.next(), met.next()) {
+            (Some(only), None) => Some(*only),
+            _ => None,
+        }
+    }
+}
+
+fn reset_first(
+    facts: &[Fact<'_>],
+    number: usize,
+    (seen, is_client): (Seen, bool),
+    mates: &[usize],
+    refusals: &Refusals,
+) -> Option<Draft> {
     let fact = &facts[number];
     let earlier = mates.iter().filter(|mate| **mate != number).filter_map(|&mate| {
         let (ended, by_client) = ended(&facts[mate])?;
         (ended < seen && seen.time.0.saturating_sub(ended.time.0) <= FOLLOWS).then_some((ended, by_client, mate))
     });
     let cause = earlier.min_by_key(|(ended, ..)| *ended);
-    let (who, place, legs) = match cause {
-        Some((ended, by_client, mate)) => {
+    let met = if cause.is_none() && !is_client { refusals.met(facts, fact, seen) } else { None };
+    let (who, place, legs) = match (cause, met) {
+        (None, Some((refused, other))) => {
+            let told =
+                format!("{} had refused its connection to {}", facts[other].whose(false), facts[other].leg.server);
+            (format!("{} reset it first, after {told}", fact.whose(is_client)), Some(refused), vec![number, other])
+        }
+        (Some((ended, by_client, mate)), _) => {
             let whose = facts[mate].whose(by_client);
-            let how = if facts[mate].client.rst == Some(ended) || facts[mate].server.rst == Some(ended) {
+            let how = if facts[mate].client_reset() == Some(ended) || facts[mate].server.rst == Some(ended) {
                 "reset"
             } else {
                 "closed"
@@ -108,7 +151,7 @@ fn reset_first(facts: &[Fact<'_>], number: usize, (seen, is_client): (Seen, bool
             );
             (other, Some(ended), vec![number, mate])
         }
-        None => (format!("{} reset it first", fact.whose(is_client)), None, vec![number]),
+        (None, None) => (format!("{} reset it first", fact.whose(is_client)), None, vec![number]),
     };
     let asked = fact.client.last_data;
     let is_unanswered = asked.is_some_and(|asked| fact.server.last_data.is_none_or(|last| last < asked));
@@ -120,17 +163,17 @@ fn reset_first(facts: &[Fact<'_>], number: usize, (seen, is_client): (Seen, bool
         let what = format!("reset {since} after a request, before any response to it: {who}{}", fact.logged());
         let todo = "look at the one that reset it first: a crash or restart, an idle timeout shorter than the proxy's, a \
                     refused protocol (plaintext where TLS is required)";
-        return Some(Draft::new("reset-unanswered", &legs, what, todo).at(places.chain(asked)));
+        return Some(Draft::new("reset-unanswered", &legs, what, todo).at(places.chain(asked)).likely(met.is_some()));
     }
     let what = format!("the connection ended with a reset: {who}{}", fact.logged());
     let todo = "nothing if it had done its work; else look at the one that reset it first";
-    Some(Draft::new("connection-reset", &legs, what, todo).at(places))
+    Some(Draft::new("connection-reset", &legs, what, todo).at(places).likely(met.is_some()))
 }
 
 /// The packet that ended a leg first, and whether its client sent it.
 fn ended(fact: &Fact<'_>) -> Option<(Seen, bool)> {
     let of = |seen: Option<Seen>, is_client| seen.map(|seen| (seen, is_client));
-    [of(fact.client.rst, true), of(fact.server.rst, false), of(fact.client.fin, true), of(fact.server.fin, false)]
+    [of(fact.client_reset(), true), of(fact.server.rst, false), of(fact.client.fin, true), of(fact.server.fin, false)]
         .into_iter()
         .flatten()
         .min()

@@ -93,6 +93,20 @@ impl<'a> Fact<'a> {
         self.server.syn_ack.is_some() || self.server.first_data.is_some()
     }
 
+    /// Whether the server answered the client's SYN by a reset.
+    pub(super) fn is_refused(&self) -> bool {
+        self.server.refuses(self.client)
+    }
+
+    /// The first RST of the client. Not one for what another connection answered to its SYN: its own goes on.
+    pub(super) fn client_reset(&self) -> Option<Seen> {
+        let is_for_another = |reset: &Seen| {
+            let was_met = self.forward.challenge.is_some_and(|challenge| challenge.seen < *reset);
+            was_met && self.server.syn_ack.is_none_or(|answer| *reset < answer)
+        };
+        self.client.rst.filter(|reset| !is_for_another(reset))
+    }
+
     /// What the proxy's access log says of its requests, if that is no success.
     pub(super) fn logged(&self) -> String {
         let flags: Vec<String> = self.tied.flags.iter().map(|flag| meaning(flag)).collect();

@@ -20,7 +20,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
             Some(challenge) if is_met(fact, &challenge, context.collector.end) => {
                 found.push(met(context, number, fact, &challenge))
             }
-            _ if fact.server.refused => found.push(refused(number, fact)),
+            _ if fact.is_refused() => found.push(refused(number, fact)),
             _ => found.extend(unanswered(number, fact, context.collector.end)),
         }
     }

@@ -25,6 +25,9 @@ mod recorded;
 mod rules;
 mod slow;
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::audit::Findings;
@@ -89,6 +92,11 @@ impl Draft {
         Draft { code, certain: true, legs: legs.to_vec(), places: Vec::new(), what, todo: todo.into() }
     }
 
+    /// The leg that it is about first.
+    fn about(&self) -> Option<usize> {
+        self.legs.first().copied()
+    }
+
     fn at(mut self, places: impl IntoIterator<Item = Seen>) -> Draft {
         self.places.extend(places);
         self.places.sort_unstable();
@@ -133,6 +141,10 @@ pub fn check(context: &Context<'_>) -> Vec<Draft> {
     for family in families {
         family(context, &mut found);
     }
+    // Plaintext that is refused by a reset is told as such, and not as a reset besides.
+    let refused: HashSet<Option<usize>, RandomState> =
+        found.iter().filter(|draft| draft.code == "plaintext-refused").map(Draft::about).collect();
+    found.retain(|draft| draft.code != "reset-unanswered" || !refused.contains(&draft.about()));
     found.sort_by_key(|draft| draft.places.first().copied());
     found
 }

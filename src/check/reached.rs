@@ -12,12 +12,16 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
     let known = context.audit.and_then(|audit| audit.mesh());
     let mesh = ports::mesh_of_preset(known.unwrap_or(USUAL));
     for (number, fact) in context.facts.iter().enumerate() {
-        let is_answered = fact.is_answered() && !fact.server.refused;
-        if fact.leg.role != Role::InboundPeer || !fact.leg.client_known || !fact.is_tcp() || !is_answered {
+        if fact.leg.role != Role::InboundPeer || !fact.leg.client_known || !fact.is_tcp() || fact.is_refused() {
             continue;
         }
         let Some(port) = ports::find(Some(mesh), Some(fact.leg.server.port())).next() else { continue };
-        if let Some(draft) = reached(number, fact, port) {
+        // A port that is redirected is opened by the proxy, whether anybody listens there or not.
+        let is_reached = match port.kind {
+            Kind::Capture => fact.is_answered(),
+            _ => fact.server.first_data.is_some(),
+        };
+        if let Some(draft) = reached(number, fact, port).filter(|_| is_reached) {
             found.push(draft.likely(known.is_none()).at(fact.first()));
         }
     }

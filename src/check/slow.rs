@@ -61,7 +61,9 @@ fn is_twice(fact: &Fact<'_>) -> bool {
 
 fn again(number: usize, fact: &Fact<'_>, sender: &End, is_client: bool) -> Option<Draft> {
     let first = sender.first_again.filter(|_| !is_twice(fact))?;
-    if fact.is_inside() && sender.waited < LOST {
+    // Nobody acknowledges what comes to a connection that is gone.
+    let is_gone = [fact.client.rst, fact.server.rst].into_iter().flatten().any(|reset| reset < first);
+    if is_gone || fact.is_inside() && sender.waited < LOST {
         return None;
     }
     let (from, to) = (fact.whose(is_client), fact.whose(!is_client));

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 
-use super::CaptureArgs;
+use super::{CaptureArgs, SameArgs};
 use crate::check::{CODES, Severity, format};
 
 /// Say what is wrong in captures of a pod, and what to do about it
@@ -33,6 +33,24 @@ pub struct CheckArgs {
     /// Exit with 1 if there is a finding at least as bad
     #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOnArg::Error)]
     pub fail_on: FailOnArg,
+
+    /// Hold each CAPTURE, which has to be a folder, against the expect.json in it
+    ///
+    /// A folder with captures, what lies beside them, and an expect.json is a regression trace. Findings count by their code
+    /// and the roles and servers of their legs, conversations as in `meshpcap diff`. Exits with 1 if anything differs, and
+    /// prints what; as JSON with `--format json`.
+    #[arg(long, conflicts_with_all = ["bless", "fail_on"])]
+    pub expect: bool,
+
+    /// Write what the captures in each folder show into its expect.json
+    ///
+    /// A file that says the same stays as it is. What changed in it is printed.
+    #[arg(long, conflicts_with_all = ["format", "fail_on"])]
+    pub bless: bool,
+
+    /// What does not count for `--expect` and `--bless`.
+    #[command(flatten)]
+    pub same: SameArgs,
 
     /// Say what a code means, how it is detected, and what causes it
     #[arg(long, hide_possible_values = true, value_name = "CODE", value_parser = codes(), exclusive = true)]
@@ -109,11 +127,14 @@ Examples:
       meshpcap check eth0.pcap lo.pcap --rules rules.txt
   In CI, with everything that a script of `meshpcap plan` left:
       meshpcap check capture/ --format junit --fail-on warning > check.xml
+  Note what captures of an incident show, and hold later versions and recordings against it:
+      meshpcap check --bless traces/checkout
+      meshpcap check --expect traces/*/
   What a code means:
       meshpcap check --explain port-collision
 
 Exit status:
-  0    no finding is as bad as --fail-on says
-  1    some are
+  0    no finding is as bad as --fail-on says; all is as --expect expects; expect.json is written
+  1    some are; something is not
   2    it could not be checked: a wrong argument, an input that is missing, damaged or no capture
   130  interrupted";

@@ -18,25 +18,25 @@ use crate::diff::Same;
 #[command(after_long_help = EXAMPLES, override_usage = USAGE)]
 pub struct DiffArgs {
     /// The old recording, then the new one; with --to, all captures of the old one
-    #[arg(value_name = "RECORDING", required_unless_present_any = ["expect", "bless"])]
+    #[arg(value_name = "RECORDING", required = true)]
     pub recordings: Vec<PathBuf>,
 
     /// The captures of the new recording, where a recording is several captures
-    #[arg(long, value_name = "NEW", num_args = 1.., conflicts_with_all = ["expect", "bless"])]
+    #[arg(long, value_name = "NEW", num_args = 1..)]
     pub to: Vec<PathBuf>,
 
-    /// Hold the captures in a folder against the expect.json beside them
-    ///
-    /// Such a folder is a regression trace; several can be given.
-    #[arg(long, value_name = "FOLDER", num_args = 1.., conflicts_with_all = ["recordings", "bless"])]
-    pub expect: Vec<PathBuf>,
+    /// What does not count.
+    #[command(flatten)]
+    pub same: SameArgs,
 
-    /// Write what the captures in a folder show into its expect.json
-    ///
-    /// A file that says the same stays as it is. What changed in it is printed.
-    #[arg(long, value_name = "FOLDER", num_args = 1.., conflicts_with = "recordings")]
-    pub bless: Vec<PathBuf>,
+    /// Print JSON, as docs/diff.md describes it
+    #[arg(long)]
+    pub json: bool,
+}
 
+/// What does not count where recordings are compared, as typed.
+#[derive(Debug, Args)]
+pub struct SameArgs {
     /// An address, or a network, that is another one in NEW: `10.1.0.5=10.1.0.9`, `10.1.0.0/24=10.2.0.0/24`
     ///
     /// Counts in header fields of HTTP and in DNS as well. Repeat it for several; the first one that fits counts.
@@ -46,16 +46,17 @@ pub struct DiffArgs {
     /// A header field of HTTP that does not count, beside those that never do
     #[arg(long = "ignore-header", value_name = "NAME", value_parser = header)]
     pub ignored_headers: Vec<String>,
+}
 
-    /// Print JSON, as docs/diff.md describes it
-    #[arg(long, conflicts_with = "bless")]
-    pub json: bool,
+impl SameArgs {
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty() && self.ignored_headers.is_empty()
+    }
 }
 
 const USAGE: &str = "meshpcap diff [OPTIONS] <OLD> <NEW>
-       meshpcap diff [OPTIONS] <OLD>... --to <NEW>...
-       meshpcap diff [OPTIONS] --expect <FOLDER>...
-       meshpcap diff [OPTIONS] --bless <FOLDER>...";
+       meshpcap diff [OPTIONS] <OLD>... --to <NEW>...";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,17 +65,15 @@ Examples:
       meshpcap diff before.pcapng after/ --map 10.244.1.7=10.244.1.9
   Recordings of several captures each:
       meshpcap diff old-eth0.pcap old-lo.pcap --to new-eth0.pcap new-lo.pcap
-  Note what a recording shows, and hold later runs against it:
-      meshpcap diff --bless traces/checkout
-      meshpcap diff --expect traces/*/
 
 Exit status:
-  0    the recordings are the same, or expect.json is written
+  0    the recordings are the same
   1    they differ
-  2    a wrong argument, a capture or an expectation that cannot be read
+  2    a wrong argument, a capture that cannot be read
   130  interrupted
 
-docs/diff.md: what counts and what does not, the JSON. docs/ci.md: in pipelines.";
+docs/diff.md: what counts and what does not, the JSON.
+meshpcap check --bless and --expect: note what captures show, and hold later ones against it.";
 
 /// The name of a header field, in small letters (RFC 9110, section 5.1).
 fn header(typed: &str) -> Result<String, String> {

@@ -19,7 +19,7 @@ use crate::nat::PRESETS;
 
 pub use captures::{CaptureArgs, NameArg};
 pub use check::{CheckArgs, FailOnArg, FormatArg};
-pub use diff::DiffArgs;
+pub use diff::{DiffArgs, SameArgs};
 pub use explain::{AddressArg, ExplainArgs};
 pub use gateway::GatewayArgs;
 pub use merge::{LinkTypeArg, LookAheadArg, MergeArgs};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use meshpcap::check::format::{self, About};
 use meshpcap::check::{self, CONVERSATIONS, Finding};
 use meshpcap::cli::CheckArgs;
-use meshpcap::pipeline::{self, Error};
+use meshpcap::pipeline::{self, Checked, Error};
 
 use super::found::Found;
 use super::{FAILED, INTERRUPTED, complain, fail, given, print};
+use super::{expect, recording};
 
 /// Something is at least as bad as `--fail-on` says.
 const FOUND: u8 = 1;
@@ -18,6 +19,16 @@ const FOUND: u8 = 1;
 pub fn run(args: &CheckArgs) -> ExitCode {
     if let Some(code) = args.explain.as_deref().and_then(check::code) {
         return print(code.to_string().as_bytes());
+    }
+    if args.expect || args.bless {
+        let interrupted = Arc::default();
+        if let Err(error) = given::watch_signals(&interrupted) {
+            return fail(&format!("signals cannot be handled: {error}"));
+        }
+        return recording::status(expect::run(args, &interrupted));
+    }
+    if !args.same.is_empty() {
+        return fail("--map and --ignore-header are for --expect and --bless");
     }
     let captures = &args.captures;
     let checked = Found::at(&captures.inputs).and_then(|found| {
@@ -51,9 +62,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     for unused in &checked.unused {
         complain(&unused.to_string());
     }
-    if checked.is_incomplete {
-        complain(&format!("only the first {CONVERSATIONS} conversations were looked at closely"));
-    }
+    complain_of_limits(&checked);
     let findings: Vec<Finding> = checked.findings.into_iter().filter(|finding| args.wants(finding.code)).collect();
     let about = About { inputs: &checked.inputs, legs: checked.legs };
     let printed = print(format::write(args.format.into(), &findings, about).as_bytes());
@@ -63,5 +72,12 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     match findings.iter().any(|finding| args.fail_on.is_met(finding.severity)) {
         true => ExitCode::from(FOUND),
         false => printed,
+    }
+}
+
+/// Says so if not all conversations could be looked at.
+pub fn complain_of_limits(checked: &Checked) {
+    if checked.is_incomplete {
+        complain(&format!("only the first {CONVERSATIONS} conversations were looked at closely"));
     }
 }

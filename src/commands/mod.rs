@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod diff;
+mod expect;
 pub mod explain;
 mod found;
 mod given;
@@ -9,6 +10,7 @@ pub mod manual;
 pub mod merge;
 pub mod plan;
 pub mod ports;
+mod recording;
 pub mod typed;
 
 use std::io::Write;

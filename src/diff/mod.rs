@@ -1,6 +1,6 @@
 //! What changed between two recordings of one scenario: conversations are compared, not packets.
 //!
-//! What comes in is repaired captures, or what was noted of one earlier; what goes out is the smallest list of edits that
+//! What comes in is repaired captures; what goes out is the smallest list of edits that
 //! makes one recording's conversations the other's. Times, ephemeral ports, sequence numbers, segmentation and
 //! retransmissions do not count. docs/diff.md tells what does.
 //!
@@ -13,7 +13,6 @@
 //! trace         what is known of the conversations of a recording
 //! compare       two traces             -> a Diff
 //! told          a Diff                 -> text, JSON
-//! expectation   a Trace                <-> expect.json
 //! ```
 //!
 //! Nothing here grows with the octets of a capture; [`Limits`] bounds the rest.
@@ -24,7 +23,6 @@ mod compare;
 mod content;
 mod digest;
 mod dns;
-mod expectation;
 mod http;
 mod order;
 mod payload;
@@ -35,9 +33,8 @@ mod trace;
 
 pub use addresses::{Addresses, Same};
 pub use compare::{Diff, Difference, Field, Kind, compare};
-pub use expectation::{EXPECTATION, Error as ExpectationError, Expectation};
 pub use http::VOLATILE;
 pub use payload::{Message, Payload};
 pub use read::{Error, Limits, Read, Settings, is_repaired, read};
-pub use told::{json, text};
+pub use told::{Document, document, json, text};
 pub use trace::{Conversation, Ended, Handshake, Place, Trace};

@@ -11,11 +11,12 @@ use super::trace::{Conversation, Trace};
 /// Characters of a value that are shown.
 const SHOWN: usize = 160;
 
-/// One block of lines for each difference, and a last line that counts them; nothing if there are none.
-pub fn text(diff: &Diff, old: &Trace, new: &Trace) -> String {
+/// One block of lines for each difference, and a last line that counts them; nothing if there are none. `sides` is what the
+/// recordings are called, the old one first.
+pub fn text(diff: &Diff, old: &Trace, new: &Trace, sides: [&str; 2]) -> String {
     let mut out = String::new();
     for difference in &diff.differences {
-        block(&mut out, difference, old, new);
+        block(&mut out, difference, old, new, sides);
     }
     if !diff.is_empty() {
         let counts = [Kind::Added, Kind::Removed, Kind::Changed, Kind::Moved].map(|kind| diff.count(kind));
@@ -27,17 +28,18 @@ pub fn text(diff: &Diff, old: &Trace, new: &Trace) -> String {
     out
 }
 
-fn block(out: &mut String, difference: &Difference, old: &Trace, new: &Trace) {
+fn block(out: &mut String, difference: &Difference, old: &Trace, new: &Trace, sides: [&str; 2]) {
     let a = difference.old.and_then(|index| old.conversations.get(index));
     let b = difference.new.and_then(|index| new.conversations.get(index));
     let Some(either) = b.or(a) else { return };
+    let [old_side, new_side] = sides;
     let (sign, word) = match difference.kind {
-        Kind::Added => ('+', "only in NEW"),
-        Kind::Removed => ('-', "only in OLD"),
-        Kind::Changed => ('~', "changed"),
-        Kind::Moved => ('>', "moved"),
+        Kind::Added => ('+', format!("only in {new_side}")),
+        Kind::Removed => ('-', format!("only in {old_side}")),
+        Kind::Changed => ('~', "changed".to_owned()),
+        Kind::Moved => ('>', "moved".to_owned()),
     };
-    let places = [("OLD", a), ("NEW", b)].map(|(name, one)| {
+    let places = [(old_side, a), (new_side, b)].map(|(name, one)| {
         let place = one?.place?;
         let stream = place.stream.map(|stream| format!("{}.stream {stream}", either.protocol));
         Some(format!("{} in {name}", stream.unwrap_or_else(|| format!("frame {}", place.frame))))
@@ -90,26 +92,29 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// All of it, as docs/diff.md has it. `folder` is that of a regression trace.
-pub fn json(diff: &Diff, old: &Trace, new: &Trace, folder: Option<&str>) -> serde_json::Result<String> {
-    let one = |difference: &'_ Difference| -> One<'_> {
+/// All of it, as docs/diff.md has it.
+pub fn json(diff: &Diff, old: &Trace, new: &Trace) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&document(diff, old, new))
+}
+
+/// The same, to be part of more.
+pub fn document<'a>(diff: &Diff, old: &'a Trace, new: &'a Trace) -> Document<'a> {
+    let one = |difference: &Difference| -> One<'a> {
         let Difference { kind, old: a, new: b, more, .. } = *difference;
         One { kind, old: Numbered::of(old, a), new: Numbered::of(new, b), fields: difference.fields.clone(), more }
     };
-    serde_json::to_string_pretty(&Whole {
+    Document {
         version: 1,
-        folder,
         same: diff.is_empty(),
         conversations: Counts { old: old.conversations.len(), new: new.conversations.len(), same: diff.same },
         differences: diff.differences.iter().map(one).collect(),
-    })
+    }
 }
 
+/// A [`Diff`] as it is written.
 #[derive(Serialize)]
-struct Whole<'a> {
+pub struct Document<'a> {
     version: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    folder: Option<&'a str>,
     same: bool,
     conversations: Counts,
     differences: Vec<One<'a>>,

@@ -6,5 +6,7 @@ mod common;
 mod codes;
 mod formats;
 mod frames;
-mod healthy;
 mod job;
+mod schemas;
+mod table;
+mod traces;

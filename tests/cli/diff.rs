@@ -1,13 +1,13 @@
 //! `meshpcap diff` as typed: what can be given, what is printed, the exit status.
 
-use snapbox::{assert_data_eq, file, str};
+use snapbox::{assert_data_eq, file};
 use tempfile::TempDir;
 
 use crate::common::{Leg, Link, pcap};
-use crate::{folder, names, put, run, told};
+use crate::{folder, put, run, told};
 
 /// A folder with a recording in each of `old` and `new`; the new one has one connection more.
-fn recordings() -> TempDir {
+pub fn recordings() -> TempDir {
     let folder = folder();
     let same = Leg::outbound("10.1.0.5:50000", "10.96.0.10:80").whole();
     let more = Leg::outbound("10.1.0.5:50001", "10.96.0.20:80").after(50_000_000).whole();
@@ -56,67 +56,8 @@ fn what_programs_get() {
 }
 
 #[test]
-fn an_expectation_is_written_and_held() {
-    let folder = recordings();
-    assert_data_eq!(
-        told(&run(&folder, "diff --expect old")),
-        str![[r#"
-2
-meshpcap: old/expect.json: is not there; write it with meshpcap diff --bless old
-
-"#]]
-    );
-    assert_data_eq!(
-        told(&run(&folder, "diff --bless old")),
-        str![[r#"
-0
-old: expect.json written:
-2 conversations
-
-"#]]
-    );
-    let written = std::fs::read(folder.path().join("old/expect.json")).expect("the expectation");
-    assert_data_eq!(String::from_utf8(written.clone()).expect("UTF-8"), file!["snapshots/expect.json": Text]);
-    assert_eq!(told(&run(&folder, "diff --expect old")), "0\n");
-    assert_eq!(told(&run(&folder, "diff --bless old")), "0\n", "it says the same");
-    assert_eq!(std::fs::read(folder.path().join("old/expect.json")).expect("it"), written);
-
-    // The same captures, one more connection.
-    std::fs::copy(folder.path().join("new/lo.pcap"), folder.path().join("old/lo.pcap")).expect("a capture");
-    assert_eq!(told(&run(&folder, "diff --expect old")), MORE.replacen("1\n", "1\nold:\n", 1));
-    assert_eq!(told(&run(&folder, "diff --bless old")), MORE.replacen("1\n", "0\nold: expect.json written:\n", 1));
-    assert_eq!(told(&run(&folder, "diff --expect old")), "0\n");
-    assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap", "new", "old"], "no temporary file is left");
-}
-
-#[test]
-fn what_was_ignored_stays_ignored() {
-    let folder = recordings();
-    let leg = |tenant: &str| {
-        let request = format!("GET / HTTP/1.1\r\nx-tenant: {tenant}\r\n\r\n");
-        let leg = Leg::outbound("10.1.0.5:50000", "10.96.0.10:80").open().ask(&request);
-        pcap(Link::Lo, &leg.answer("HTTP/1.1 204\r\n\r\n").close().shots(Link::Lo))
-    };
-    put(&folder, "old/lo.pcap", &leg("red"));
-    assert!(told(&run(&folder, "diff --bless old --ignore-header X-Tenant")).starts_with("0\n"));
-    put(&folder, "old/lo.pcap", &leg("blue"));
-    assert_eq!(told(&run(&folder, "diff --expect old")), "0\n");
-    assert!(
-        told(&run(&folder, "diff --bless old")).starts_with("0\nold: expect.json written"),
-        "it counts from now on"
-    );
-    put(&folder, "old/lo.pcap", &leg("green"));
-    let held = told(&run(&folder, "diff --expect old"));
-    assert!(held.contains("header x-tenant: (hash ") && held.contains(") -> green"), "{held}");
-    // What is ignored now, too.
-    assert_eq!(told(&run(&folder, "diff --expect old --ignore-header x-tenant")), "0\n");
-}
-
-#[test]
 fn what_cannot_be_compared() {
     let folder = recordings();
-    put(&folder, "old/expect.json", b"{\"meshpcap_expectation\": 7}");
-    put(&folder, "new/expect.json", b"{\"meshpcap_expectation\": 1, \"ignored_headers\": [], \"conversations\": [{}]}");
     put(&folder, "text", b"no capture");
     for (args, expected) in [
         (
@@ -129,15 +70,6 @@ fn what_cannot_be_compared() {
         ),
         ("diff old text", "meshpcap: text: [..]"),
         ("diff old missing", "meshpcap: missing: [..]"),
-        (
-            "diff --expect old",
-            "meshpcap: old/expect.json: is version 7 of an expectation, this meshpcap reads version 1; write it anew with --bless",
-        ),
-        (
-            "diff --expect new",
-            "meshpcap: new/expect.json: is no expectation of meshpcap: missing field `step` at line 1 column 71",
-        ),
-        ("diff --bless lo.pcap", "meshpcap: lo.pcap: is no folder: expect.json stands in one, with its captures"),
         (
             "diff old new --map 10.1.0.0/24=10.2.0.0/24 --map 10.1.9.9=10.2.0.9",
             "meshpcap: --map: 10.2.0.0 and 10.2.0.9 in NEW overlap, so it is open what they were in OLD",

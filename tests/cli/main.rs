@@ -8,6 +8,7 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod diff;
+mod expect;
 mod failures;
 mod folders;
 mod gateway;

@@ -3,9 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod counts;
+mod documents;
 mod live;
 mod properties;
-mod testdata;
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn told(old: &Trace, new: &Trace) -> Vec<String> {
 }
 
 fn lines(diff: &Diff, old: &Trace, new: &Trace) -> Vec<String> {
-    let text = diff::text(diff, old, new);
+    let text = diff::text(diff, old, new, ["OLD", "NEW"]);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.pop();
     lines

@@ -2,6 +2,7 @@
 """The applications and clients of the rig; each writes down what its own sockets saw.
 
     apps.py serve TRUTH     HTTP on 8080, a line echo on 6379 and 9000, IPv4 and IPv6, until SIGTERM
+    apps.py one TRUTH PORT KIND     one more server at a port: http, echo, or crash, which resets at the first data
     apps.py dns [PORT]      the mesh's DNS server on port 15053, or PORT, of 127.0.0.1 and ::1, UDP and TCP
     apps.py client TRUTH TAG [ROLE]     runs the steps on standard input (JSON, made by steps.py)
 
@@ -21,7 +22,8 @@ import threading
 import time
 
 SHORT = 65536           # streams up to this length are written in full
-TCP_REPAIR = 19         # linux/tcp.h: a socket in repair mode closes without a FIN or RST
+TCP_REPAIR = 19         # linux/tcp.h: a socket in repair mode closes without a FIN or RST, and tells its numbers
+TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_RECV_QUEUE, TCP_SEND_QUEUE, TCP_REPAIR_OFF_NO_WP = 20, 21, 1, 2, -1
 
 
 class Connection:
@@ -151,6 +153,16 @@ def until_terminated():
         connection.record()
 
 
+def crash_server(connection: Connection):
+    connection.receive()
+    connection.close("rst")
+
+
+def serve_one(truth: str, port: int, kind: str):
+    listen("0.0.0.0", port, {"http": http_server, "echo": echo_server, "crash": crash_server}[kind], truth)
+    until_terminated()
+
+
 def serve(truth: str):
     for host in ("0.0.0.0", "::"):
         for port, server in ((8080, http_server), (6379, echo_server), (9000, echo_server)):
@@ -206,11 +218,13 @@ def connect(truth: str, step: dict, kind=socket.SOCK_STREAM) -> Connection:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(tuple(step["bind"]))
-    sock.settimeout(20)
+    if step.get("buffer"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, step["buffer"])
+    sock.settimeout(step.get("silent", 20))
     try:
         sock.connect((host, port))
-    except ConnectionRefusedError:
-        if not step.get("refused"):
+    except (ConnectionRefusedError, TimeoutError) as error:
+        if not step.get("refused" if isinstance(error, ConnectionRefusedError) else "silent"):
             raise
         return Connection(sock, truth, ROLE, peer=(host, port))
     if step.get("tls"):
@@ -267,23 +281,73 @@ def run_stream(truth: str, step: dict, tag: str):
         except ConnectionResetError:
             pass
         return connection.close()
+    if step["do"] == "idle":
+        time.sleep(step["seconds"])
+        return connection.close()
     for number in range(step.get("n", 1)):
         if step["do"] == "http":
             body = b"b" * step.get("body", 0)
-            connection.send(f"{'POST' if body else 'GET'} /{tag}-{number}?size={step.get('size', 0)} HTTP/1.1\r\n"
-                            f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n"
-                            f"{step.get('fields', '')}\r\n".encode()
-                            + body)
+            request = (f"{'POST' if body else 'GET'} /{tag}-{number}?size={step.get('size', 0)} HTTP/1.1\r\n"
+                       f"Host: svc.default.svc.cluster.local\r\nContent-Length: {len(body)}\r\n"
+                       f"{step.get('fields', '')}\r\n".encode()
+                       + body)
+            if step.get("half"):
+                connection.send(request[:len(request) // 2])
+                time.sleep(step["half"])
+                break
+            connection.send(request)
+            if step.get("ended"):
+                return expect_end(connection)
+            time.sleep(step.get("pause", 0))
             if connection.http_message() is None:
                 raise ConnectionError("no answer")
         else:
             line = f"{tag}-{number} ".encode() + b"y" * step.get("size", 0) + b"\n"
             connection.send(line)
+            if step.get("ended"):
+                return expect_end(connection)
             connection.exactly(len(line))
         time.sleep(step.get("gap", 0))
         if os.path.exists(step.get("until", "")):
             break
+    if step.get("stray"):
+        send_stray(connection)
+        time.sleep(0.2)
+        return connection.record()
     connection.close(step.get("close", "fin"))
+
+
+def expect_end(connection: Connection):
+    """The server says nothing, and ends the connection."""
+    try:
+        if connection.receive():
+            raise ConnectionError("nobody should have answered")
+    except ConnectionResetError:
+        pass
+    connection.close()
+
+
+def send_stray(connection: Connection):
+    """A segment of the connection, far out of the window: one that was late, or that conntrack counted wrongly."""
+    sock = connection.sock
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    numbers = []
+    for queue in (TCP_SEND_QUEUE, TCP_RECV_QUEUE):
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+        numbers.append(sock.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xffffffff)
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP)
+    (source, source_port), (target, target_port) = connection.local, connection.peer
+    ends = socket.inet_aton(source) + socket.inet_aton(target)
+    sequence = (numbers[0] + (1 << 24)) & 0xffffffff
+    header = struct.pack(">HHIIBBHHH", source_port, target_port, sequence, numbers[1], 5 << 4, 0x18, 512, 0, 0) + b"late"
+    words = struct.unpack(f">{(len(ends) + 4 + len(header)) // 2}H", ends + struct.pack(">HH", 6, len(header)) + header)
+    total = sum(words)
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    header = header[:16] + struct.pack(">H", ~total & 0xffff) + header[18:]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+        raw.bind((source, 0))
+        raw.sendto(header, (target, 0))
 
 
 def run(truth: str, step: dict, tag: str):
@@ -321,4 +385,10 @@ if __name__ == "__main__":
         run(sys.argv[2], json.load(sys.stdin), sys.argv[3])
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        serve(sys.argv[2]) if sys.argv[1] == "serve" else dns(int(sys.argv[2]) if sys.argv[2:] else 15053)
+        match sys.argv[1:]:
+            case ["serve", truth]:
+                serve(truth)
+            case ["one", truth, port, kind]:
+                serve_one(truth, int(port), kind)
+            case ["dns", *port]:
+                dns(int(port[0]) if port else 15053)

@@ -22,6 +22,12 @@ from wireshark import End, Stream, View
 
 FOLLOWED = 40       # connections compared with Follow Stream too; all are compared by their segments
 
+# options of merge that say how the output is written
+OF_OUTPUT = {"--linktype", "--lookahead"}
+# what check says of a connection against the rules
+OF_RULES = {"stale": "stale-rules", "bypass": "bypass"}
+
+
 @dataclass
 class Judgement:
     what: str
@@ -143,12 +149,15 @@ def ways(case: Case) -> list[Case]:
         arguments = (word for path in case.rules for word in ("--rules", str(path)))
         every.append(replace(case, name=f"{case.name} rules", arguments=(*case.arguments, *arguments)))
     if case.mesh:
-        every.append(replace(case, name=f"{case.name} mesh", arguments=(*case.arguments, "--mesh", case.mesh)))
+        every.append(replace(case, name=f"{case.name} mesh", arguments=(*case.arguments, "--mesh", case.mesh),
+                             alarms=case.alarms | case.mesh_alarms))
     return [*every, replace(case, expects=case.expects if case.found else ())]
 
 
 def judge(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     """Everything there is to say about one case; output, report and summary stay in the folder."""
+    if case.codes is not None:
+        return [checked(meshpcap, case)]
     judgements = judge_rows(meshpcap, case, folder)
     if not case.gap:
         return judgements
@@ -181,7 +190,7 @@ def judge_rows(meshpcap: Path, case: Case, folder: Path) -> list[Judgement]:
     return [*streams, *added, *connections(case, seen, fixed, output), *baseline(case, seen, unrepaired),
             *packets(case, seen, output, done.stderr), *apart(case, fixed, output), *by_wireshark(case, rows, fixed, unrepaired),
             *as_expected(case, rows, done.stderr), told(case, rows, fixed), opens(output, done.stderr),
-            again(meshpcap, case, output, folder)]
+            again(meshpcap, case, output, folder), checked(meshpcap, case)]
 
 
 def connections(case: Case, seen: list[Seen], view: View, output: Path) -> list[Judgement]:
@@ -356,3 +365,31 @@ def again(meshpcap: Path, case: Case, output: Path, folder: Path) -> Judgement:
     merge(meshpcap, replace(case, stdin=None, arguments=(*case.arguments, *once)), second, folder / "again.csv")
     return Judgement(what, second.read_bytes() == output.read_bytes()
                      and (folder / "again.csv").read_bytes() == (folder / "report.csv").read_bytes())
+
+
+def checked(meshpcap: Path, case: Case) -> Judgement:
+    """`meshpcap check` on the same captures: of a healthy recording no finding but notes; else the codes that are due."""
+    found = findings(meshpcap, case)
+    if case.codes is not None:
+        codes = {finding["code"] for finding in found}
+        wrong = codes ^ case.codes
+    else:
+        alarms = [finding for finding in found if finding["severity"] != "note"]
+        codes = {finding["code"] for finding in alarms}
+        due = case.alarms | {OF_RULES[one["kind"]] for one in case.expects if one["kind"] in OF_RULES}
+        wrong = (codes - case.may_alarm) ^ due
+    told_ = ", ".join(f"{code} {sum(finding['code'] == code for finding in found)}" for code in sorted(codes))
+    why = "".join(f"; {finding['code']}: {finding['what']}" for finding in found if finding["code"] in wrong)[:600]
+    missing = "".join(f"; no {code}" for code in sorted(wrong - codes))
+    return Judgement("check", not wrong, f"{told_ or 'nothing'}{missing}{why}")
+
+
+def findings(meshpcap: Path, case: Case) -> list[dict]:
+    """What `meshpcap check` finds, with the options of the merge that count for it."""
+    words = iter(case.arguments)
+    arguments = [word for word in words if word not in OF_OUTPUT or not next(words)]
+    command = [str(meshpcap), "check", "--format", "json", "--fail-on", "never", *map(str, case.inputs), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RigError(f"check: exit status {done.returncode}: {done.stderr.strip()[-300:]}")
+    return json.loads(done.stdout)["findings"]

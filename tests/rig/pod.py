@@ -101,6 +101,8 @@ class Options:
     lo_mtu: int = 65536
     tls: str = "TLSv1_3"            # the version between the proxies
     ports: str = "20000 60999"      # local ports of clients
+    strict: bool = False            # the proxy takes no plaintext at the ports that it knows
+    admin: str = "127.0.0.1"        # where the proxy's administration listens
 
 
 @dataclass
@@ -253,8 +255,7 @@ class Mesh:
             pod.start("apps.log", sys.executable, str(APPS), "serve", str(pod.truth), ready="ready")
 
     def start_envoy(self, pod: Pod, peer: Pod):
-        config = sidecar.configuration(pod, peer, pod.folder, self.certificates, self.options.ipv6,
-                                       self.options.app_on_loopback, self.options.tls)
+        config = sidecar.configuration(pod, peer, pod.folder, self.certificates, self.options)
         (pod.folder / "envoy.json").write_text(json.dumps(config, indent=1))
         pod.proxy = pod.start("envoy.log", str(self.envoy), "-c", str(pod.folder / "envoy.json"),
                               "--disable-hot-restart", "--concurrency", "1", ready="starting workers",

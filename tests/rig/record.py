@@ -56,6 +56,11 @@ class Case:
     gap_rows: frozenset[str] = frozenset()      # … and the rows that are red for it, until it does
     beside: tuple[tuple[str, str], ...] = ()    # options of meshpcap, each with a file beside the truth
     tls: str | None = None              # the version that the proxies use
+    alarms: frozenset[str] = frozenset()        # codes of `meshpcap check`, warnings and errors, that must be found; of
+                                        # a healthy recording there are none
+    mesh_alarms: frozenset[str] = frozenset()   # … and with `--mesh`, where that is not all of the pod's rules
+    may_alarm: frozenset[str] = frozenset()     # … and that may be
+    codes: frozenset[str] | None = None # all codes of an incident, or of its healthy twin: nothing else is judged
 
 
 @dataclass
@@ -97,8 +102,9 @@ class record:
         for pod in self.pods:
             self.recording.files[pod.name] = []
             if self.dumpcap:
-                path = pod.folder / "dumpcap.pcapng"
-                interfaces = [word for tap in self.recording.taps for word in ("-i", tap.interface)]
+                first = self.recording.taps[0]
+                path = pod.folder / f"{'' if first.name == first.interface else f'{first.name}-'}dumpcap.pcapng"
+                interfaces = [word for tap in self.recording.taps for word in ("-i", tap.interface, *tap.options)]
                 process = pod.start("dumpcap.log", "dumpcap", "-q", *interfaces, "-w", str(path), ready="File:")
                 self.running.append((pod, process, "dumpcap.log"))
                 self.recording.files[pod.name].append(path)

@@ -71,9 +71,9 @@ def tls(certificates: pathlib.Path, downstream: bool, secrets: str, version: str
     return {"name": "envoy.transport_sockets.tls", "typed_config": config}
 
 
-def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, ipv6: bool,
-                  app_on_loopback: bool, version: str) -> dict:
+def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, options) -> dict:
     """The whole bootstrap of the sidecar in `pod`, whose services lead to `peer`; logs go to `folder`."""
+    ipv6, app_on_loopback, version = options.ipv6, options.app_on_loopback, options.tls
     secrets = str(folder / "keys.log")
     log = [{"name": "envoy.access_loggers.file", "typed_config": extension(
         "access_loggers.file.v3.FileAccessLog", path=str(folder / "access.log"),
@@ -106,7 +106,8 @@ def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, i
         match = {"destination_port": port}
         return [{"filter_chain_match": {**match, "transport_protocol": "tls"}, "filters": [filter_],
                  "transport_socket": tls(certificates, True, secrets, version)},
-                {"filter_chain_match": {**match, "transport_protocol": "raw_buffer"}, "filters": [filter_]}]
+                {"filter_chain_match": {**match, "transport_protocol": "raw_buffer"},
+                 "filters": [] if options.strict else [filter_]}]      # without any, it is closed
 
     mesh = {"transport_socket": tls(certificates, False, secrets, version)}
     source = {"source_address": {"address": "127.0.0.6", "port_value": 0}}
@@ -123,6 +124,7 @@ def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, i
          "filter_chains": [{"filters": [tcp("passthrough", "PassthroughCluster")]}]},
         service("http", steps.SERVICE_HTTP, http("outbound_http", "outbound|80||http")),
         service("tcp", steps.SERVICE_TCP, tcp("outbound_tcp", "outbound|6379||tcp")),
+        service("plain", steps.SERVICE_PLAIN, tcp("outbound_plain", "outbound|6379||plain")),
         service("self", steps.SERVICE_SELF, http("outbound_self", "outbound|80||self")),
         {"name": "virtualInbound", "address": address(wild[0], INBOUND, **wild[1]),
          "listener_filters": listener_filters, "listener_filters_timeout": "0.5s",
@@ -132,11 +134,12 @@ def configuration(pod, peer, folder: pathlib.Path, certificates: pathlib.Path, i
          "default_filter_chain": {"filters": [tcp("inbound_passthrough", "InboundPassthroughCluster")]}}]
     clusters = [
         fixed("outbound|80||http", peer.ip, 8080, **mesh), fixed("outbound|6379||tcp", peer.ip, 6379, **mesh),
+        fixed("outbound|6379||plain", peer.ip, 6379),
         fixed("outbound|80||self", pod.ip, 8080, **mesh), original("PassthroughCluster"),
         original("InboundPassthroughCluster", **bound), original("inbound|6379||", **bound),
         fixed("inbound|8080||", "127.0.0.1", 8080, **bound) if app_on_loopback else original("inbound|8080||", **bound)]
     if ipv6:
         listeners.append(service("http6", steps.SERVICE6_HTTP, http("outbound_http6", "outbound|80||http6")))
         clusters.append(fixed("outbound|80||http6", peer.ip6, 8080, **mesh))
-    return {"admin": {"address": address("127.0.0.1", ADMIN)},
+    return {"admin": {"address": address(options.admin, ADMIN)},
             "static_resources": {"listeners": listeners, "clusters": clusters}}

@@ -35,7 +35,11 @@ KEPT = {
     "dumpcap": ("dumpcap", "a"), "fragments": ("fragments", "a"), "icmp": ("icmp", "a"),
     "icmp-translated": ("icmp-translated", "a"), "proxy-gone": ("proxy-gone", "a"),
     "ambient-same-addresses": ("ambient-clash", "a"),
-    "secrets-tls12": ("secrets-tls12", "a"), "secrets-tls13": ("secrets-tls13", "b")}
+    "secrets-tls12": ("secrets-tls12", "a"), "secrets-tls13": ("secrets-tls13", "b"),
+    **{name: (name, "a") for name in (
+        "port-collision", "silent-peer", "proxy-stopped", "stray-packet", "crash", "half-a-request", "short-packets", "plaintext-service", "strict-mtls",
+        "overrun", "lost-inside", "lost-outside", "slow-reader", "capture-port", "admin-port", "telemetry-port", "bypass-user",
+        "stale-ports")}}
 BESIDE = ("iptables", "ip6tables", "nftables.json", "conntrack", "keys.log", "access.log", "hosts")
 DEFAULTS = {field: Case.__dataclass_fields__[field].default for field in Case.__dataclass_fields__}
 README = """\
@@ -72,7 +76,8 @@ def keep(target: Path, pod: str, scenario: str, case: Case):
     target.mkdir(parents=True)
     for path in case.inputs:
         shutil.copy(path, target / path.name)
-    for name in ("truth.jsonl", "proxy.jsonl"):
+    # Of an incident, all is in what check finds.
+    for name in ("truth.jsonl", "proxy.jsonl") if case.codes is None else ():
         if not (folder / name).exists():
             continue
         with open(target / name, "w") as truth:
@@ -100,7 +105,8 @@ def stored_case(folder: Path) -> Case:
     """The case that keep() wrote."""
     row = json.loads((folder / "case.json").read_text())
     row.pop("scenario"), row.pop("pod")
-    for field in ("own", "ports", "may_leave", "proxy_ports", "proxies", "mirrored", "direct", "gap_rows"):
+    for field in ("own", "ports", "may_leave", "proxy_ports", "proxies", "mirrored", "direct", "gap_rows", "alarms",
+                  "mesh_alarms", "may_alarm", "codes"):
         if field in row:
             row[field] = frozenset(row[field])
     row["inputs"] = tuple(folder / name for name in row["inputs"])
@@ -122,7 +128,9 @@ def write_readme():
         where = f"Scenario `{row['scenario']}`, pod `{row['pod']}`."
         held = ", ".join(f"{file} {len(frames.read(TESTDATA / name / file))}" for file in row["inputs"])
         files = "".join(f" {option} testdata/{name}/{file}" for option, file in row.get("beside", ()))
-        command = f"    meshpcap merge {inputs} -o fixed.pcapng{files}"
+        rules = "".join(f" --rules testdata/{name}/{file}" for file in row.get("rules", ()) if row.get("expects"))
+        checked = "codes" in row or rules
+        command = f"    meshpcap check {inputs}{rules}" if checked else f"    meshpcap merge {inputs} -o fixed.pcapng{files}"
         sections.append(f"## {name}\n\n{shows}\n\n{where} Packets: {held}.\n\n{command}\n\n")
     (TESTDATA / "README.md").write_text("".join(sections).rstrip() + "\n")
 

@@ -54,13 +54,18 @@ fn place(finding: &Finding) -> String {
         0..=3 => {}
         all => words.push(format!("and {} more", all - 3)),
     }
+    words.extend(frames(finding));
+    words.join("; ")
+}
+
+/// The frames of a finding, in words.
+pub fn frames(finding: &Finding) -> Option<String> {
     let frames: Vec<String> = finding.frames.iter().map(u64::to_string).collect();
     match frames.as_slice() {
-        [] => {}
-        [one] => words.push(format!("frame {one}")),
-        several => words.push(format!("frames {}", several.join(", "))),
+        [] => None,
+        [one] => Some(format!("frame {one}")),
+        several => Some(format!("frames {}", several.join(", "))),
     }
-    words.join("; ")
 }
 
 /// What happened, as surely as it is known.

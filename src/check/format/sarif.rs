@@ -2,15 +2,21 @@
 //!
 //! A capture has no lines, and code scanning wants one: the region is line 1, and the properties have frames and streams.
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
 use serde_json::{Value, json};
 
 use super::{About, Finding, place, what};
-use crate::check::{CODES, Code};
+use crate::check::{CODES, Code, Subject};
 
 pub(super) fn write(findings: &[Finding], about: About<'_>) -> String {
     let rules: Vec<Value> = CODES.iter().map(rule).collect();
     let results: Vec<Value> = findings.iter().map(|finding| result(finding, about)).collect();
-    let artifacts: Vec<Value> = about.inputs.iter().map(|input| json!({ "location": { "uri": uri(input) } })).collect();
+    let artifacts: Vec<Value> = unique(about.inputs.iter().map(|input| uri(input)))
+        .into_iter()
+        .map(|uri| json!({ "location": { "uri": uri } }))
+        .collect();
     let document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -42,6 +48,9 @@ fn rule(code: &Code) -> Value {
 
 fn result(finding: &Finding, about: About<'_>) -> Value {
     let index = CODES.iter().position(|code| code.name == finding.code);
+    // Another connection with the same addresses and ports is no other location.
+    let leg = |leg: &Subject| format!("{} {} > {}", leg.role, leg.client, leg.server);
+    let places = unique(finding.legs.iter().map(leg));
     let locations: Vec<Value> = about
         .inputs
         .iter()
@@ -53,9 +62,7 @@ fn result(finding: &Finding, about: About<'_>) -> Value {
                     "artifactLocation": { "uri": uri(input), "index": index },
                     "region": { "startLine": 1 },
                 },
-                "logicalLocations": finding.legs.iter().map(|leg| json!({
-                    "fullyQualifiedName": format!("{} {} > {}", leg.role, leg.client, leg.server),
-                })).collect::<Vec<_>>(),
+                "logicalLocations": places.iter().map(|place| json!({ "fullyQualifiedName": place })).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -69,6 +76,12 @@ fn result(finding: &Finding, about: About<'_>) -> Value {
         "partialFingerprints": { "meshpcap/v1": fingerprint(finding) },
         "properties": { "frames": finding.frames, "legs": finding.legs, "certain": finding.certain },
     })
+}
+
+/// Each once: sections 3.14.15 and 3.28.4 want it so.
+fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut known: HashSet<String, RandomState> = HashSet::default();
+    texts.filter(|text| known.insert(text.clone())).collect()
 }
 
 /// What is the same in another recording of the same thing.

@@ -15,4 +15,4 @@ def scenario(**options):
     return enter
 
 
-from scenarios import legs, ports, taps, inputs, packets, meshes, rules, beside     # noqa: E402,F401  they enter themselves
+from scenarios import legs, ports, taps, inputs, packets, meshes, rules, beside, incidents     # noqa: E402,F401  they enter themselves

@@ -49,9 +49,12 @@ def proxy_gone(mesh):
 
 @scenario()
 def losses(mesh):
-    """One packet in thirty is lost on its way in: retransmissions are no duplicates, and belong to their leg."""
+    """One packet in thirty is lost on its way in: retransmissions are no duplicates, and belong to their leg.
+
+    A rule loses them inside the pod, too. Whether a timeout comes of it, which check has to tell, is up to chance.
+    """
     mesh.a.inside(*"iptables -A INPUT -m statistic --mode random --probability 0.03 -j DROP".split())
     with record(mesh, pods=(mesh.a,)) as recording:
         mesh.a.client(http(SERVICE_HTTP, 20, size=50000), echo(SERVICE_TCP, 20, size=5000),
                       echo((mesh.b.ip, 9000), 10, size=1000))
-    return recording.cases(lossless=False)
+    return recording.cases(lossless=False, may_alarm=frozenset({"loopback-retransmission"}))

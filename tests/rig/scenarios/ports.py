@@ -51,7 +51,8 @@ def forgotten(mesh):
             # the gap leaves nothing unacknowledged that the proxy would send again, by no known way
             mesh.a.client(target | {"bind": local, "close": "vanish", "gap": 0.1}, tag=f"to-{target['to'][1]}")
             mesh.a.inside("conntrack", "-F")
-    return recording.cases(may_leave=frozenset({"one-direction"}), lossless=False)
+    left = {"may_leave": frozenset({"one-direction"}), "lossless": False}
+    return [recording.case(mesh.a, alarms=frozenset({"half-closed-connection"}), **left), recording.case(mesh.b, **left)]
 
 
 @scenario(ports="20000 20299")

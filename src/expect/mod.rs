@@ -1,7 +1,16 @@
 //! What is expected of the captures in a folder, noted beside them as JSON that a reviewer can read.
 //!
 //! A folder with captures, what lies beside them and such a file is a regression trace: a run over it has to find the same
-//! conversations again.
+//! findings and conversations again. What comes in is both, of one run; what goes out is the file, or how they differ from
+//! it. Nothing here reads captures.
+//!
+//! ```text
+//! findings   findings -> what of them is the same in another recording; which are there more or less often
+//! told       what differs -> text, JSON
+//! ```
+
+mod findings;
+mod told;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -9,19 +18,46 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Diff, compare};
-use super::read::Settings;
-use super::trace::{Conversation, Trace};
+use crate::check::Finding;
+use crate::diff::{Conversation, Diff, Settings, Trace, compare};
 use crate::output::NewFile;
+
+pub use findings::{Miscounted, Noted};
+pub use told::{json, text};
 
 /// The name of the file.
 pub const EXPECTATION: &str = "expect.json";
 
 /// The version that is written, and the only one that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A larger file is none.
 const LARGEST: u64 = 256 << 20;
+
+/// What a run over the captures shows.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// The conversations, their addresses those of `settings`.
+    pub trace: Trace,
+}
+
+/// How that differs from what is expected.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Findings of which there are more or fewer.
+    pub findings: Vec<Miscounted>,
+    /// The conversations.
+    pub conversations: Diff,
+}
+
+impl Held {
+    /// Whether all is as expected.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty() && self.conversations.is_empty()
+    }
+}
 
 /// What is expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +66,8 @@ pub struct Expectation {
     meshpcap_expectation: u32,
     /// Header fields that do not count, beside those that never do.
     pub ignored_headers: BTreeSet<String>,
+    /// What is wrong, in the order of the codes.
+    pub findings: Vec<Noted>,
     /// The conversations, in the order of their first packets.
     pub conversations: Vec<Conversation>,
 }
@@ -43,7 +81,7 @@ struct Version {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It was not written yet.
-    #[error("{}: is not there; write it with meshpcap diff --bless {}", .0.display(), .0.parent().unwrap_or(Path::new(".")).display())]
+    #[error("{}: is not there; write it with meshpcap check --bless {}", .0.display(), .0.parent().unwrap_or(Path::new(".")).display())]
     Missing(PathBuf),
     /// It cannot be read or written.
     #[error("{}: {source}", .path.display())]
@@ -73,11 +111,12 @@ pub enum Error {
 
 impl Expectation {
     /// What was found becomes what is expected.
-    pub fn of(trace: &Trace, settings: &Settings) -> Expectation {
+    pub fn of(shown: &Shown, settings: &Settings) -> Expectation {
         Expectation {
             meshpcap_expectation: VERSION,
             ignored_headers: settings.ignored_headers.clone(),
-            conversations: trace.conversations.clone(),
+            findings: findings::noted(&shown.findings, &settings.addresses),
+            conversations: shown.trace.conversations.clone(),
         }
     }
 
@@ -113,9 +152,10 @@ impl Expectation {
         write().map_err(|source| Error::Io { path: path.clone(), source })
     }
 
-    /// Holds a recording against it.
-    pub fn hold(&self, found: &Trace) -> Diff {
-        compare(&self.trace(), found)
+    /// Holds a run against it. `trace` is what is expected, less what does not count.
+    pub fn hold(&self, trace: &Trace, shown: &Shown, settings: &Settings) -> Held {
+        let findings = findings::miscounted(&self.findings, &shown.findings, &settings.addresses);
+        Held { findings, conversations: compare(trace, &shown.trace) }
     }
 
     /// Whether it tells what another one, of the same conversations, leaves open.

@@ -12,30 +12,15 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// After a change that is meant: `cargo run -- diff --bless testdata/*/`, and review what it prints.
+/// After a change that is meant: `cargo run -- check --bless testdata/*/`, and review what it prints.
 #[test]
 fn every_capture_shows_what_is_expected() {
     let folders = folders();
     assert!(folders.len() > 20);
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshpcap"));
-    let run = command.arg("diff").arg("--expect").args(&folders).output().expect("meshpcap runs");
+    let run = command.arg("check").arg("--expect").args(&folders).output().expect("meshpcap runs");
     let told = String::from_utf8_lossy(&run.stdout);
     assert_eq!((run.status.code(), told.as_ref()), (Some(0), ""), "{}", String::from_utf8_lossy(&run.stderr));
-}
-
-#[test]
-fn the_documents_show_what_is_printed() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = std::fs::read_to_string(root.join("docs/diff.md")).expect("a document");
-    let mut blocks = document.split("```").skip(1).step_by(2);
-    let (command, shown) = (blocks.next().expect("the command"), blocks.next().expect("what it prints"));
-    let args = command.trim().strip_prefix("sh\nmeshpcap ").expect("a command").split(' ');
-    let run = Command::new(env!("CARGO_BIN_EXE_meshpcap")).current_dir(root).args(args).output().expect("it runs");
-    assert_eq!(run.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&run.stdout), shown.strip_prefix("text\n").expect("text"));
-    for name in meshpcap::diff::VOLATILE {
-        assert!(document.contains(&format!("`{name}`")), "{name}");
-    }
 }
 
 /// The commands of both pipelines, run as they stand there: good captures pass, others do not.
@@ -46,7 +31,7 @@ fn the_pipelines_work() {
     let commands: Vec<&str> = document
         .lines()
         .map(|line| line.trim().trim_start_matches("- "))
-        .filter(|line| line.starts_with("meshpcap diff --expect"))
+        .filter(|line| line.starts_with("meshpcap check --expect"))
         .collect();
     assert_eq!(commands.len(), 2, "one of each pipeline");
     let bin = Path::new(env!("CARGO_BIN_EXE_meshpcap")).parent().expect("a folder").display().to_string();
@@ -78,4 +63,28 @@ fn the_pipelines_work() {
         let (status, told) = run(command);
         assert!(status == Some(1) && told.starts_with("traces/basic/:\n"), "{command}: {told}");
     }
+}
+
+/// docs/check.md shows what is printed where a scenario was recorded anew, and is another one.
+#[test]
+fn the_document_shows_what_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(root.join("docs/check.md")).expect("a document");
+    let (_, shown) = document.split_once("meanwhile:\n\n```text\n").expect("what is printed");
+    let shown = shown.split_once("```").expect("its end").0;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let to = folder.path().join("traces/checkout");
+    std::fs::create_dir_all(&to).expect("a folder");
+    for (name, files) in
+        [("telemetry-port", &["expect.json"][..]), ("admin-port", &["eth0.pcap", "lo.pcap", "access.log"])]
+    {
+        for file in files {
+            std::fs::copy(root.join("testdata").join(name).join(file), to.join(file)).expect("a file");
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshpcap"));
+    let run = command.current_dir(&folder).args(["check", "--expect", "traces/checkout/"]).output().expect("it runs");
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(&String::from_utf8_lossy(&run.stdout)), squeezed(shown));
+    assert_eq!(run.status.code(), Some(1));
 }
