@@ -43,39 +43,37 @@ impl Content {
         let mut data = &data[..data.len().min((MOST - self.len) as usize)];
         while !data.is_empty() {
             let have = (self.len % WORD) as usize;
-            if let (0, Some((word, behind))) = (have, data.split_first_chunk()) {
-                self.word(u128::from_be_bytes(*word));
-                (self.len, data) = (self.len + WORD, behind);
+            let most = if have == 0 && data.len() >= WORD as usize {
+                // Whole words up to the next length at which the hash is kept.
+                data.len().min((self.next() - self.len) as usize) / WORD as usize * WORD as usize
             } else {
-                // Less than a word, or the rest of one.
-                let (more, behind) = data.split_at(data.len().min(WORD as usize - have));
-                let mut octets = [0; WORD as usize];
-                octets[WORD as usize - more.len()..].copy_from_slice(more);
-                self.rest = self.rest << (8 * more.len()) | u128::from_be_bytes(octets);
-                (self.len, data) = (self.len + more.len() as u64, behind);
-                if self.len.is_multiple_of(WORD) {
-                    let word = std::mem::take(&mut self.rest);
-                    self.word(word);
+                data.len().min(WORD as usize - have)
+            };
+            let (now, behind) = data.split_at(most);
+            match now.as_chunks() {
+                ([], part) => {
+                    let mut octets = [0; WORD as usize];
+                    octets[..part.len()].copy_from_slice(part);
+                    self.rest |= u128::from_le_bytes(octets) << (8 * have);
+                    if have + part.len() == WORD as usize {
+                        self.hash = mixed(self.hash, std::mem::take(&mut self.rest));
+                    }
+                }
+                (words, _) => {
+                    self.hash = words.iter().fold(self.hash, |hash, word| mixed(hash, u128::from_le_bytes(*word)));
                 }
             }
-            self.checkpoint();
+            (self.len, data) = (self.len + now.len() as u64, behind);
+            if let Some(at) = (0..CHECKPOINTS).find(|&n| LEAST << (2 * n) == self.len) {
+                self.at[at] = self.hash;
+            }
         }
         self.ended = unknown > 0 || self.len == MOST;
     }
 
-    /// Both halves of the product folded into one: it depends on every bit of the word.
-    fn word(&mut self, word: u128) {
-        let (high, low) = ((word >> 64) as u64, word as u64);
-        let product = u128::from(self.hash ^ high) * u128::from(low ^ KEY);
-        // The word itself, so that a factor of 0 leaves something of the other one.
-        self.hash = (product as u64 ^ (product >> 64) as u64).wrapping_add(high.rotate_left(32) ^ low);
-    }
-
-    /// Keeps the hash at some lengths, all of whole words.
-    fn checkpoint(&mut self) {
-        if self.len >= LEAST && self.len.is_power_of_two() && self.len.trailing_zeros().is_multiple_of(2) {
-            self.at[(self.len.trailing_zeros() / 2) as usize - 2] = self.hash;
-        }
+    /// The next length at which the hash is kept; all are of whole words.
+    fn next(&self) -> u64 {
+        (0..CHECKPOINTS).map(|n| LEAST << (2 * n)).find(|&len| len > self.len).unwrap_or(MOST)
     }
 
     /// Whether both begin alike, as far as both are known; the shorter one may go on.
@@ -86,6 +84,14 @@ impl Content {
         let common = self.len.min(other.len);
         (0..CHECKPOINTS).filter(|&n| LEAST << (2 * n) <= common).all(|n| self.at[n] == other.at[n])
     }
+}
+
+/// The hash behind one more word: both halves of a product folded into one, which depends on every bit of the word.
+fn mixed(hash: u64, word: u128) -> u64 {
+    let (high, low) = ((word >> 64) as u64, word as u64);
+    let product = u128::from(hash ^ high) * u128::from(low ^ KEY);
+    // The word itself, so that a factor of 0 leaves something of the other one.
+    (product as u64 ^ (product >> 64) as u64).wrapping_add(high.rotate_left(32) ^ low)
 }
 
 #[cfg(test)]
