@@ -7,13 +7,13 @@ use crate::programs::{Measured, Program, measure};
 use crate::traffic::{Generated, Shape, Traffic};
 use crate::{Arguments, generate};
 
-/// Generates what was asked for, and measures or keeps it. Names what was not measured.
-pub fn compare(arguments: &Arguments, shape: Shape, only_forward: bool) -> io::Result<Vec<String>> {
+/// Generates traffic as it was asked for, and measures or keeps it. Names what was not measured.
+pub fn compare(arguments: &Arguments, traffic: Traffic) -> io::Result<Vec<String>> {
     let folder = tempfile::Builder::new().prefix("meshpcap-bench-").tempdir_in(&arguments.folder)?;
+    let shape = traffic.shape;
     let connections = arguments.connections.unwrap_or(if shape == Shape::Bulk { 4_000 } else { 40_000 });
     let Arguments { seed, size, live, .. } = *arguments;
-    let traffic =
-        Traffic { seed, bytes: size * 1_000_000, connections, live, shape, only_forward, ..Traffic::default() };
+    let traffic = Traffic { seed, bytes: size * 1_000_000, connections, live, ..traffic };
     let generated = generate(traffic, folder.path())?;
     let Generated { packets, bytes, .. } = generated;
     println!(

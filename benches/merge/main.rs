@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench merge -- --table [--scale 0.1] [--row NAME]...
-//! cargo bench --bench merge -- [--shape bulk|small|mixed|forward|all] [--size MB] [--rounds N]
+//! cargo bench --bench merge -- [--shape bulk|small|mixed|...] [--size MB] [--rounds N]
 //! ```
 //!
 //! Each round runs every program once, one after the other, to a fresh output, so that what else the machine does
@@ -89,6 +89,8 @@ enum Wanted {
     Mixed,
     /// Ordinary, with lo captured by `port 15001`: packets wait to the end
     Forward,
+    /// Ordinary, each packet earlier than the one before it
+    Backwards,
     /// Frames of 100 octets
     Hundred,
     /// Segments of 64 KiB, every checksum partial
@@ -129,16 +131,18 @@ fn run(mut arguments: Arguments) -> io::Result<Vec<String>> {
     if arguments.table {
         return table::table(&arguments);
     }
-    let wanted: &[(Shape, bool)] = match arguments.shape {
-        Wanted::Bulk => &[(Shape::Bulk, false)],
-        Wanted::Small => &[(Shape::Small, false)],
-        Wanted::Mixed => &[(Shape::Mixed, false)],
-        Wanted::Forward => &[(Shape::Mixed, true)],
-        Wanted::Hundred => &[(Shape::Hundred, false)],
-        Wanted::Segments => &[(Shape::Segments, false)],
-        Wanted::All => &[(Shape::Bulk, false), (Shape::Small, false)],
+    let of = |shape| Traffic { shape, ..Traffic::default() };
+    let wanted = match arguments.shape {
+        Wanted::Bulk => vec![of(Shape::Bulk)],
+        Wanted::Small => vec![of(Shape::Small)],
+        Wanted::Mixed => vec![of(Shape::Mixed)],
+        Wanted::Forward => vec![Traffic { only_forward: true, ..of(Shape::Mixed) }],
+        Wanted::Backwards => vec![Traffic { backwards: true, ..of(Shape::Mixed) }],
+        Wanted::Hundred => vec![of(Shape::Hundred)],
+        Wanted::Segments => vec![of(Shape::Segments)],
+        Wanted::All => vec![of(Shape::Bulk), of(Shape::Small)],
     };
-    let compared = wanted.iter().map(|&(shape, only_forward)| compare::compare(&arguments, shape, only_forward));
+    let compared = wanted.into_iter().map(|traffic| compare::compare(&arguments, traffic));
     Ok(compared.collect::<io::Result<Vec<_>>>()?.concat())
 }
 
