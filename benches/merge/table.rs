@@ -21,6 +21,8 @@ pub struct Line {
 pub enum Met {
     Yes,
     No,
+    /// There is no goal.
+    Open,
     /// It was not measured, since a program is missing.
     Missing(&'static str),
 }
@@ -46,6 +48,12 @@ impl Line {
         Line::new(work, goal, measured, met(ratio))
     }
 
+    /// The same line without a goal.
+    pub fn without_goal(self) -> Line {
+        let met = if let Met::Missing(_) = self.met { self.met } else { Met::Open };
+        Line { met, ..self }
+    }
+
     /// The peak of a program's memory, held against a goal in MiB.
     pub fn peak(work: impl Into<String>, it: &Measured, most: u64) -> Line {
         let peak = it.peak as f64 / 1024.0;
@@ -65,6 +73,7 @@ pub fn table(arguments: &Arguments) -> io::Result<Vec<String>> {
             let met = match line.met {
                 Met::Yes => "yes",
                 Met::No => "**no**",
+                Met::Open => "",
                 Met::Missing(program) => {
                     missing.push(format!("{}: {} ({program})", line.work, line.goal));
                     "**unknown**"
