@@ -56,6 +56,7 @@ fn packets_are_not_allocated_for() {
                 live: 20,
                 shape,
                 only_forward,
+                ..Traffic::default()
             };
             allocations(folder.path(), traffic, names.clone(), look_ahead, beside.clone())
         };
@@ -76,10 +77,9 @@ fn allocations(
     look_ahead: Option<LookAhead>,
     beside: Files,
 ) -> (u64, usize) {
-    let (eth0, lo) = (folder.join("eth0.pcap"), folder.join("lo.pcap"));
-    traffic.write(&eth0, &lo).expect("room for the captures");
+    let captures = traffic.write(folder).expect("room for the captures").paths;
     let job = Merge {
-        inputs: vec![Source::Path(eth0), Source::Path(lo)],
+        inputs: captures.into_iter().map(Source::Path).collect(),
         output: Destination::Path(folder.join("merged.pcapng")),
         report: None,
         names,

@@ -1,8 +1,9 @@
-//! Ethernet frames with IPv4, TCP and UDP headers, and data that does not compress.
+//! Ethernet frames with IPv4, TCP and UDP headers: words on lo, as plaintext is, and on eth0 what does not compress.
 
 use std::net::Ipv4Addr;
 
 use super::End;
+use super::random::Random;
 
 /// TCP control bits (RFC 9293, section 3.1).
 pub(super) mod flags {
@@ -12,7 +13,7 @@ pub(super) mod flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// Octets of noise; a power of two, and twice the largest segment.
+/// Octets of noise and of words; a power of two, and twice the largest segment.
 const NOISE: usize = 1 << 17;
 
 /// Ethernet, IPv4.
@@ -40,13 +41,15 @@ pub(super) enum Content {
 pub(super) struct Frames {
     frame: Vec<u8>,
     noise: Vec<u8>,
+    words: Vec<u8>,
     identification: u16,
 }
 
 impl Frames {
-    pub fn new(mut random: impl FnMut() -> u64) -> Frames {
-        let noise = (0..NOISE / 8).flat_map(|_| random().to_le_bytes()).collect();
-        Frames { frame: Vec::new(), noise, identification: 0 }
+    pub fn new(random: &mut Random) -> Frames {
+        let noise = (0..NOISE / 8).flat_map(|_| random.next().to_le_bytes()).collect();
+        let words = (0..NOISE / 8).flat_map(|_| words(random)).collect();
+        Frames { frame: Vec::new(), noise, words, identification: 0 }
     }
 
     /// A TCP segment. On eth0, data begins as a TLS record does.
@@ -69,7 +72,7 @@ impl Frames {
         for (place, timestamp) in [(timestamps, tcp.timestamps[0]), (timestamps + 4, tcp.timestamps[1])] {
             self.frame[at + 20 + place..][..4].copy_from_slice(&timestamp.to_be_bytes());
         }
-        self.data(tcp.len as usize, tcp.seq);
+        self.data(on_lo, tcp.len as usize, tcp.seq);
         if !on_lo && tcp.len >= 5 {
             let record = (tcp.len - 5).min(0x4000) as u16;
             self.frame[at + header..][..3].copy_from_slice(&[0x17, 3, 3]);
@@ -120,9 +123,10 @@ impl Frames {
         self.frame.extend_from_slice(&ip);
     }
 
-    fn data(&mut self, len: usize, salt: u32) {
+    fn data(&mut self, on_lo: bool, len: usize, salt: u32) {
         let start = salt as usize % (NOISE - len);
-        self.frame.extend_from_slice(&self.noise[start..start + len]);
+        let data = if on_lo { &self.words } else { &self.noise };
+        self.frame.extend_from_slice(&data[start..start + len]);
     }
 
     /// Fills in the checksum of a transport header at `at`: whole, or as the kernel leaves it to the card.
@@ -136,6 +140,14 @@ impl Frames {
             self.frame[at + field..][..2].copy_from_slice(&whole.to_be_bytes());
         }
     }
+}
+
+/// Eight octets of text: a common word and a number.
+fn words(random: &mut Random) -> [u8; 8] {
+    const WORDS: [&[u8; 5]; 8] = [b"id\":\"", b"name=", b"order", b"price", b"total", b"items", b"user:", b",true"];
+    let [a, b, c, ..] = random.next().to_le_bytes();
+    let [w, o, r, d, s] = *WORDS[usize::from(a % 8)];
+    [w, o, r, d, s, b'0' + b % 10, b'0' + c % 10, b' ']
 }
 
 /// The one's-complement sum (RFC 1071) of octets.

@@ -1,0 +1,115 @@
+//! Captures that are made to be hard: memory stays within a bound, and four times the packets take no more than a few
+//! times the time.
+//!
+//! What is measured is the command's own: its peak of resident memory and its CPU time, which does not grow while others
+//! are at work. (The kernel counts this process' memory as the command's until that takes its place: a failed test, whose
+//! backtrace needs 50 MiB, can fail the others.) Quadratic work would take sixteen times the time. The sizes are those for an unoptimized build;
+//! `cargo test --release --test pathological` goes up to 10 million packets.
+
+#[path = "../benches/traffic/mod.rs"]
+#[allow(dead_code, reason = "the benchmark uses more of it")]
+mod traffic;
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use wait4::Wait4;
+
+use traffic::{Shape, Traffic};
+
+/// Four times the packets may take so many times the CPU time. Linear work takes four times it.
+const MOST_TIME: f64 = 7.0;
+
+/// How much larger captures are for an optimized build.
+const LARGER: u64 = if cfg!(debug_assertions) { 1 } else { 10 };
+
+/// What a merge took.
+struct Taken {
+    packets: u64,
+    /// In KiB.
+    peak: u64,
+    time: Duration,
+}
+
+impl Taken {
+    /// Of a merge of this traffic; what `--lookahead` is, if it is to be read once.
+    fn by(traffic: Traffic, look_ahead: Option<&str>) -> Taken {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let made = traffic.write(folder.path()).expect("room for the captures");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshpcap"));
+        command.arg("merge").args(&made.paths).arg("-o").arg(folder.path().join("out.pcapng"));
+        command.args(look_ahead.iter().flat_map(|bound| ["--lookahead", bound])).stdin(Stdio::null());
+        let summary = folder.path().join("summary");
+        command.stderr(File::create(&summary).expect("room for the summary"));
+        let used = command.spawn().and_then(|mut child| child.wait4()).expect("the command runs");
+        let summary = fs::read_to_string(summary).expect("a summary");
+        assert!(used.status.success(), "{}: {summary}", used.status);
+        let all = format!("{0} packets from 2 inputs, {0} written", made.packets);
+        assert!(summary.contains(&all), "{all}: {summary}");
+        let time = used.rusage.utime + used.rusage.stime;
+        Taken { packets: made.packets, peak: used.rusage.maxrss / 1024, time }
+    }
+}
+
+/// Merges the traffic that `of` makes of a size, and four times as much. `most` is the memory that either may take, in MiB:
+/// at the sizes of an unoptimized build, and at those of an optimized one.
+fn holds(of: impl Fn(u64) -> Traffic, size: u64, look_ahead: Option<&str>, most: [u64; 2]) {
+    let most = most[usize::from(!cfg!(debug_assertions))];
+    let size = size * LARGER;
+    // One after the other, and the smaller one twice: what it takes to warm up is not its own.
+    let once = [Taken::by(of(size), look_ahead), Taken::by(of(size), look_ahead)];
+    let four = Taken::by(of(size * 4), look_ahead);
+    let once = once.into_iter().min_by_key(|taken| taken.time).expect("two of them");
+    let packets = four.packets as f64 / once.packets as f64;
+    assert!((3.5..4.5).contains(&packets), "{packets} times the packets");
+    let ratio = four.time.as_secs_f64() / once.time.as_secs_f64();
+    let told = format!(
+        "{} packets: {:.2?}, {} KiB; {} packets: {:.2?}, {} KiB; {ratio:.1} times the time",
+        once.packets, once.time, once.peak, four.packets, four.time, four.peak
+    );
+    println!("{told}");
+    assert!(ratio < MOST_TIME, "{told}");
+    assert!(once.peak.max(four.peak) <= most * 1024, "{told}; at most {most} MiB");
+}
+
+/// Ordinary connections of about 250 packets.
+fn connections(packets: u64) -> Traffic {
+    let connections = (packets / 250) as u32;
+    Traffic { bytes: packets * 140, connections, live: 100, shape: Shape::Small, ..Traffic::default() }
+}
+
+/// The same, and lo shows no replies.
+fn only_forward(packets: u64) -> Traffic {
+    Traffic { only_forward: true, ..connections(packets) }
+}
+
+#[test]
+fn one_flow_of_very_many_packets() {
+    let of = |packets| Traffic { connections: 1, live: 1, bytes: packets * 255, ..connections(packets) };
+    holds(of, 250_000, None, [40, 40]);
+}
+
+#[test]
+fn very_many_flows_of_one_packet() {
+    // Of each, a SYN; nobody answers.
+    let of = |packets| Traffic { connections: 0, flood: packets, ..Traffic::default() };
+    holds(of, 50_000, None, [320, 480]);
+}
+
+#[test]
+fn no_leg_is_resolved() {
+    holds(only_forward, 100_000, None, [48, 224]);
+}
+
+#[test]
+fn timestamps_go_backwards() {
+    let of = |packets: u64| Traffic { backwards: true, connections: (packets / 1_000) as u32, ..connections(packets) };
+    holds(of, 100_000, None, [56, 192]);
+}
+
+#[test]
+fn everything_is_held_until_the_end() {
+    // It is read once, and nothing is decided before a reply is there.
+    holds(only_forward, 100_000, Some("1000000s,1000GiB"), [44, 80]);
+}
