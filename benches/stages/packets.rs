@@ -83,6 +83,6 @@ impl Packets {
             flows.retired();
         }
         flows.finish();
-        flows.retire_all();
+        while flows.retire_more() {}
     }
 }

@@ -228,8 +228,9 @@ impl Reader<'_> {
 
     fn finish(mut self) -> Trace {
         self.marker.flows.finish();
-        self.marker.flows.retire_all();
-        self.retire();
+        while self.marker.flows.retire_more() {
+            self.retire();
+        }
         let mut over = self.over;
         over.sort_by_key(|over| over.number);
         name_roles(&mut over);

@@ -1,9 +1,6 @@
 //! What is forgotten, and when: deadlines of halves that wait, and room for what is new.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
-
-use foldhash::fast::RandomState;
 
 use super::Flows;
 use super::evidence::Reason;
@@ -114,15 +111,18 @@ impl Flows {
 
     /// Forgets these conversations, each with its other half, and keeps what the report says of them.
     pub(super) fn retire(&mut self, ids: &[u32]) {
-        let mut gone: HashSet<u32, RandomState> = HashSet::default();
         for &id in ids {
+            // It has gone with its other half.
+            if self.table.records[id as usize].serial == 0 {
+                continue;
+            }
             let other = match self.table.records[id as usize].state {
                 State::Repaired { reply, .. } => Some(reply),
                 State::Answering { forward } => Some(forward),
                 _ => None,
             };
             let in_flight = |id: u32| self.table.records[id as usize].in_flight > 0;
-            if gone.contains(&id) || in_flight(id) || other.is_some_and(in_flight) {
+            if in_flight(id) || other.is_some_and(in_flight) {
                 continue;
             }
             let home = match self.table.records[id as usize].state {
@@ -132,7 +132,6 @@ impl Flows {
             let leg = self.leg(home);
             self.retired.push(leg);
             for id in [Some(id), other].into_iter().flatten() {
-                gone.insert(id);
                 self.requests.forget(&mut self.table.records[id as usize]);
                 self.table.remove(id);
             }

@@ -48,6 +48,9 @@ use record::{State, Table};
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
 const UDP_TIMEOUT: u64 = 30_000_000_000;
 
+/// Legs that are retired at once at the end.
+const AT_ONCE: usize = 1024;
+
 /// The leg that a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -136,6 +139,8 @@ pub struct Flows {
     /// Deadlines set so far.
     set: u64,
     retired: Vec<Leg>,
+    /// At the end: the conversations that are yet to be retired.
+    leaving: Option<std::vec::IntoIter<u32>>,
     /// Conversations that are not settled.
     waiting: usize,
     /// How many conversations there must be before room is made again.
@@ -161,6 +166,7 @@ impl Flows {
             deadlines: BinaryHeap::new(),
             set: 0,
             retired: Vec::new(),
+            leaving: None,
             waiting: 0,
             no_room_until: 0,
             pods: HashSet::default(),
@@ -430,10 +436,14 @@ impl Flows {
         self.retired.drain(..)
     }
 
-    /// Retires every leg, oldest first; to be called after [`Flows::finish`] when all packets are written.
-    pub fn retire_all(&mut self) {
-        let ids = self.table.ids();
-        self.retire(&ids);
+    /// Retires some of the legs that are left, oldest first, and whether there were any; to be called after
+    /// [`Flows::finish`] when all packets are written.
+    pub fn retire_more(&mut self) -> bool {
+        let mut leaving = self.leaving.take().unwrap_or_else(|| self.table.ids().into_iter());
+        let some: Vec<u32> = leaving.by_ref().take(AT_ONCE).collect();
+        self.retire(&some);
+        self.leaving = Some(leaving);
+        !some.is_empty()
     }
 }
 

@@ -86,8 +86,9 @@ impl Hold {
     pub fn finish(mut self, captures: &[Described]) -> Result<(Summary, Finished), Failed> {
         self.marker.flows.finish();
         self.release(captures, Timestamp(0))?;
-        self.marker.flows.retire_all();
-        self.retire()?;
+        while self.marker.flows.retire_more() {
+            self.retire()?;
+        }
         // If the report cannot be written, there is to be no output either.
         self.report.as_mut().map_or(Ok(()), Report::complete).map_err(Failed::Report)?;
         let finished = self.output.finish(captures)?;

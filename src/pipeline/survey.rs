@@ -446,8 +446,9 @@ impl Survey {
     pub fn finish(mut self) -> io::Result<Surveyed> {
         self.marker.flows.finish();
         self.settle_fragments(true);
-        self.marker.flows.retire_all();
-        self.retire();
+        while self.marker.flows.retire_more() {
+            self.retire();
+        }
         self.summary.findings = Some(self.audit.finish());
         self.summary.gateway = self.marker.flows.gateway();
         let kept = self.copies.kept();

@@ -59,7 +59,8 @@ impl Run {
         self.flows.finish();
         self.release(Timestamp(0));
         assert!(self.queue.is_empty(), "after the last packet everything is decided");
-        self.flows.retire_all();
-        self.legs.extend(self.flows.retired());
+        while self.flows.retire_more() {
+            self.legs.extend(self.flows.retired());
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! HTTP requests in plain text, by their `x-request-id`: what comes in is the octets of a direction as they come, what goes
 //! out is the id of each request whose head came in one piece.
 
+use memchr::{memchr_iter, memmem};
+
 use crate::capture::Timestamp;
 
 /// Requests of one direction that are remembered.
@@ -44,11 +46,13 @@ impl Requests {
 
 /// A hash of the id in the head of a request.
 fn id_of(data: &[u8]) -> Option<u64> {
-    let at = data.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME))?;
-    let head_ends = data.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(data.len());
-    let value = data[at + NAME.len()..].split(|&octet| octet == b'\r').next()?.trim_ascii();
     // An id in a body is none, and one whose end is not there is not whole.
-    if at > head_ends || value.len() < SHORTEST || at + NAME.len() + value.len() + 2 > data.len() {
+    let head = &data[..memmem::find(data, b"\r\n\r\n").map_or(data.len(), |end| end + 2)];
+    let is_name = |at: &usize| head[*at..].get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+    let at = memchr_iter(b'\r', head).find(is_name)?;
+    let value = &head[at + NAME.len()..];
+    let value = value[..memmem::find(value, b"\r\n")?].trim_ascii();
+    if value.len() < SHORTEST {
         return None;
     }
     // FNV-1a (RFC 9923).
@@ -57,4 +61,23 @@ fn id_of(data: &[u8]) -> Option<u64> {
             .iter()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &octet| (hash ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_in_the_head_and_whole() {
+        let of = |data: &str| id_of(data.as_bytes());
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id:  0123456789abcdef \r\nAccept: *\r\n\r\nbody";
+        let id = of(request).expect("an id");
+        assert_eq!(of(&request.to_lowercase()), Some(id), "names are in any case, white space around values is none");
+        assert_ne!(of(&request.replace("cdef", "cdee")), Some(id));
+        assert_eq!(of("POST / HTTP/1.1\r\n\r\n\r\nx-request-id: 0123456789abcdef\r\n"), None, "in the body");
+        assert_eq!(of("GET / HTTP/1.1\r\nx-request-id: 0123456789abcdef"), None, "more of it may follow");
+        assert_eq!(of("GET / HTTP/1.1\r\nx-request-id: 0123\r\n\r\n"), None, "it is short");
+        assert_eq!(of("GET / HTTP/1.1\r\nax-request-id: 0123456789abcdef\r\n\r\n"), None, "another name");
+        assert!(of("GET / HTTP/1.1\r\nx-request-id: 0123456789abcdef\r\n\r\n").is_some(), "the last field");
+    }
 }
