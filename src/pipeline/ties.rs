@@ -25,9 +25,13 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     let (mappings, mut unused) = Mappings::read(files)?;
     restore(surveyed, &mappings);
     let sides: Vec<Side> = surveyed.legs.iter().map(|kept| side(kept, surveyed)).collect();
-    let mut logs = Logs::new(&sides, &mappings);
-    unused.extend(tie::read(&mut logs, files)?);
-    let Said { mut edges, mut clients, flags } = logs.finish();
+    let mut said = Said::default();
+    if !files.access_logs.is_empty() {
+        let mut logs = Logs::new(&sides, &mappings);
+        unused.extend(tie::read(&mut logs, files)?);
+        said = logs.finish();
+    }
+    let Said { mut edges, mut clients, flags } = said;
     if let Some(observer) = surveyed.observer.take() {
         infer(&observer, &surveyed.legs, &mut edges, &mut clients);
         // That takes a while, and nobody waits for it.

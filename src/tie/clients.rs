@@ -93,6 +93,9 @@ pub(crate) fn renames(
     others: &Others,
     is_proxy: impl Fn(IpAddr) -> bool,
 ) -> Vec<Rename> {
+    if clients.is_empty() {
+        return Vec::new();
+    }
     let mut taken: HashMap<Ends, Shared, RandomState> = HashMap::default();
     for side in sides.iter().filter(|side| side.is_tcp) {
         taken.entry(ends(side.client, side.server)).or_default().add(side);

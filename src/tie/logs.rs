@@ -38,6 +38,7 @@ pub(crate) struct Logs<'a> {
 }
 
 /// What access logs say, when all was read.
+#[derive(Default)]
 pub(crate) struct Said {
     /// Edges in the order of their legs.
     pub edges: Vec<Edge>,
