@@ -82,14 +82,7 @@ impl Flows {
 
     /// Gives up the halves that wait longest, so that a flood of them cannot exhaust memory.
     pub(super) fn evict_pending(&mut self) {
-        let waiting: Vec<u32> = self
-            .table
-            .ids()
-            .into_iter()
-            .filter(|&id| !self.table.records[id as usize].is_settled())
-            .take(self.limits.pending / 4 + 1)
-            .collect();
-        for id in waiting {
+        for id in self.table.ids_of(self.limits.pending / 4 + 1, |record| !record.is_settled()) {
             match self.table.records[id as usize].state {
                 State::Open => self.give_up_open(id, Reason::Evicted),
                 State::Forward | State::Reply => self.leave(id, Reason::Evicted),

@@ -300,10 +300,8 @@ impl Table {
     ///
     /// Records with packets in flight stay, and so do those that `keep` names.
     pub fn oldest(&self, keep: impl Fn(&Record) -> bool) -> Vec<u32> {
-        let free: std::collections::HashSet<u32, RandomState> = self.free.iter().copied().collect();
-        let mut candidates: Vec<(bool, Timestamp, u64, u32)> = (0..self.records.len() as u32)
-            .filter(|id| !free.contains(id))
-            .map(|id| (id, &self.records[id as usize]))
+        let mut candidates: Vec<(bool, Timestamp, u64, u32)> = self
+            .remembered()
             .filter(|(_, r)| r.in_flight == 0 && !keep(r))
             .map(|(id, r)| (!r.is_over(), r.last_time, r.serial, id))
             .collect();
@@ -329,10 +327,23 @@ impl Table {
 
     /// Every record that is remembered, oldest first.
     pub fn ids(&self) -> Vec<u32> {
-        let mut free = self.free.clone();
-        free.sort_unstable();
-        let mut ids: Vec<u32> = (0..self.records.len() as u32).filter(|id| free.binary_search(id).is_err()).collect();
-        ids.sort_unstable_by_key(|&id| self.records[id as usize].serial);
-        ids
+        self.ids_of(usize::MAX, |_| true)
+    }
+
+    /// The oldest records that are such, at most so many, oldest first.
+    pub fn ids_of(&self, most: usize, such: impl Fn(&Record) -> bool) -> Vec<u32> {
+        let such = self.remembered().filter(|(_, record)| such(record));
+        let mut ids: Vec<(u64, u32)> = such.map(|(id, record)| (record.serial, id)).collect();
+        if most < ids.len() {
+            ids.select_nth_unstable(most);
+            ids.truncate(most);
+        }
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Every record that is remembered: a free one has no serial number.
+    fn remembered(&self) -> impl Iterator<Item = (u32, &Record)> {
+        (0..).zip(&self.records).filter(|(_, record)| record.serial != 0)
     }
 }
