@@ -34,13 +34,13 @@ impl Stage {
         match self {
             Stage::Read => 140,
             Stage::Decode => 290,
-            Stage::Duplicates => 530,
-            Stage::Pair => 740,
-            Stage::Observe => 950,
+            Stage::Duplicates => 520,
+            Stage::Pair => 780,
+            Stage::Observe => 630,
             Stage::Rewrite => 750,
             Stage::Checksum => 420,
             Stage::Encode => 550,
-            Stage::Merge => 6_000,
+            Stage::Merge => 5_700,
             Stage::MergeSmall => 4_800,
         }
     }

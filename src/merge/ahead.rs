@@ -1,7 +1,7 @@
 //! An input that is read in a thread of its own, and whose packets are decoded there.
 //!
 //! What comes in is a capture; what goes out is batches of its records, each packet with its [`View`]. Memory: [`BATCHES`]
-//! batches of [`OCTETS`] octets, or of one record that is larger, and [`RECORDS`] records.
+//! batches of [`OCTETS`] octets, or of one record that is larger, and [`RECORDS`] records; of many inputs, batches are smaller.
 
 use std::io;
 use std::ops::Range;
@@ -17,6 +17,12 @@ const OCTETS: usize = 256 << 10;
 
 /// Records of a batch.
 const RECORDS: usize = 1024;
+
+/// Inputs that have batches of this size; of more, all batches together are as large as theirs. Caches are no larger.
+const INPUTS: usize = 2;
+
+/// How many times smaller than usual a batch is at most.
+const SMALLEST: usize = 4;
 
 /// Batches: one is read from, one written to, the others wait for it.
 const BATCHES: usize = 4;
@@ -55,17 +61,18 @@ struct Held {
 }
 
 impl Ahead {
-    /// Starts reading. What the capture already describes is known to the caller. That there can be no thread is an error
+    /// Starts reading, one of so many inputs. What the capture already describes is known to the caller. That there can be no thread is an error
     /// of the first record.
-    pub fn start(mut capture: Capture, fingerprints: Option<Fingerprints>) -> Ahead {
+    pub fn start(mut capture: Capture, inputs: usize, fingerprints: Option<Fingerprints>) -> Ahead {
         let (ready, batches) = sync_channel(BATCHES - 2);
         let (used, unused) = sync_channel::<Batch>(BATCHES);
         let name = capture.name().to_owned();
+        let share = (inputs / INPUTS).clamp(1, SMALLEST);
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn(move || {
             let mut known = [capture.described().interfaces.len(), capture.described().sections.len()];
             loop {
                 let mut batch = unused.try_recv().unwrap_or_default();
-                batch.fill(&mut capture, &mut known, fingerprints.as_ref());
+                batch.fill(&mut capture, share, &mut known, fingerprints.as_ref());
                 let is_last = batch.end.is_some();
                 // Where nobody takes them any more, nobody misses them.
                 if ready.send(batch).is_err() || is_last {
@@ -145,11 +152,17 @@ impl Drop for Ahead {
 }
 
 impl Batch {
-    /// Reads records until there are enough. `known` counts the interfaces and sections that were told.
-    fn fill(&mut self, capture: &mut Capture, known: &mut [usize; 2], fingerprints: Option<&Fingerprints>) {
+    /// Reads records until there are enough: this share of a whole batch. `known` counts the interfaces and sections that were told.
+    fn fill(
+        &mut self,
+        capture: &mut Capture,
+        share: usize,
+        known: &mut [usize; 2],
+        fingerprints: Option<&Fingerprints>,
+    ) {
         self.records.clear();
         self.octets.clear();
-        while self.octets.len() < OCTETS && self.records.len() < RECORDS {
+        while self.octets.len() < OCTETS / share && self.records.len() < RECORDS / share {
             let record = match capture.advance() {
                 Ok(Some(record)) => record,
                 Ok(None) => {

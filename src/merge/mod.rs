@@ -85,12 +85,13 @@ impl Inputs {
     /// Errors: a temporary file cannot be written.
     pub fn new(captures: Vec<Capture>, orders: &[Order], fingerprints: Option<Fingerprints>) -> io::Result<Inputs> {
         let head = |_: &Capture| Head { record: None, view: None, time: Timestamp(0), used: true };
+        let inputs = captures.len();
         let heads = captures.iter().map(head).collect();
         let progress = captures.iter().map(Capture::progress).collect();
         let mut described: Vec<Described> = captures.iter().map(|capture| capture.described().clone()).collect();
         let ordered = captures.into_iter().zip(orders).zip(&mut described).map(|((mut capture, order), described)| {
             Ok(match order {
-                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture, fingerprints.clone()))),
+                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture, inputs, fingerprints.clone()))),
                 Order::Window => Ordered::Window(Box::default(), Box::new(capture)),
                 Order::Sorted => {
                     let sorted = Sorted::read(&mut capture)?;
