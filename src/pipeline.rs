@@ -154,7 +154,7 @@ fn once(
         match record {
             Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
-                let Some(&view) = inputs.view(input) else { continue };
+                let view = *inputs.view(input);
                 let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, inputs.fingerprint(input));
                 hold.summary.read += 1;
                 if duplicates.as_mut().is_some_and(twice) {

@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    for interface in capture.described().interfaces {
+    for interface in &capture.described().interfaces {
         assert!(interface.section < capture.described().sections.len());
         options_are_whole(&interface.options);
     }

@@ -111,7 +111,7 @@ impl Run {
             }
             let leg = self.flows.comment(mark);
             assert!(leg.is_none() || matches!(mark, Mark::Conversation { .. }));
-            self.flows.written(mark, || Written { frame: number, stream: None, interface: 0 });
+            self.flows.written(mark, Written { frame: number, stream: None, interface: 0 });
             self.decided.remove(&number);
             self.queue.pop_front();
         }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::evidence::{Evidence, Reason};
 use super::leg::Part;
@@ -288,10 +289,10 @@ impl Table {
         };
         let Table { records, index, hasher, .. } = self;
         let hash_of = |id: &u32| hasher.hash_one(records[*id as usize].key);
-        let is_it = |known: &u32| *known == id || records[*known as usize].key == key;
-        match index.find_mut(hasher.hash_one(key), is_it) {
-            Some(known) => *known = id,
-            None => _ = index.insert_unique(hasher.hash_one(key), id, hash_of),
+        let is_it = |known: &u32| records[*known as usize].key == key;
+        match index.entry(hasher.hash_one(key), is_it, hash_of) {
+            Entry::Occupied(mut known) => *known.get_mut() = id,
+            Entry::Vacant(entry) => _ = entry.insert(id),
         }
         id
     }

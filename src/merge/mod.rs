@@ -13,7 +13,7 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
 
-use crate::capture::{Capture, Described, Error, Progress, Record, Timestamp};
+use crate::capture::{Capture, Described, Error, LinkType, PacketRecord, Progress, Record, Timestamp};
 use crate::packet::{View, decode};
 
 pub use duplicates::{Duplicates, Fingerprints};
@@ -71,7 +71,7 @@ enum Ordered {
 struct Head {
     record: Option<Record>,
     /// Its headers, if it is a packet that was not decoded ahead.
-    view: Option<View>,
+    view: View,
     /// The time of its last packet.
     time: Timestamp,
     /// Whether the record was handed out and the next one is due.
@@ -84,7 +84,7 @@ impl Inputs {
     ///
     /// Errors: a temporary file cannot be written.
     pub fn new(captures: Vec<Capture>, orders: &[Order], fingerprints: Option<Fingerprints>) -> io::Result<Inputs> {
-        let head = |_: &Capture| Head { record: None, view: None, time: Timestamp(0), used: true };
+        let head = |_: &Capture| Head { record: None, view: nothing(), time: Timestamp(0), used: true };
         let inputs = captures.len();
         let heads = captures.iter().map(head).collect();
         let progress = captures.iter().map(Capture::progress).collect();
@@ -135,19 +135,19 @@ impl Inputs {
 
     /// The headers of the packet that an input handed out last.
     #[inline]
-    pub fn view(&self, input: usize) -> Option<&View> {
+    pub fn view(&self, input: usize) -> &View {
         match &self.ordered[input] {
             Ordered::AsRead(ahead) => ahead.view(),
-            Ordered::Window(..) | Ordered::Sorted(_) => self.heads[input].view.as_ref(),
+            Ordered::Window(..) | Ordered::Sorted(_) => &self.heads[input].view,
         }
     }
 
     /// The fingerprint of the packet that an input handed out last.
     #[inline]
     pub fn fingerprint(&self, input: usize) -> u64 {
-        match (&self.ordered[input], &self.fingerprints, &self.heads[input].view) {
-            (Ordered::AsRead(ahead), ..) => ahead.fingerprint(),
-            (_, Some(fingerprints), Some(view)) => fingerprints.of(view, self.bytes(input)),
+        match (&self.ordered[input], &self.fingerprints) {
+            (Ordered::AsRead(ahead), _) => ahead.fingerprint(),
+            (_, Some(fingerprints)) => fingerprints.of(&self.heads[input].view, self.bytes(input)),
             _ => 0,
         }
     }
@@ -245,6 +245,17 @@ impl Inputs {
     }
 }
 
+/// The headers of a packet.
+fn look(described: &Described, packet: &PacketRecord, bytes: &[u8]) -> View {
+    let link_type = described.interfaces[packet.interface as usize].link_type;
+    decode(link_type, bytes, packet.original_len as usize)
+}
+
+/// The headers of no packet.
+fn nothing() -> View {
+    decode(LinkType::RAW, &[], 0)
+}
+
 impl Head {
     /// Decodes the headers of a packet.
     fn look(
@@ -253,13 +264,9 @@ impl Head {
         described: &Described,
         bytes: &[u8],
     ) -> Result<Option<Record>, Error> {
-        self.view = match record {
-            Ok(Some(Record::Packet(packet))) => {
-                let link_type = described.interfaces[packet.interface as usize].link_type;
-                Some(decode(link_type, bytes, packet.original_len as usize))
-            }
-            _ => None,
-        };
+        if let Ok(Some(Record::Packet(packet))) = &record {
+            self.view = look(described, packet, bytes);
+        }
         record
     }
 }

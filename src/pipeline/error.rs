@@ -29,9 +29,6 @@ pub enum Error {
     /// There is no room for what waits, or to put an input in order.
     #[error("temporary file: cannot be written: {0} (set TMPDIR to a folder with room)")]
     Temporary(io::Error),
-    /// A thread could not be started, or failed.
-    #[error("cannot go on: {0} (try again with more memory; if it happens again, it is a bug)")]
-    Thread(io::Error),
     /// The output, or the report, is one of the inputs, or a file beside them.
     #[error("{}: is both input and {role}; name another file for the {role}", .path.display())]
     SameFile {

@@ -99,7 +99,8 @@ impl First<'_> {
             {
                 collector.statistics(input as u16, interface, bytes);
             }
-            if let (Record::Packet(packet), Some(view)) = (record, inputs.view(input)) {
+            if let Record::Packet(packet) = record {
+                let view = inputs.view(input);
                 let capture = &inputs.described()[input];
                 survey.summary.read += 1;
                 last[input] = packet.number.max(last[input]);
@@ -125,8 +126,7 @@ impl First<'_> {
         if interrupted.load(Ordering::Relaxed) && !live {
             return Err(Error::Interrupted);
         }
-        let surveyed = survey.finish().map_err(Error::Thread)?;
-        let found = Found { surveyed, order: orders.to_vec(), last, damage: inputs.into_damage() };
+        let found = Found { surveyed: survey.finish(), order: orders.to_vec(), last, damage: inputs.into_damage() };
         Ok(Passed::All(Box::new(found)))
     }
 }

@@ -1,9 +1,8 @@
 //! What inference needs of each segment, collected in a thread of its own: it depends on the segments alone, and nothing
 //! depends on it before the end.
 
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use crate::capture::Timestamp;
 use crate::tie::infer::{Half, Limits, Observer};
@@ -18,9 +17,18 @@ const BATCHES: usize = 4;
 /// An [`Observer`] at work.
 pub(super) struct Observing {
     batch: Batch,
-    full: Option<SyncSender<Batch>>,
-    empty: Receiver<Batch>,
-    thread: Option<JoinHandle<Observer>>,
+    work: Work,
+}
+
+/// Where batches are taken in.
+enum Work {
+    Thread {
+        full: SyncSender<Batch>,
+        empty: Receiver<Batch>,
+        handle: JoinHandle<Observer>,
+    },
+    /// Here, since there can be no thread.
+    Here(Box<Observer>),
 }
 
 /// Segments, one after the other.
@@ -42,11 +50,11 @@ struct Segment {
 }
 
 impl Observing {
-    /// Starts; nothing was collected yet. That there can be no thread is told at the end.
+    /// Nothing collected yet.
     pub fn start(limits: Limits) -> Observing {
         let (full, batches) = sync_channel::<Batch>(BATCHES - 2);
         let (give_back, empty) = sync_channel(BATCHES);
-        let thread = std::thread::Builder::new().name("observer".to_owned()).spawn(move || {
+        let handle = Builder::new().name("observer".to_owned()).spawn(move || {
             let mut observer = Observer::new(limits);
             for mut batch in batches {
                 batch.tell(&mut observer);
@@ -55,7 +63,11 @@ impl Observing {
             }
             observer
         });
-        Observing { batch: Batch::default(), full: Some(full), empty, thread: thread.ok() }
+        let work = match handle {
+            Ok(handle) => Work::Thread { full, empty, handle },
+            Err(_) => Work::Here(Box::new(Observer::new(limits))),
+        };
+        Observing { batch: Batch::default(), work }
     }
 
     /// Takes in a segment. `data` is what was captured of its `sent` octets.
@@ -70,29 +82,26 @@ impl Observing {
 
     #[cold]
     fn turn(&mut self) {
-        let empty = self.empty.try_recv().unwrap_or_default();
-        let batch = std::mem::replace(&mut self.batch, empty);
-        // That nobody takes it any more is told at the end.
-        let _ = self.full.as_ref().map(|full| full.send(batch));
+        match &mut self.work {
+            Work::Here(observer) => self.batch.tell(observer),
+            Work::Thread { full, empty, .. } => {
+                // Where nobody takes it any more, the thread failed: `finish` says so.
+                let _ = full.send(std::mem::take(&mut self.batch));
+                self.batch = empty.try_recv().unwrap_or_default();
+            }
+        }
     }
 
     /// There are no more segments.
-    ///
-    /// Errors: the thread failed, or never was.
-    pub fn finish(mut self) -> io::Result<Observer> {
+    pub fn finish(mut self) -> Observer {
         self.turn();
-        self.join().ok_or_else(|| io::Error::other("the observer failed"))
-    }
-
-    fn join(&mut self) -> Option<Observer> {
-        self.full = None;
-        self.thread.take()?.join().ok()
-    }
-}
-
-impl Drop for Observing {
-    fn drop(&mut self) {
-        let _ = self.join();
+        match self.work {
+            Work::Here(observer) => *observer,
+            Work::Thread { full, handle, .. } => {
+                drop(full);
+                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        }
     }
 }
 

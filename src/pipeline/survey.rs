@@ -441,9 +441,7 @@ impl Survey {
     }
 
     /// There are no more packets: all is known.
-    ///
-    /// Errors: a thread failed.
-    pub fn finish(mut self) -> io::Result<Surveyed> {
+    pub fn finish(mut self) -> Surveyed {
         self.marker.flows.finish();
         self.settle_fragments(true);
         while self.marker.flows.retire_more() {
@@ -455,7 +453,7 @@ impl Survey {
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
         }
-        Ok(Surveyed {
+        Surveyed {
             plan: self.plan,
             passages: self.passages,
             fragments: self.fragments,
@@ -463,7 +461,7 @@ impl Survey {
             ties: Vec::new(),
             streams: Vec::new(),
             summary: self.summary,
-            observer: Some(self.observing.finish()?),
+            observer: Some(self.observing.finish()),
             others: self.others,
             fragmented: self.fragmented,
             headers: self.headers,
@@ -471,7 +469,7 @@ impl Survey {
             kept,
             collector: self.collector,
             origins: self.origins,
-        })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::thread::Builder;
 
 use foldhash::fast::RandomState;
 
@@ -35,7 +36,7 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
     if let Some(observer) = surveyed.observer.take() {
         infer(&observer, &surveyed.legs, &mut edges, &mut clients);
         // That takes a while, and nobody waits for it.
-        std::thread::spawn(|| drop(observer));
+        let _ = Builder::new().name("freed".to_owned()).spawn(|| drop(observer));
     }
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
@@ -95,18 +96,20 @@ fn infer(
     clients: &mut HashMap<usize, Clients, RandomState>,
 ) {
     let stages = [Stage::Inbound, Stage::Outbound, Stage::Gateway];
-    // None of them depends on another.
+    let infer = |stage: Stage| {
+        let side = |is_near: bool| -> Vec<TcpLeg> {
+            let legs = legs.iter().enumerate().filter(|(_, kept)| may_be(&kept.leg, stage, is_near));
+            legs.map(|(number, kept)| tcp_leg(number, &kept.leg)).collect()
+        };
+        infer::infer(observer, stage, &side(true), &side(false))
+    };
+    // None of them depends on another; where there can be no thread, one comes after the other.
     let all = std::thread::scope(|scope| {
-        let threads = stages.map(|stage| {
-            scope.spawn(move || {
-                let side = |is_near: bool| -> Vec<TcpLeg> {
-                    let legs = legs.iter().enumerate().filter(|(_, kept)| may_be(&kept.leg, stage, is_near));
-                    legs.map(|(number, kept)| tcp_leg(number, &kept.leg)).collect()
-                };
-                infer::infer(observer, stage, &side(true), &side(false))
-            })
-        });
-        threads.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let threads = stages.map(|stage| (stage, Builder::new().spawn_scoped(scope, move || infer(stage))));
+        threads.map(|(stage, thread)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => infer(stage),
+        })
     });
     for (stage, inferred) in stages.into_iter().zip(all) {
         let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();

@@ -51,9 +51,8 @@ pub(super) fn twice(
                     return Err(changed(merge, &numbers, &inputs, &last, &read, Some(input)));
                 };
                 read[input] = last[input].min(read[input].max(packet.number));
-                if replay.is_written(entry, input as u16)
-                    && let Some(&(mut view)) = inputs.view(input)
-                {
+                if replay.is_written(entry, input as u16) {
+                    let mut view = *inputs.view(input);
                     replay.packet(capture, &frame, &mut view, entry).map_err(failed)?;
                 }
             }

@@ -78,8 +78,8 @@ impl Content {
 
     /// Whether both begin alike, as far as both are known; the shorter one may go on.
     pub fn agrees(&self, other: &Content) -> bool {
-        if self.len == other.len {
-            return (self.hash, self.rest) == (other.hash, other.rest);
+        if self.len == other.len && (self.hash, self.rest) != (other.hash, other.rest) {
+            return false;
         }
         let common = self.len.min(other.len);
         (0..CHECKPOINTS).filter(|&n| LEAST << (2 * n) <= common).all(|n| self.at[n] == other.at[n])
@@ -90,8 +90,10 @@ impl Content {
 fn mixed(hash: u64, word: u128) -> u64 {
     let (high, low) = ((word >> 64) as u64, word as u64);
     let product = u128::from(hash ^ high) * u128::from(low ^ KEY);
-    // The word itself, so that a factor of 0 leaves something of the other one.
-    (product as u64 ^ (product >> 64) as u64).wrapping_add(high.rotate_left(32) ^ low)
+    // Both themselves, so that a factor of 0 leaves something of the other one.
+    (product as u64 ^ (product >> 64) as u64)
+        .wrapping_add(hash.rotate_left(29))
+        .wrapping_add(high.rotate_left(32) ^ low)
 }
 
 #[cfg(test)]
@@ -111,6 +113,7 @@ mod tests {
         assert!(!of(&[b"hello"]).agrees(&of(&[b"hallo"])));
         assert!(of(&[&long[..100]]).agrees(&of(&[&long])), "a part");
         assert!(!of(&[&[6; 100]]).agrees(&of(&[&long])));
+        assert_ne!(mixed(1, KEY.into()), mixed(2, KEY.into()), "one factor is 0");
         let octets: Vec<u8> = (0..=255).collect();
         for cut in 0..octets.len() {
             let (start, end) = octets.split_at(cut);

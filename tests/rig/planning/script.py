@@ -29,6 +29,12 @@ def plan(rig, pod: Pod, *arguments: str) -> str:
     return run(str(rig.meshpcap), "plan", "--pod", f"{pod.ip},{pod.ip6}", "--port", PORTS, *rules, "--script", *arguments)
 
 
+def heed_signals():
+    """A shell cannot trap what was ignored when it began, as under nohup."""
+    for which in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, signal.SIG_DFL)
+
+
 class Run:
     """A script that runs; `ready` is set when it says so, and `said` is all that it said on standard error."""
 
@@ -40,7 +46,8 @@ class Run:
         self.folder, self.said, self.ready = folder, [], threading.Event()
         with open(folder / "stdout", "w") as stdout:
             self.process = subprocess.Popen([*shell, str(path)], cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout,
-                                            stderr=subprocess.PIPE, text=True, start_new_session=True, **more)
+                                            stderr=subprocess.PIPE, text=True, start_new_session=True,
+                                            preexec_fn=heed_signals, **more)
         self.listener = threading.Thread(target=self.listen, daemon=True)
         self.listener.start()
 
