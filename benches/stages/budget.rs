@@ -34,9 +34,9 @@ impl Stage {
         match self {
             Stage::Read => 140,
             Stage::Decode => 290,
-            Stage::Duplicates => 520,
+            Stage::Duplicates => 530,
             Stage::Pair => 780,
-            Stage::Observe => 630,
+            Stage::Observe => 645,
             Stage::Rewrite => 750,
             Stage::Checksum => 420,
             Stage::Encode => 550,
