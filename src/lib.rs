@@ -31,6 +31,7 @@ pub mod audit;
 pub mod beside;
 pub mod capture;
 pub mod flow;
+mod handover;
 pub mod merge;
 pub mod nat;
 pub mod output;

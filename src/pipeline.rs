@@ -25,7 +25,7 @@ use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
-use crate::merge::{self, Duplicates, Fingerprints, Inputs, Order};
+use crate::merge::{self, Duplicates, Inputs, Order};
 use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output};
 use crate::report::{Report, Summary, Untied};
@@ -144,8 +144,7 @@ fn once(
     };
     let Opened { numbers, captures, mut damage } = opened;
     let mut duplicates = duplicates(merge, &captures);
-    let fingerprints = duplicates.as_ref().map(|_| Fingerprints::default());
-    let mut inputs = Inputs::new(captures, &of(&orders, &numbers), fingerprints).map_err(Error::Temporary)?;
+    let mut inputs = Inputs::new(captures, &of(&orders, &numbers), duplicates.is_some()).map_err(Error::Temporary)?;
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
     while let Some((input, record)) = inputs.advance() {

@@ -269,10 +269,20 @@ pub struct Described {
 }
 
 impl Described {
-    /// Takes in what `other` describes beyond this.
-    pub fn follow(&mut self, other: &Described) {
-        self.interfaces.extend_from_slice(&other.interfaces[self.interfaces.len()..]);
-        self.sections.extend_from_slice(&other.sections[self.sections.len()..]);
+    /// How many interfaces and sections there are.
+    pub(crate) fn counts(&self) -> [usize; 2] {
+        [self.interfaces.len(), self.sections.len()]
+    }
+
+    /// What is described beyond the first ones, of which there are so many.
+    pub(crate) fn beyond(&self, [interfaces, sections]: [usize; 2]) -> Described {
+        Described { interfaces: self.interfaces[interfaces..].to_vec(), sections: self.sections[sections..].to_vec() }
+    }
+
+    /// Takes in what is described besides.
+    pub(crate) fn append(&mut self, mut more: Described) {
+        self.interfaces.append(&mut more.interfaces);
+        self.sections.append(&mut more.sections);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::capture::{self, Capture, Described, Record, Source, Timestamp};
 use crate::flow::{self, Flows, Leg, Mark, Part, flags};
 use crate::nat::{Model, Protocol, Role};
 use crate::output::{Frame, Streams, comments, is_other_capture};
-use crate::packet::{Transport, View, decode};
+use crate::packet::{Transport, View, decode_packet};
 use crate::pipeline::Marker;
 
 /// Kinds of legs that one leg is tied to, at most.
@@ -108,8 +108,7 @@ pub fn read(
             Err(damage) => break Some(damage),
         };
         let bytes = capture.bytes();
-        let link_type = capture.described().interfaces[packet.interface as usize].link_type;
-        let view = decode(link_type, bytes, packet.original_len as usize);
+        let view = decode_packet(capture.described(), packet.interface, bytes, packet.original_len);
         let frame = Frame::new(0, &packet, bytes, capture.options());
         reader.packet(capture.described(), &frame, packet.number, &view);
         if let Some(what) = reader.exceeded() {

@@ -1,17 +1,18 @@
 //! An input that is read in a thread of its own, and whose packets are decoded there.
 //!
-//! What comes in is a capture; what goes out is batches of its records, each packet with its [`View`]. Memory: [`BATCHES`]
-//! batches of [`OCTETS`] octets, or of one record that is larger, and [`RECORDS`] records; of many inputs, batches are
+//! What comes in is a capture; what goes out is batches of its records, each packet with its [`View`]. Memory: two
+//! batches more than [`WAITING`], of [`OCTETS`] octets, or of one record that is larger, and [`RECORDS`] records; of many inputs, batches are
 //! smaller, and of very many there is one each, which is filled when it is due.
 
 use std::io;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
-use super::{Fingerprints, look, nothing};
+use super::{Fingerprints, nothing};
 use crate::capture::{Capture, Described, Error, Record};
-use crate::packet::View;
+use crate::handover::{Taker, handover};
+use crate::packet::{View, decode_packet};
 
 /// Octets of a batch.
 const OCTETS: usize = 256 << 10;
@@ -19,8 +20,8 @@ const OCTETS: usize = 256 << 10;
 /// Records of a batch.
 const RECORDS: usize = 1024;
 
-/// Batches: one is read from, one written to, the others wait for it.
-const BATCHES: usize = 4;
+/// Batches that wait to be read.
+const WAITING: usize = 2;
 
 /// Inputs that have batches of this size. Those of more are smaller: what is on its way should stay in the caches.
 const INPUTS: usize = 2;
@@ -50,8 +51,7 @@ enum Source {
 struct Thread {
     /// The capture's name, for messages.
     name: String,
-    batches: Receiver<Batch>,
-    used: SyncSender<Batch>,
+    batches: Taker<Batch>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -90,7 +90,7 @@ struct Reader {
 impl Ahead {
     /// Starts reading, one of so many inputs. What the capture already describes is known to the caller.
     pub fn start(capture: Capture, inputs: usize, fingerprints: Option<Fingerprints>) -> Ahead {
-        let known = [capture.described().interfaces.len(), capture.described().sections.len()];
+        let known = capture.described().counts();
         let share = (inputs / INPUTS).clamp(1, SMALLEST);
         let reader = Box::new(Reader { capture, fingerprints, share, known });
         let source = if inputs > THREADS { Source::Here(reader) } else { Source::thread(reader) };
@@ -116,8 +116,7 @@ impl Ahead {
     #[cold]
     fn turn(&mut self, described: &mut Described) -> Result<(), Error> {
         self.batch = self.source.next(std::mem::take(&mut self.batch))?;
-        described.interfaces.append(&mut self.batch.described.interfaces);
-        described.sections.append(&mut self.batch.described.sections);
+        described.append(std::mem::take(&mut self.batch.described));
         self.next = 1;
         Ok(())
     }
@@ -155,23 +154,22 @@ impl Source {
     /// Fills batches in a thread, or where there can be none, here.
     fn thread(reader: Box<Reader>) -> Source {
         let name = reader.capture.name().to_owned();
-        let (ready, batches) = sync_channel(BATCHES - 2);
-        let (used, unused) = sync_channel::<Batch>(BATCHES);
+        let (ready, batches) = handover(WAITING);
         let (give, take) = sync_channel::<Box<Reader>>(1);
         let handle = Builder::new().name("records".to_owned()).spawn(move || {
             let Ok(mut reader) = take.recv() else { return };
             loop {
-                let batch = reader.fill(unused.try_recv().unwrap_or_default());
+                let batch = reader.fill(ready.next());
                 let is_last = batch.end.is_some();
                 // Where nobody takes them any more, nobody misses them.
-                if ready.send(batch).is_err() || is_last {
+                if !ready.give(batch) || is_last {
                     return;
                 }
             }
         });
         match handle {
             Ok(handle) => match give.send(reader) {
-                Ok(()) => Source::Thread(Thread { name, batches, used, handle: Some(handle) }),
+                Ok(()) => Source::Thread(Thread { name, batches, handle: Some(handle) }),
                 Err(unsent) => Source::Here(unsent.0),
             },
             Err(_) => Source::Here(reader),
@@ -183,8 +181,8 @@ impl Source {
         match self {
             Source::Here(reader) => Ok(reader.fill(used)),
             Source::Thread(thread) => {
-                let _ = thread.used.try_send(used);
-                thread.batches.recv().map_err(|_| {
+                thread.batches.give_back(used);
+                thread.batches.take().ok_or_else(|| {
                     // It said nothing of an end.
                     if let Some(Err(panic)) = thread.handle.take().map(JoinHandle::join) {
                         std::panic::resume_unwind(panic);
@@ -199,7 +197,7 @@ impl Source {
 impl Drop for Thread {
     fn drop(&mut self) {
         // The thread ends at the next batch that nobody takes.
-        (_, self.batches) = sync_channel(0);
+        (_, self.batches) = handover(0);
         if let Some(handle) = self.handle.take() {
             let _ = handle.join();
         }
@@ -230,7 +228,9 @@ impl Reader {
             };
             let bytes = capture.bytes();
             let view = match record {
-                Record::Packet(packet) => look(capture.described(), &packet, bytes),
+                Record::Packet(packet) => {
+                    decode_packet(capture.described(), packet.interface, bytes, packet.original_len)
+                }
                 Record::Block(_) => nothing(),
             };
             let fingerprint = fingerprints.as_ref().map_or(0, |fingerprints| fingerprints.of(&view, bytes));
@@ -241,10 +241,8 @@ impl Reader {
             let (options, bytes) = (start..middle, middle..batch.octets.len());
             batch.records.push(Held { record, view, fingerprint, options, bytes });
         }
-        let Described { interfaces, sections } = capture.described();
-        batch.described.interfaces.extend_from_slice(&interfaces[known[0]..]);
-        batch.described.sections.extend_from_slice(&sections[known[1]..]);
-        *known = [interfaces.len(), sections.len()];
+        batch.described = capture.described().beyond(*known);
+        *known = capture.described().counts();
         batch
     }
 }

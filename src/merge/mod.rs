@@ -13,8 +13,8 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
 
-use crate::capture::{Capture, Described, Error, LinkType, PacketRecord, Progress, Record, Timestamp};
-use crate::packet::{View, decode};
+use crate::capture::{Capture, Described, Error, LinkType, Progress, Record, Timestamp};
+use crate::packet::{View, decode, decode_packet};
 
 pub use duplicates::{Duplicates, Fingerprints};
 
@@ -79,11 +79,12 @@ struct Head {
 }
 
 impl Inputs {
-    /// The captures in the order in which the user named them, and how to put each in order; with `fingerprints`, each
-    /// packet has one.
+    /// The captures in the order in which the user named them, and how to put each in order; if asked for, each
+    /// packet has a fingerprint.
     ///
     /// Errors: a temporary file cannot be written.
-    pub fn new(captures: Vec<Capture>, orders: &[Order], fingerprints: Option<Fingerprints>) -> io::Result<Inputs> {
+    pub fn new(captures: Vec<Capture>, orders: &[Order], with_fingerprints: bool) -> io::Result<Inputs> {
+        let fingerprints = with_fingerprints.then(Fingerprints::default);
         let head = |_: &Capture| Head { record: None, view: nothing(), time: Timestamp(0), used: true };
         let inputs = captures.len();
         let heads = captures.iter().map(head).collect();
@@ -95,7 +96,7 @@ impl Inputs {
                 Order::Window => Ordered::Window(Box::default(), Box::new(capture)),
                 Order::Sorted => {
                     let sorted = Sorted::read(&mut capture)?;
-                    described.follow(capture.described());
+                    described.append(capture.described().beyond(described.counts()));
                     Ordered::Sorted(Box::new(sorted))
                 }
             })
@@ -222,7 +223,7 @@ impl Inputs {
             Ordered::AsRead(ahead) => ahead.advance(described),
             Ordered::Window(window, capture) => {
                 let record = window.advance(capture);
-                described.follow(capture.described());
+                described.append(capture.described().beyond(described.counts()));
                 head.look(record, described, window.bytes())
             }
             Ordered::Sorted(sorted) => {
@@ -245,12 +246,6 @@ impl Inputs {
     }
 }
 
-/// The headers of a packet.
-fn look(described: &Described, packet: &PacketRecord, bytes: &[u8]) -> View {
-    let link_type = described.interfaces[packet.interface as usize].link_type;
-    decode(link_type, bytes, packet.original_len as usize)
-}
-
 /// The headers of no packet.
 fn nothing() -> View {
     decode(LinkType::RAW, &[], 0)
@@ -265,7 +260,7 @@ impl Head {
         bytes: &[u8],
     ) -> Result<Option<Record>, Error> {
         if let Ok(Some(Record::Packet(packet))) = &record {
-            self.view = look(described, packet, bytes);
+            self.view = decode_packet(described, packet.interface, bytes, packet.original_len);
         }
         record
     }

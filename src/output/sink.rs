@@ -5,19 +5,16 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::file::NewFile;
+use crate::handover::{Giver, handover};
 
 /// Size of a buffer in octets. Writes of 1 MiB and more were two to five times slower.
 pub(super) const BUFFER: usize = 256 * 1024;
 
 /// Buffers on their way to the writer thread.
 const QUEUE: usize = 3;
-
-/// All buffers: one is being written, one being filled.
-const BUFFERS: usize = QUEUE + 2;
 
 /// Where the output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +38,7 @@ impl Destination {
 
 /// The open output.
 pub(super) struct Sink {
-    to_write: Option<SyncSender<Vec<u8>>>,
-    written: Receiver<Vec<u8>>,
+    to_write: Option<Giver<Vec<u8>>>,
     thread: Option<JoinHandle<io::Result<()>>>,
     file: Option<NewFile>,
 }
@@ -63,27 +59,26 @@ impl Sink {
     }
 
     fn start(mut writer: Box<dyn Write + Send>, file: Option<NewFile>) -> io::Result<Sink> {
-        let (to_write, buffers) = sync_channel::<Vec<u8>>(QUEUE);
-        let (give_back, written) = sync_channel(BUFFERS);
+        let (to_write, buffers) = handover::<Vec<u8>>(QUEUE);
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
-            for mut buffer in buffers {
+            while let Some(mut buffer) = buffers.take() {
                 writer.write_all(&buffer)?;
                 buffer.clear();
-                // The other side may be gone already; the buffer is then not needed any more.
-                let _ = give_back.try_send(buffer);
+                buffers.give_back(buffer);
             }
             writer.flush()
         });
-        Ok(Sink { to_write: Some(to_write), written, thread: Some(thread?), file })
+        Ok(Sink { to_write: Some(to_write), thread: Some(thread?), file })
     }
 
     /// Hands a buffer to the writer and returns an empty one.
     pub fn write(&mut self, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
-        let sent = self.to_write.as_ref().is_some_and(|sender| sender.send(buffer).is_ok());
-        if !sent {
+        let Some(to_write) = self.to_write.as_ref().filter(|to_write| to_write.give(buffer)) else {
             return Err(self.join().err().unwrap_or_else(|| io::Error::other("the writer has stopped")));
-        }
-        Ok(self.written.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER + BUFFER / 4)))
+        };
+        let mut next = to_write.next();
+        next.reserve(BUFFER + BUFFER / 4);
+        Ok(next)
     }
 
     /// Waits until everything is written, and puts the file in its place.

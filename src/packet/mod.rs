@@ -16,7 +16,7 @@ mod transport;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::capture::LinkType;
+use crate::capture::{Described, LinkType};
 
 pub(crate) use bytes::{array, be16};
 
@@ -34,6 +34,11 @@ pub fn decode(link_type: LinkType, bytes: &[u8], original_len: usize) -> View {
         LinkType::LINUX_SLL2 => behind_link(link::sll2(bytes), bytes, original_len),
         _ => behind_link(link::decode(link_type, bytes), bytes, original_len),
     }
+}
+
+/// The same of a packet of an interface, as its capture describes that.
+pub fn decode_packet(capture: &Described, interface: u32, bytes: &[u8], original_len: u32) -> View {
+    decode(capture.interfaces[interface as usize].link_type, bytes, original_len as usize)
 }
 
 /// Whether headers are read of frames of this link type: the list is that of `link::decode`.

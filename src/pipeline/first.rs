@@ -9,7 +9,7 @@ use crate::audit::Audit;
 use crate::capture::block_type::INTERFACE_STATISTICS;
 use crate::capture::{self, Capture, Record, Source};
 use crate::check::Collector;
-use crate::merge::{Duplicates, Fingerprints, Inputs, Order};
+use crate::merge::{Duplicates, Inputs, Order};
 use crate::output::Frame;
 use crate::report::Summary;
 
@@ -83,8 +83,7 @@ impl First<'_> {
         let mut last = vec![0; captures.len()];
         let live = captures.iter().any(Capture::is_stream);
         let mut duplicates = duplicates(merge, &captures);
-        let fingerprints = duplicates.as_ref().map(|_| Fingerprints::default());
-        let mut inputs = Inputs::new(captures, orders, fingerprints).map_err(Error::Temporary)?;
+        let mut inputs = Inputs::new(captures, orders, duplicates.is_some()).map_err(Error::Temporary)?;
         let marker = marker(merge, numbers);
         let summary = Summary::new(merge.inputs.len());
         let audit = Audit::new(&merge.rules);

@@ -13,7 +13,7 @@ use crate::capture::block_type::DECRYPTION_SECRETS;
 use crate::capture::{BlockRecord, Described, Timestamp};
 use crate::flow::{Flows, Mark, Reason};
 use crate::output::{Change, Finished, Frame, Output, comment};
-use crate::packet::{View, decode};
+use crate::packet::{View, decode_packet};
 use crate::report::{Report, Summary, Told};
 use crate::tie::Tied;
 
@@ -124,8 +124,7 @@ impl Hold {
                         bytes,
                         options,
                     };
-                    let link_type = capture.interfaces[waiting.interface as usize].link_type;
-                    let mut view = decode(link_type, bytes, original_len as usize);
+                    let mut view = decode_packet(capture, waiting.interface, bytes, original_len);
                     write(&mut self.marker.flows, &mut self.output, capture, &frame, &mut view, mark)?;
                 }
             }

@@ -1,18 +1,18 @@
 //! What inference needs of each segment, collected in a thread of its own: it depends on the segments alone, and nothing
 //! depends on it before the end.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use crate::capture::Timestamp;
+use crate::handover::{Giver, handover};
 use crate::tie::infer::{Half, Limits, Observer};
 
 /// Octets of data that are handed over at once, and segments.
 const OCTETS: usize = 128 << 10;
 const SEGMENTS: usize = 2048;
 
-/// Batches: one is filled, one taken in, the others wait.
-const BATCHES: usize = 4;
+/// Batches that wait to be taken in.
+const WAITING: usize = 2;
 
 /// An [`Observer`] at work.
 pub(super) struct Observing {
@@ -23,8 +23,7 @@ pub(super) struct Observing {
 /// Where batches are taken in.
 enum Work {
     Thread {
-        full: SyncSender<Batch>,
-        empty: Receiver<Batch>,
+        batches: Giver<Batch>,
         handle: JoinHandle<Observer>,
     },
     /// Here, since there can be no thread.
@@ -52,19 +51,17 @@ struct Segment {
 impl Observing {
     /// Nothing collected yet.
     pub fn start(limits: Limits) -> Observing {
-        let (full, batches) = sync_channel::<Batch>(BATCHES - 2);
-        let (give_back, empty) = sync_channel(BATCHES);
+        let (give, batches) = handover::<Batch>(WAITING);
         let handle = Builder::new().name("observer".to_owned()).spawn(move || {
             let mut observer = Observer::new(limits);
-            for mut batch in batches {
+            while let Some(mut batch) = batches.take() {
                 batch.tell(&mut observer);
-                // The other side may have ended.
-                let _ = give_back.try_send(batch);
+                batches.give_back(batch);
             }
             observer
         });
         let work = match handle {
-            Ok(handle) => Work::Thread { full, empty, handle },
+            Ok(handle) => Work::Thread { batches: give, handle },
             Err(_) => Work::Here(Box::new(Observer::new(limits))),
         };
         Observing { batch: Batch::default(), work }
@@ -84,10 +81,10 @@ impl Observing {
     fn turn(&mut self) {
         match &mut self.work {
             Work::Here(observer) => self.batch.tell(observer),
-            Work::Thread { full, empty, .. } => {
+            Work::Thread { batches, .. } => {
                 // Where nobody takes it any more, the thread failed: `finish` says so.
-                let _ = full.send(std::mem::take(&mut self.batch));
-                self.batch = empty.try_recv().unwrap_or_default();
+                batches.give(std::mem::take(&mut self.batch));
+                self.batch = batches.next();
             }
         }
     }
@@ -97,8 +94,8 @@ impl Observing {
         self.turn();
         match self.work {
             Work::Here(observer) => *observer,
-            Work::Thread { full, handle, .. } => {
-                drop(full);
+            Work::Thread { batches, handle } => {
+                drop(batches);
                 handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             }
         }

@@ -36,7 +36,7 @@ pub(super) fn twice(
     let mut captures = reopen(merge, &numbers, interrupted)?;
     // A file that grows is merged as far as it went.
     captures.iter_mut().zip(&last).for_each(|(capture, last)| capture.end_behind(*last));
-    let mut inputs = Inputs::new(captures, &order, None).map_err(Error::Temporary)?;
+    let mut inputs = Inputs::new(captures, &order, false).map_err(Error::Temporary)?;
     let mut read = vec![0; numbers.len()];
     let mut watch = Watch::new(2, 1, progress);
     while let Some((input, record)) = inputs.advance() {
