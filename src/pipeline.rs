@@ -25,9 +25,10 @@ use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
-use crate::merge::{self, Duplicates, Inputs, Order};
+use crate::merge::{self, Duplicates, Fingerprints, Inputs, Next, Order};
 use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output};
+use crate::packet::decode_packet;
 use crate::report::{Report, Summary, Untied};
 
 pub use check::{Checked, check};
@@ -143,23 +144,21 @@ fn once(
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
     };
     let Opened { numbers, captures, mut damage } = opened;
-    let mut duplicates = duplicates(merge, &captures);
-    let mut inputs = Inputs::new(captures, &of(&orders, &numbers), duplicates.is_some()).map_err(Error::Temporary)?;
+    let (fingerprints, mut duplicates) = (Fingerprints::default(), duplicates(merge, &captures));
+    let mut inputs = Inputs::new(captures, &of(&orders, &numbers)).map_err(Error::Temporary)?;
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
-    while let Some((input, record)) = inputs.advance() {
-        let captures = inputs.described();
-        let bytes = inputs.bytes(input);
+    while let Some(Next { input, record, bytes, options, captures }) = inputs.advance() {
         match record {
             Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
-                let view = *inputs.view(input);
-                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, inputs.fingerprint(input));
+                let view = decode_packet(&captures[input], packet.interface, bytes, packet.original_len);
+                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, fingerprints.of(&view, bytes));
                 hold.summary.read += 1;
                 if duplicates.as_mut().is_some_and(twice) {
                     hold.summary.duplicates += 1;
                 } else {
-                    let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                    let frame = Frame::new(input as u16, &packet, bytes, options);
                     hold.packet(captures, &frame, packet.number, view).map_err(failed)?;
                 }
             }

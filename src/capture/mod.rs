@@ -152,6 +152,12 @@ impl Capture {
         self.last = packet;
     }
 
+    /// The current packet; of other records, the packet before them.
+    #[inline]
+    pub fn packet(&self) -> &PacketRecord {
+        &self.current.packet
+    }
+
     /// The captured bytes of the current packet, or the body of the current block. Numbers in the bodies of
     /// blocks that are known here are little-endian, times in them nanoseconds.
     #[inline]

@@ -1,18 +1,17 @@
-//! An input that is read in a thread of its own, and whose packets are decoded there.
+//! Inputs that are read in a thread of their own, where their packets are looked at as far as that depends on nothing else.
 //!
-//! What comes in is a capture; what goes out is batches of its records, each packet with its [`View`]. Memory: two
-//! batches more than [`WAITING`], of [`OCTETS`] octets, or of one record that is larger, and [`RECORDS`] records; of many inputs, batches are
-//! smaller, and of very many there is one each, which is filled when it is due.
+//! What comes in is inputs; what goes out is batches of their records, in their order, each packet with its [`View`] and with
+//! whether another input showed it. Memory: two batches more than [`WAITING`], of [`OCTETS`] octets, or of one record that is
+//! larger, and [`RECORDS`] records.
 
-use std::io;
 use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
-use super::{Fingerprints, nothing};
-use crate::capture::{Capture, Described, Error, Record};
+use super::{Duplicates, Fingerprints, Inputs, Next};
+use crate::capture::{Described, Error, LinkType, Progress, Record};
 use crate::handover::{Taker, handover};
-use crate::packet::{View, decode_packet};
+use crate::packet::{View, decode, decode_packet};
 
 /// Octets of a batch.
 const OCTETS: usize = 256 << 10;
@@ -23,137 +22,124 @@ const RECORDS: usize = 1024;
 /// Batches that wait to be read.
 const WAITING: usize = 2;
 
-/// Inputs that have batches of this size. Those of more are smaller: what is on its way should stay in the caches.
-const INPUTS: usize = 2;
-
-/// How many times smaller than usual a batch is at most.
-const SMALLEST: usize = 4;
-
-/// Inputs that have a thread each; of more, none has.
-const THREADS: usize = 16;
-
-/// The records of a capture, batch by batch.
-pub(super) struct Ahead {
+/// The records of all inputs, batch by batch.
+pub struct Ahead {
     source: Source,
     batch: Batch,
     /// The place of the next record in the batch.
     next: usize,
-    /// What is to be seen where there is no record.
-    nothing: View,
+    described: Vec<Described>,
+    progress: Vec<Progress>,
+}
+
+/// The record that is next, and what was seen of it.
+pub struct Looked<'a> {
+    /// The record.
+    pub next: Next<'a>,
+    /// Its headers, if it is a packet.
+    pub view: &'a View,
+    /// Whether another input showed it already.
+    pub is_copy: bool,
 }
 
 /// Where batches are filled.
 enum Source {
-    Thread(Thread),
+    Thread { batches: Option<Taker<Batch>>, handle: Option<JoinHandle<()>> },
     Here(Box<Reader>),
 }
 
-struct Thread {
-    /// The capture's name, for messages.
-    name: String,
-    batches: Taker<Batch>,
-    handle: Option<JoinHandle<()>>,
-}
-
-/// Some records of a capture.
+/// Some records.
 #[derive(Default)]
 struct Batch {
     records: Vec<Held>,
     /// The options and bytes of all of them.
     octets: Vec<u8>,
-    /// What is described by the last of them, and was not before.
-    described: Described,
-    /// How the capture ended, if it did behind them.
-    end: Option<Result<(), Error>>,
+    /// What inputs describe up to the last of them, and did not before.
+    described: Vec<(usize, Described)>,
+    /// [`Inputs::late`] up to the last of them.
+    late: u64,
+    /// What was wrong with the inputs, if there are no more records behind these.
+    end: Option<Vec<Error>>,
 }
 
 /// A record.
 struct Held {
+    input: u16,
+    is_copy: bool,
     record: Record,
-    /// Of a packet: its headers, and its fingerprint, if it is asked for.
+    /// Of a packet: its headers.
     view: View,
-    fingerprint: u64,
     options: Range<usize>,
     bytes: Range<usize>,
 }
 
 /// What fills batches.
 struct Reader {
-    capture: Capture,
-    fingerprints: Option<Fingerprints>,
-    /// How many times smaller than usual batches are.
-    share: usize,
-    /// How many interfaces and sections were told.
-    known: [usize; 2],
+    inputs: Inputs,
+    fingerprints: Fingerprints,
+    duplicates: Option<Duplicates>,
+    /// Of each input: how many interfaces and sections were told.
+    known: Vec<[usize; 2]>,
 }
 
 impl Ahead {
-    /// Starts reading, one of so many inputs. What the capture already describes is known to the caller.
-    pub fn start(capture: Capture, inputs: usize, fingerprints: Option<Fingerprints>) -> Ahead {
-        let known = capture.described().counts();
-        let share = (inputs / INPUTS).clamp(1, SMALLEST);
-        let reader = Box::new(Reader { capture, fingerprints, share, known });
-        let source = if inputs > THREADS { Source::Here(reader) } else { Source::thread(reader) };
-        Ahead { source, batch: Batch::default(), next: 0, nothing: nothing() }
+    /// Starts reading; `duplicates` knows which packets two inputs show, if that is asked for. `waits` if an input may pause:
+    /// then records are read when they are due.
+    pub fn start(inputs: Inputs, duplicates: Option<Duplicates>, waits: bool) -> Ahead {
+        let (described, progress) = (inputs.described().to_vec(), inputs.progress().to_vec());
+        let known = described.iter().map(Described::counts).collect();
+        let reader = Box::new(Reader { inputs, fingerprints: Fingerprints::default(), duplicates, known });
+        let source = if waits { Source::Here(reader) } else { Source::thread(reader) };
+        Ahead { source, batch: Batch::default(), next: 0, described, progress }
     }
 
-    /// Moves to the next record; `None` is the end. `described` follows.
-    ///
-    /// Errors: as [`Capture::advance`].
+    /// The record that is next.
     #[inline]
-    pub fn advance(&mut self, described: &mut Described) -> Result<Option<Record>, Error> {
-        self.next += 1;
-        while self.next > self.batch.records.len() {
-            match &mut self.batch.end {
-                Some(end) => return std::mem::replace(end, Ok(())).map(|()| None),
-                None => self.turn(described)?,
+    pub fn advance(&mut self) -> Option<Looked<'_>> {
+        while self.next == self.batch.records.len() {
+            if self.batch.end.is_some() {
+                return None;
             }
+            self.turn();
         }
-        Ok(Some(self.batch.records[self.next - 1].record))
+        let held = &self.batch.records[self.next];
+        self.next += 1;
+        let octets = |range: &Range<usize>| self.batch.octets.get(range.clone()).unwrap_or_default();
+        let input = usize::from(held.input);
+        let (bytes, options) = (octets(&held.bytes), octets(&held.options));
+        let next = Next { input, record: held.record, bytes, options, captures: &self.described };
+        Some(Looked { next, view: &held.view, is_copy: held.is_copy })
     }
 
     /// Takes the next batch.
     #[cold]
-    fn turn(&mut self, described: &mut Described) -> Result<(), Error> {
-        self.batch = self.source.next(std::mem::take(&mut self.batch))?;
-        described.append(std::mem::take(&mut self.batch.described));
-        self.next = 1;
-        Ok(())
+    fn turn(&mut self) {
+        self.batch = self.source.next(std::mem::take(&mut self.batch));
+        for (input, more) in self.batch.described.drain(..) {
+            self.described[input].append(more);
+        }
+        self.next = 0;
     }
 
-    /// The headers of the current record, if it is a packet.
-    #[inline]
-    pub fn view(&self) -> &View {
-        self.current().map_or(&self.nothing, |held| &held.view)
+    /// How many packets came behind one of their input with a later time: among those handed out, and some behind them.
+    pub fn late(&self) -> u64 {
+        self.batch.late
     }
 
-    /// The fingerprint of the current record.
-    #[inline]
-    pub fn fingerprint(&self) -> u64 {
-        self.current().map_or(0, |held| held.fingerprint)
+    /// How far each input has been read.
+    pub fn progress(&self) -> &[Progress] {
+        &self.progress
     }
 
-    /// The bytes of the current record.
-    #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        self.current().and_then(|held| self.batch.octets.get(held.bytes.clone())).unwrap_or_default()
-    }
-
-    /// The options of the current record.
-    #[inline]
-    pub fn options(&self) -> &[u8] {
-        self.current().and_then(|held| self.batch.octets.get(held.options.clone())).unwrap_or_default()
-    }
-
-    fn current(&self) -> Option<&Held> {
-        self.batch.records.get(self.next.wrapping_sub(1))
+    /// What was wrong with the inputs, once there are no more records.
+    pub fn into_damage(mut self) -> Vec<Error> {
+        self.batch.end.take().unwrap_or_default()
     }
 }
 
 impl Source {
     /// Fills batches in a thread, or where there can be none, here.
     fn thread(reader: Box<Reader>) -> Source {
-        let name = reader.capture.name().to_owned();
         let (ready, batches) = handover(WAITING);
         let (give, take) = sync_channel::<Box<Reader>>(1);
         let handle = Builder::new().name("records".to_owned()).spawn(move || {
@@ -169,7 +155,7 @@ impl Source {
         });
         match handle {
             Ok(handle) => match give.send(reader) {
-                Ok(()) => Source::Thread(Thread { name, batches, handle: Some(handle) }),
+                Ok(()) => Source::Thread { batches: Some(batches), handle: Some(handle) },
                 Err(unsent) => Source::Here(unsent.0),
             },
             Err(_) => Source::Here(reader),
@@ -177,29 +163,34 @@ impl Source {
     }
 
     /// The next batch, in exchange for one that was read.
-    fn next(&mut self, used: Batch) -> Result<Batch, Error> {
+    fn next(&mut self, used: Batch) -> Batch {
         match self {
-            Source::Here(reader) => Ok(reader.fill(used)),
-            Source::Thread(thread) => {
-                thread.batches.give_back(used);
-                thread.batches.take().ok_or_else(|| {
-                    // It said nothing of an end.
-                    if let Some(Err(panic)) = thread.handle.take().map(JoinHandle::join) {
+            Source::Here(reader) => reader.fill(used),
+            Source::Thread { batches, handle } => {
+                let next = batches.as_ref().and_then(|batches| {
+                    batches.give_back(used);
+                    batches.take()
+                });
+                next.unwrap_or_else(|| {
+                    // It said nothing of an end, so it failed.
+                    if let Some(Err(panic)) = handle.take().map(JoinHandle::join) {
                         std::panic::resume_unwind(panic);
                     }
-                    Error::Io { name: thread.name.clone(), source: io::ErrorKind::BrokenPipe.into() }
+                    Batch { end: Some(Vec::new()), ..Batch::default() }
                 })
             }
         }
     }
 }
 
-impl Drop for Thread {
+impl Drop for Source {
     fn drop(&mut self) {
-        // The thread ends at the next batch that nobody takes.
-        (_, self.batches) = handover(0);
-        if let Some(handle) = self.handle.take() {
-            let _ = handle.join();
+        if let Source::Thread { batches, handle } = self {
+            // The thread ends at the next batch that nobody takes.
+            drop(batches.take());
+            if let Some(handle) = handle.take() {
+                let _ = handle.join();
+            }
         }
     }
 }
@@ -207,51 +198,59 @@ impl Drop for Thread {
 impl Reader {
     /// Fills a batch with records until there are enough.
     fn fill(&mut self, mut batch: Batch) -> Batch {
-        let Reader { capture, fingerprints, share, known } = self;
+        let Reader { inputs, fingerprints, duplicates, known } = self;
         batch.records.clear();
         batch.octets.clear();
         batch.end = None;
         if batch.octets.capacity() > 4 * OCTETS {
             batch.octets = Vec::new();
         }
-        while batch.octets.len() < OCTETS / *share && batch.records.len() < RECORDS / *share {
-            let record = match capture.advance() {
-                Ok(Some(record)) => record,
-                Ok(None) => {
-                    batch.end = Some(Ok(()));
-                    break;
-                }
-                Err(error) => {
-                    batch.end = Some(Err(error));
-                    break;
-                }
+        while batch.octets.len() < OCTETS && batch.records.len() < RECORDS {
+            let Some(Next { input, record, bytes, options, captures }) = inputs.advance() else {
+                batch.end = Some(std::mem::take(&mut inputs.damage));
+                break;
             };
-            let bytes = capture.bytes();
-            let view = match record {
+            let (view, is_copy) = match &record {
                 Record::Packet(packet) => {
-                    decode_packet(capture.described(), packet.interface, bytes, packet.original_len)
+                    let view = decode_packet(&captures[input], packet.interface, bytes, packet.original_len);
+                    let is_copy = duplicates.as_mut().is_some_and(|duplicates| {
+                        duplicates.is_duplicate(input, packet.time, fingerprints.of(&view, bytes))
+                    });
+                    (view, is_copy)
                 }
-                Record::Block(_) => nothing(),
+                Record::Block(_) => (nothing(), false),
             };
-            let fingerprint = fingerprints.as_ref().map_or(0, |fingerprints| fingerprints.of(&view, bytes));
             let start = batch.octets.len();
-            batch.octets.extend_from_slice(capture.options());
+            batch.octets.extend_from_slice(options);
             let middle = batch.octets.len();
             batch.octets.extend_from_slice(bytes);
             let (options, bytes) = (start..middle, middle..batch.octets.len());
-            batch.records.push(Held { record, view, fingerprint, options, bytes });
+            // There are no more inputs than a u16 can number.
+            batch.records.push(Held { input: input as u16, is_copy, record, view, options, bytes });
         }
-        batch.described = capture.described().beyond(*known);
-        *known = capture.described().counts();
+        batch.late = inputs.late();
+        for (input, (described, known)) in inputs.described().iter().zip(known).enumerate() {
+            if described.counts() != *known {
+                batch.described.push((input, described.beyond(*known)));
+                *known = described.counts();
+            }
+        }
         batch
     }
 }
 
+/// The headers of no packet.
+fn nothing() -> View {
+    decode(LinkType::RAW, &[], 0)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{Cursor, Read};
+    use std::io::{self, Cursor, Read};
 
     use super::*;
+    use crate::capture::Capture;
+    use crate::merge::Order;
 
     /// The header of a pcap file, and packets of two octets.
     fn file(packets: u16) -> Vec<u8> {
@@ -263,36 +262,32 @@ mod tests {
         file
     }
 
-    fn ahead(reader: impl Read + Send + 'static, inputs: usize) -> Ahead {
+    fn ahead(reader: impl Read + Send + 'static, waits: bool) -> Ahead {
         let capture = Capture::from_reader("test".to_owned(), Box::new(reader)).expect("a capture");
-        Ahead::start(capture, inputs, None)
+        Ahead::start(Inputs::new(vec![capture], &[Order::AsRead]).expect("no temporary file"), None, waits)
     }
 
     #[test]
     fn every_record_in_a_thread_or_here() {
-        for inputs in [1, THREADS, THREADS + 1] {
-            let mut ahead = ahead(Cursor::new(file(5000)), inputs);
-            let mut described = Described::default();
+        for waits in [false, true] {
+            let mut ahead = ahead(Cursor::new(file(5000)), waits);
             for number in 0..5000_u16 {
-                let record = ahead.advance(&mut described).expect("nothing is wrong");
-                assert!(matches!(record, Some(Record::Packet(packet)) if packet.number == u64::from(number) + 1));
-                assert_eq!((ahead.bytes(), ahead.options()), (&number.to_le_bytes()[..], &[][..]));
+                let next = ahead.advance().expect("a record").next;
+                assert!(matches!(next.record, Record::Packet(packet) if packet.number == u64::from(number) + 1));
+                assert_eq!((next.bytes, next.options), (&number.to_le_bytes()[..], &[][..]));
             }
-            assert!(matches!(ahead.advance(&mut described), Ok(None)));
-            assert!(matches!(ahead.advance(&mut described), Ok(None)), "it stays at its end");
+            assert!(ahead.advance().is_none());
+            assert!(ahead.advance().is_none(), "it stays at its end");
+            assert!(ahead.into_damage().is_empty());
         }
     }
 
     #[test]
     fn damage_comes_behind_what_was_read() {
         let cut = file(3);
-        let mut ahead = ahead(Cursor::new(cut[..cut.len() - 1].to_vec()), 1);
-        let mut described = Described::default();
-        for _ in 0..2 {
-            assert!(matches!(ahead.advance(&mut described), Ok(Some(_))));
-        }
-        assert!(ahead.advance(&mut described).is_err());
-        assert!(matches!(ahead.advance(&mut described), Ok(None)));
+        let mut ahead = ahead(Cursor::new(cut[..cut.len() - 1].to_vec()), false);
+        assert!(ahead.advance().is_some() && ahead.advance().is_some() && ahead.advance().is_none());
+        assert_eq!(ahead.into_damage().len(), 1);
     }
 
     #[test]
@@ -304,7 +299,7 @@ mod tests {
                 panic!("a reader that fails")
             }
         }
-        let mut ahead = ahead(Cursor::new(file(3)).chain(Fails), 1);
-        while let Ok(Some(_)) = ahead.advance(&mut Described::default()) {}
+        let mut ahead = ahead(Cursor::new(file(3)).chain(Fails), false);
+        while ahead.advance().is_some() {}
     }
 }

@@ -1,15 +1,20 @@
 //! One packet captured twice, by two inputs.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
 use crate::capture::Timestamp;
-use crate::packet::View;
+use crate::packet::{Transport, View};
 
 /// How far apart in time two captures of one packet may be, in nanoseconds. On one machine it is microseconds.
 const APART: u64 = 1_000_000;
+
+/// Octets at the start and at the end of a TCP segment that are hashed. What lies between is told by its sequence number,
+/// timestamps, length and checksum: those of one connection cannot be equal over other data.
+const START: usize = 160;
+const END: usize = 32;
 
 /// What two captures of one packet have in common: a hash of it, from the IP header to its end.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +22,14 @@ pub struct Fingerprints(RandomState);
 
 impl Fingerprints {
     /// The fingerprint of a packet; 0 if it has no IP header.
+    #[inline]
     pub fn of(&self, view: &View, bytes: &[u8]) -> u64 {
-        let datagram = view.ip.as_ref().and_then(|ip| bytes.get(ip.offset..ip.end));
-        datagram.map_or(0, |datagram| self.0.hash_one(datagram).max(1))
+        let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(ip.offset..ip.end)) else { return 0 };
+        let hash = match (&view.transport, datagram.first_chunk::<START>(), datagram.last_chunk::<END>()) {
+            (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => self.0.hash_one((start, end)),
+            _ => self.0.hash_one(datagram),
+        };
+        hash.max(1)
     }
 }
 
@@ -29,13 +39,12 @@ impl Fingerprints {
 /// a packet is used up once, so that a retransmission, which every input shows twice, stays.
 ///
 /// Memory: what was captured within a millisecond, and at most 65,536 packets.
-#[derive(Default)]
 pub struct Duplicates {
-    /// The number of the last packet with each fingerprint.
-    last: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
+    /// By the last bits of fingerprints: the number of the last packet that has them. It may be one that is forgotten.
+    last: Vec<u32>,
     /// The packets, by their numbers from `first` on.
     seen: VecDeque<Seen>,
-    first: u64,
+    first: u32,
 }
 
 /// Packets that are remembered at most.
@@ -44,13 +53,22 @@ const RECENT: usize = 65_536;
 /// Equal packets that are looked through at most, so that a flood of them costs no more than other packets.
 const EQUAL: usize = 64;
 
+/// Entries of [`Duplicates::last`] at first.
+const FEW: usize = 1024;
+
 struct Seen {
     time: Timestamp,
     fingerprint: u64,
     /// The inputs that showed it, as bits; inputs past the 64th are never duplicates.
     inputs: u64,
-    /// How many packets before it the one before with this fingerprint is; 0 if none is.
+    /// How many packets before it the one before with the same last bits is.
     back: u32,
+}
+
+impl Default for Duplicates {
+    fn default() -> Duplicates {
+        Duplicates { last: vec![0; FEW], seen: VecDeque::new(), first: 1 }
+    }
 }
 
 impl Duplicates {
@@ -59,56 +77,57 @@ impl Duplicates {
         let bit = u32::try_from(input).ok().and_then(|input| 1_u64.checked_shl(input));
         let Some(bit) = bit.filter(|_| fingerprint != 0) else { return false };
         self.forget(time);
-        let number = self.first + self.seen.len() as u64;
-        let before = self.last.insert(fingerprint, number).filter(|before| *before >= self.first);
+        if 2 * self.seen.len() >= self.last.len() {
+            self.spread();
+        }
+        let number = self.first.wrapping_add(self.seen.len() as u32);
+        let bucket = self.bucket(fingerprint);
+        let before = number.wrapping_sub(self.last[bucket]);
         // Of several, it is the oldest one.
         let mut oldest = None;
-        let mut at = before;
-        for _ in 0..EQUAL {
-            let Some(seen) = at.and_then(|at| self.seen.get_mut(at.checked_sub(self.first)? as usize)) else { break };
-            if seen.inputs & bit == 0 && time.0.abs_diff(seen.time.0) <= APART {
-                oldest = at;
+        let (mut back, mut at, mut equal) = (before, self.seen.len(), 0);
+        while back > 0 && back as usize <= at && equal < EQUAL {
+            at -= back as usize;
+            let seen = &self.seen[at];
+            if seen.fingerprint == fingerprint {
+                equal += 1;
+                if seen.inputs & bit == 0 && time.0.abs_diff(seen.time.0) <= APART {
+                    oldest = Some(at);
+                }
             }
-            at = at.filter(|_| seen.back > 0).map(|at| at - u64::from(seen.back));
+            back = seen.back;
         }
-        if let Some(seen) = oldest.and_then(|at| self.seen.get_mut((at - self.first) as usize)) {
-            seen.inputs |= bit;
-            before.and_then(|before| self.last.insert(fingerprint, before));
+        if let Some(at) = oldest {
+            self.seen[at].inputs |= bit;
             return true;
         }
-        let back = before.map_or(0, |before| (number - before) as u32);
-        self.seen.push_back(Seen { time, fingerprint, inputs: bit, back });
+        self.last[bucket] = number;
+        self.seen.push_back(Seen { time, fingerprint, inputs: bit, back: before });
         false
     }
 
+    fn bucket(&self, fingerprint: u64) -> usize {
+        fingerprint as usize & (self.last.len() - 1)
+    }
+
+    /// Doubles the table, so that few packets have their last bits in common.
+    #[cold]
+    fn spread(&mut self) {
+        self.last = vec![self.first.wrapping_sub(1); 2 * self.last.len()];
+        for at in 0..self.seen.len() {
+            let number = self.first.wrapping_add(at as u32);
+            let bucket = self.bucket(self.seen[at].fingerprint);
+            self.seen[at].back = number.wrapping_sub(std::mem::replace(&mut self.last[bucket], number));
+        }
+    }
+
     fn forget(&mut self, now: Timestamp) {
-        while let Some(&Seen { time, fingerprint, .. }) = self.seen.front()
+        while let Some(&Seen { time, .. }) = self.seen.front()
             && (time.0.saturating_add(APART) < now.0 || self.seen.len() >= RECENT)
         {
             self.seen.pop_front();
-            if self.last.get(&fingerprint) == Some(&self.first) {
-                self.last.remove(&fingerprint);
-            }
-            self.first += 1;
+            self.first = self.first.wrapping_add(1);
         }
-    }
-}
-
-/// Takes what is a hash already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, octets: &[u8]) {
-        octets.iter().for_each(|octet| self.0 = self.0.rotate_left(8) ^ u64::from(*octet));
     }
 }
 
@@ -134,6 +153,12 @@ mod tests {
         other[27] ^= 1;
         assert_ne!(of(PACKET), of(&other));
         assert!(of(PACKET) != 0 && of(b"no header") == 0);
+        let long = [&b"\x45\0\x04\0\0\x01\0\0\x40\x06\0\0\x7f\0\0\x01\x7f\0\0\x01"[..], &[0x50; 1004]].concat();
+        for changed in [4, 25, 100, 1023] {
+            let mut other = long.clone();
+            other[changed] ^= 1;
+            assert_ne!(of(&long), of(&other), "{changed}");
+        }
         assert!(!Duplicates::default().is_duplicate(0, Timestamp(0), 0));
     }
 
@@ -160,7 +185,18 @@ mod tests {
     fn a_flood_of_equal_packets_is_no_burden() {
         let mut d = Duplicates::default();
         assert!((0..1_000_000).all(|_| !see(&mut d, 0, 0)));
-        assert!(d.seen.len() <= RECENT && d.last.len() == 1);
+        assert!(d.seen.len() <= RECENT && d.last.len() <= 4 * RECENT);
+    }
+
+    #[test]
+    fn many_within_a_millisecond() {
+        let mut d = Duplicates::default();
+        for input in 0..2 {
+            for fingerprint in 1..4_000 {
+                let is_other = d.is_duplicate(input, Timestamp(0), fingerprint << 32 | fingerprint % 7);
+                assert_eq!(is_other, input == 1, "{fingerprint}");
+            }
+        }
     }
 
     #[test]
@@ -169,6 +205,6 @@ mod tests {
         for i in 0..10_u64 {
             assert!(!see(&mut d, 0, i * 10_000_000));
         }
-        assert!(d.seen.len() <= 1 && d.last.len() <= 1);
+        assert!(d.seen.len() <= 1 && d.last.len() == FEW);
     }
 }

@@ -1,7 +1,7 @@
 //! All inputs in one order: by time, at equal times by input, within an input as it stands there.
 //!
-//! What comes in is open captures; what goes out is which of them holds the next record. Captures are in
-//! order but for a few packets, if any: [`Order`] says what is done about these. This stage changes no record.
+//! What comes in is open captures; what goes out is one record after the other. Captures are in order but for a few packets,
+//! if any: [`Order`] says what is done about these. This stage changes no record.
 
 mod ahead;
 mod duplicates;
@@ -13,12 +13,11 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
 
-use crate::capture::{Capture, Described, Error, LinkType, Progress, Record, Timestamp};
-use crate::packet::{View, decode, decode_packet};
+use crate::capture::{Capture, Described, Error, Progress, Record, Timestamp};
 
+pub use ahead::{Ahead, Looked};
 pub use duplicates::{Duplicates, Fingerprints};
 
-use ahead::Ahead;
 use sorted::Sorted;
 use window::Window;
 
@@ -35,15 +34,31 @@ pub enum Order {
 
 /// The inputs, each at its next record.
 pub struct Inputs {
+    inputs: Vec<Input>,
     described: Vec<Described>,
     progress: Vec<Progress>,
-    ordered: Vec<Ordered>,
-    heads: Vec<Head>,
-    fingerprints: Option<Fingerprints>,
-    /// The inputs that have a record, by its time; on top the one whose record was handed out, until the next call.
-    due: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    /// The input whose record was handed out, until the next call.
+    current: Option<usize>,
+    /// The other inputs that have a record, by its time.
+    others: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    is_started: bool,
     damage: Vec<Error>,
     late: u64,
+}
+
+/// The record that is next.
+#[derive(Clone, Copy)]
+pub struct Next<'a> {
+    /// Its input, from 0.
+    pub input: usize,
+    /// What it is.
+    pub record: Record,
+    /// The bytes of the packet, or the body of the block.
+    pub bytes: &'a [u8],
+    /// The options of the packet.
+    pub options: &'a [u8],
+    /// What each capture describes, of its own up to this record at least.
+    pub captures: &'a [Described],
 }
 
 /// Whether no packet of a capture has an earlier time than the one before it.
@@ -60,97 +75,55 @@ pub fn is_in_order(mut capture: Capture) -> bool {
     true
 }
 
-/// Where the records of an input come from.
+/// An input, at its next record.
+struct Input {
+    capture: Capture,
+    ordered: Ordered,
+    head: Head,
+    /// The time of its last packet.
+    time: Timestamp,
+}
+
+/// What puts the records of an input in order.
 enum Ordered {
-    AsRead(Box<Ahead>),
-    Window(Box<Window>, Box<Capture>),
+    AsRead,
+    Window(Box<Window>),
     Sorted(Box<Sorted>),
 }
 
-/// The next record of an input.
-struct Head {
-    record: Option<Record>,
-    /// Its headers, if it is a packet that was not decoded ahead.
-    view: View,
-    /// The time of its last packet.
-    time: Timestamp,
-    /// Whether the record was handed out and the next one is due.
-    used: bool,
+/// What an input has next.
+#[derive(Clone, Copy)]
+enum Head {
+    Nothing,
+    /// The packet that its capture is at.
+    Read,
+    Other(Record),
 }
 
 impl Inputs {
-    /// The captures in the order in which the user named them, and how to put each in order; if asked for, each
-    /// packet has a fingerprint.
+    /// The captures in the order in which the user named them, and how to put each in order.
     ///
     /// Errors: a temporary file cannot be written.
-    pub fn new(captures: Vec<Capture>, orders: &[Order], with_fingerprints: bool) -> io::Result<Inputs> {
-        let fingerprints = with_fingerprints.then(Fingerprints::default);
-        let head = |_: &Capture| Head { record: None, view: nothing(), time: Timestamp(0), used: true };
-        let inputs = captures.len();
-        let heads = captures.iter().map(head).collect();
-        let progress = captures.iter().map(Capture::progress).collect();
-        let mut described: Vec<Described> = captures.iter().map(|capture| capture.described().clone()).collect();
-        let ordered = captures.into_iter().zip(orders).zip(&mut described).map(|((mut capture, order), described)| {
-            Ok(match order {
-                Order::AsRead => Ordered::AsRead(Box::new(Ahead::start(capture, inputs, fingerprints.clone()))),
-                Order::Window => Ordered::Window(Box::default(), Box::new(capture)),
-                Order::Sorted => {
-                    let sorted = Sorted::read(&mut capture)?;
-                    described.append(capture.described().beyond(described.counts()));
-                    Ordered::Sorted(Box::new(sorted))
-                }
-            })
+    pub fn new(captures: Vec<Capture>, orders: &[Order]) -> io::Result<Inputs> {
+        let inputs = captures.into_iter().zip(orders).map(|(mut capture, order)| {
+            let ordered = match order {
+                Order::AsRead => Ordered::AsRead,
+                Order::Window => Ordered::Window(Box::default()),
+                Order::Sorted => Ordered::Sorted(Box::new(Sorted::read(&mut capture)?)),
+            };
+            Ok(Input { capture, ordered, head: Head::Nothing, time: Timestamp(0) })
         });
-        let ordered = ordered.collect::<io::Result<_>>()?;
+        let inputs = inputs.collect::<io::Result<Vec<Input>>>()?;
         Ok(Inputs {
-            described,
-            progress,
-            ordered,
-            heads,
-            fingerprints,
-            due: BinaryHeap::new(),
+            described: inputs.iter().map(|input| input.capture.described().clone()).collect(),
+            progress: inputs.iter().map(|input| input.capture.progress()).collect(),
+            inputs,
+            current: None,
+            others: BinaryHeap::new(),
+            is_started: false,
             damage: Vec::new(),
             late: 0,
         })
-    }
-
-    /// The bytes of the record that an input handed out last.
-    #[inline]
-    pub fn bytes(&self, input: usize) -> &[u8] {
-        match &self.ordered[input] {
-            Ordered::AsRead(ahead) => ahead.bytes(),
-            Ordered::Window(window, _) => window.bytes(),
-            Ordered::Sorted(sorted) => sorted.bytes(),
-        }
-    }
-
-    /// The options of the packet that an input handed out last.
-    #[inline]
-    pub fn options(&self, input: usize) -> &[u8] {
-        match &self.ordered[input] {
-            Ordered::AsRead(ahead) => ahead.options(),
-            Ordered::Window(window, _) => window.options(),
-            Ordered::Sorted(sorted) => sorted.options(),
-        }
-    }
-
-    /// The headers of the packet that an input handed out last.
-    #[inline]
-    pub fn view(&self, input: usize) -> &View {
-        match &self.ordered[input] {
-            Ordered::AsRead(ahead) => ahead.view(),
-            Ordered::Window(..) | Ordered::Sorted(_) => &self.heads[input].view,
-        }
-    }
-
-    /// The fingerprint of the packet that an input handed out last.
-    #[inline]
-    pub fn fingerprint(&self, input: usize) -> u64 {
-        match (&self.ordered[input], &self.fingerprints) {
-            (Ordered::AsRead(ahead), _) => ahead.fingerprint(),
-            (_, Some(fingerprints)) => fingerprints.of(&self.heads[input].view, self.bytes(input)),
-            _ => 0,
-        }
     }
 
     /// How many packets came behind one of their input with a later time.
@@ -170,8 +143,7 @@ impl Inputs {
 
     /// Whether an input has no more records.
     pub fn is_at_end(&self, input: usize) -> bool {
-        let head = &self.heads[input];
-        !head.used && head.record.is_none()
+        self.is_started && matches!(self.inputs[input].head, Head::Nothing)
     }
 
     /// What was wrong with the inputs; what stood before was delivered.
@@ -179,89 +151,93 @@ impl Inputs {
         self.damage
     }
 
-    /// The input that is next and its record, whose bytes are [`Inputs::bytes`] until the next call.
-    pub fn advance(&mut self) -> Option<(usize, Record)> {
-        match self.due.peek() {
-            Some(&Reverse((_, input))) if self.heads[input].used => {
-                self.fill(input);
-                let head = &self.heads[input];
-                match self.due.peek_mut() {
-                    Some(mut top) if head.record.is_some() => top.0.0 = head.time,
-                    Some(top) => _ = PeekMut::pop(top),
-                    None => {}
-                }
-            }
-            // The first call: all are to be read.
-            _ => {
-                for input in (0..self.heads.len()).filter(|&input| self.heads[input].used).collect::<Vec<_>>() {
-                    self.fill(input);
-                    if self.heads[input].record.is_some() {
-                        self.due.push(Reverse((self.heads[input].time, input)));
-                    }
-                }
+    /// The record that is next.
+    #[inline]
+    pub fn advance(&mut self) -> Option<Next<'_>> {
+        match self.current {
+            Some(current) => self.turn(current),
+            None => self.start(),
+        }
+        let input = self.current?;
+        let Input { capture, ordered, head, .. } = &self.inputs[input];
+        let record = match *head {
+            Head::Read => Record::Packet(*capture.packet()),
+            Head::Other(record) => record,
+            Head::Nothing => return None,
+        };
+        let (bytes, options) = match ordered {
+            Ordered::AsRead => (capture.bytes(), capture.options()),
+            Ordered::Window(window) => (window.bytes(), window.options()),
+            Ordered::Sorted(sorted) => (sorted.bytes(), sorted.options()),
+        };
+        Some(Next { input, record, bytes, options, captures: &self.described })
+    }
+
+    /// Reads the first record of each input.
+    #[cold]
+    fn start(&mut self) {
+        if std::mem::replace(&mut self.is_started, true) {
+            return;
+        }
+        for input in 0..self.inputs.len() {
+            if self.fill(input) {
+                self.others.push(Reverse((self.inputs[input].time, input)));
             }
         }
-        let &Reverse((_, input)) = self.due.peek()?;
-        let head = &mut self.heads[input];
-        head.used = true;
-        head.record.take().map(|record| (input, record))
+        self.current = self.others.pop().map(|Reverse((_, input))| input);
+    }
+
+    /// Reads the next record of the input whose turn it was, and finds out whose it is now.
+    #[inline]
+    fn turn(&mut self, current: usize) {
+        let has_record = self.fill(current);
+        let own = Reverse((self.inputs[current].time, current));
+        let Some(mut first) = self.others.peek_mut() else {
+            self.current = has_record.then_some(current);
+            return;
+        };
+        if !has_record {
+            self.current = Some(PeekMut::pop(first).0.1);
+        } else if *first > own {
+            self.current = Some(std::mem::replace(&mut *first, own).0.1);
+        }
     }
 
     /// Whether the next call may have to wait for bytes that have not been written yet.
     pub fn may_block(&self) -> bool {
-        self.ordered.iter().zip(&self.heads).any(|(ordered, head)| match ordered {
-            Ordered::Window(_, capture) => head.used && capture.may_block(),
-            Ordered::AsRead(_) | Ordered::Sorted(_) => false,
+        self.inputs.iter().enumerate().any(|(number, Input { capture, ordered, .. })| {
+            let is_due = self.current == Some(number) || !self.is_started;
+            is_due && matches!(ordered, Ordered::Window(_)) && capture.may_block()
         })
     }
 
-    /// Reads the next record of an input.
-    fn fill(&mut self, input: usize) {
-        let (head, described) = (&mut self.heads[input], &mut self.described[input]);
-        head.used = false;
-        let record = match &mut self.ordered[input] {
-            Ordered::AsRead(ahead) => ahead.advance(described),
-            Ordered::Window(window, capture) => {
-                let record = window.advance(capture);
-                described.append(capture.described().beyond(described.counts()));
-                head.look(record, described, window.bytes())
+    /// Reads the next record of an input. False if there is none.
+    #[inline]
+    fn fill(&mut self, number: usize) -> bool {
+        let Input { capture, ordered, head, time } = &mut self.inputs[number];
+        let (record, is_as_read) = match ordered {
+            Ordered::AsRead => (capture.advance(), true),
+            Ordered::Window(window) => (window.advance(capture), false),
+            Ordered::Sorted(sorted) => (sorted.advance(), false),
+        };
+        let described = &mut self.described[number];
+        if capture.described().counts() != described.counts() {
+            described.append(capture.described().beyond(described.counts()));
+        }
+        *head = match record {
+            Ok(Some(Record::Packet(packet))) => {
+                self.late += u64::from(packet.time < *time);
+                *time = packet.time;
+                if is_as_read { Head::Read } else { Head::Other(Record::Packet(packet)) }
             }
-            Ordered::Sorted(sorted) => {
-                let record = sorted.advance();
-                head.look(record, described, sorted.bytes())
+            // A block has no time: it comes at once, before the packet that follows it.
+            Ok(Some(record @ Record::Block(_))) => Head::Other(record),
+            Ok(None) => Head::Nothing,
+            Err(error) => {
+                self.damage.push(error);
+                Head::Nothing
             }
         };
-        match record {
-            Ok(Some(record)) => {
-                // A block has no time: it comes at once, before the packet that follows it.
-                if let Record::Packet(packet) = record {
-                    self.late += u64::from(packet.time < head.time);
-                    head.time = packet.time;
-                }
-                head.record = Some(record);
-            }
-            Ok(None) => {}
-            Err(error) => self.damage.push(error),
-        }
-    }
-}
-
-/// The headers of no packet.
-fn nothing() -> View {
-    decode(LinkType::RAW, &[], 0)
-}
-
-impl Head {
-    /// Decodes the headers of a packet.
-    fn look(
-        &mut self,
-        record: Result<Option<Record>, Error>,
-        described: &Described,
-        bytes: &[u8],
-    ) -> Result<Option<Record>, Error> {
-        if let Ok(Some(Record::Packet(packet))) = &record {
-            self.view = decode_packet(described, packet.interface, bytes, packet.original_len);
-        }
-        record
+        !matches!(head, Head::Nothing)
     }
 }

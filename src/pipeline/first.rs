@@ -9,7 +9,7 @@ use crate::audit::Audit;
 use crate::capture::block_type::INTERFACE_STATISTICS;
 use crate::capture::{self, Capture, Record, Source};
 use crate::check::Collector;
-use crate::merge::{Duplicates, Inputs, Order};
+use crate::merge::{Ahead, Inputs, Looked, Next, Order};
 use crate::output::Frame;
 use crate::report::Summary;
 
@@ -82,50 +82,53 @@ impl First<'_> {
         let First { merge, numbers, memory, checks, interrupted } = *self;
         let mut last = vec![0; captures.len()];
         let live = captures.iter().any(Capture::is_stream);
-        let mut duplicates = duplicates(merge, &captures);
-        let mut inputs = Inputs::new(captures, orders, duplicates.is_some()).map_err(Error::Temporary)?;
+        let duplicates = duplicates(merge, &captures);
+        let several = duplicates.is_some();
+        let inputs = Inputs::new(captures, orders).map_err(Error::Temporary)?;
+        let mut ahead = Ahead::start(inputs, duplicates, live);
         let marker = marker(merge, numbers);
         let summary = Summary::new(merge.inputs.len());
         let audit = Audit::new(&merge.rules);
         let collector = checks.then(Collector::default);
         let (keeps_all, passes) = (merge.report.is_some() || checks, if checks { 1 } else { 2 });
-        let mut survey = Survey::new(marker, audit, keeps_all, duplicates.is_some(), summary, collector);
+        let mut survey = Survey::new(marker, audit, keeps_all, several, summary, collector);
         let mut watch = Watch::new(passes, 0, progress);
-        while let Some((input, record)) = inputs.advance() {
-            let bytes = inputs.bytes(input);
-            if let (Record::Block(block), Some(collector)) = (&record, &mut survey.collector)
-                && let (INTERFACE_STATISTICS, Some(interface)) = (block.block_type, block.interface)
-            {
-                collector.statistics(input as u16, interface, bytes);
-            }
-            if let Record::Packet(packet) = record {
-                let view = inputs.view(input);
-                let capture = &inputs.described()[input];
-                survey.summary.read += 1;
-                last[input] = packet.number.max(last[input]);
-                let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
-                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, inputs.fingerprint(input));
-                let noted = if duplicates.as_mut().is_some_and(twice) {
-                    survey.summary.duplicates += 1;
-                    survey.duplicate(capture, &frame, view)
-                } else {
-                    survey.packet(capture, &frame, packet.number, view)
-                };
-                noted.map_err(Error::Temporary)?;
+        while let Some(Looked { next, view, is_copy }) = ahead.advance() {
+            let Next { input, record, bytes, options, captures } = next;
+            match record {
+                Record::Block(block) => {
+                    if let (INTERFACE_STATISTICS, Some(interface), Some(collector)) =
+                        (block.block_type, block.interface, &mut survey.collector)
+                    {
+                        collector.statistics(input as u16, interface, bytes);
+                    }
+                }
+                Record::Packet(packet) => {
+                    survey.summary.read += 1;
+                    last[input] = packet.number.max(last[input]);
+                    let frame = Frame::new(input as u16, &packet, bytes, options);
+                    let noted = if is_copy {
+                        survey.summary.duplicates += 1;
+                        survey.duplicate(&captures[input], &frame, view)
+                    } else {
+                        survey.packet(&captures[input], &frame, packet.number, view)
+                    };
+                    noted.map_err(Error::Temporary)?;
+                }
             }
             // What has a window cannot be opened again, though standard input may be a file.
-            if inputs.late() > 0 && !orders.contains(&Order::Window) {
+            if ahead.late() > 0 && !orders.contains(&Order::Window) {
                 return Ok(Passed::Disorder);
             }
             if survey.summary.read.is_multiple_of(1024) && survey.memory() > memory {
                 return Ok(Passed::TooMuch);
             }
-            watch.turn(inputs.progress());
+            watch.turn(ahead.progress());
         }
         if interrupted.load(Ordering::Relaxed) && !live {
             return Err(Error::Interrupted);
         }
-        let found = Found { surveyed: survey.finish(), order: orders.to_vec(), last, damage: inputs.into_damage() };
+        let found = Found { surveyed: survey.finish(), order: orders.to_vec(), last, damage: ahead.into_damage() };
         Ok(Passed::All(Box::new(found)))
     }
 }

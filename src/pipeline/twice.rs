@@ -9,8 +9,9 @@ use super::replay::Replay;
 use super::{Done, Error, Merge, Opened, Watch, done, failed, open, output, report, ties};
 use crate::beside::Loaded;
 use crate::capture::Record;
-use crate::merge::Inputs;
+use crate::merge::{Inputs, Next};
 use crate::output::Frame;
+use crate::packet::decode_packet;
 
 /// Merges files: once to find out, once to write. `None` if there is more to remember in between than `memory` octets.
 pub(super) fn twice(
@@ -36,23 +37,23 @@ pub(super) fn twice(
     let mut captures = reopen(merge, &numbers, interrupted)?;
     // A file that grows is merged as far as it went.
     captures.iter_mut().zip(&last).for_each(|(capture, last)| capture.end_behind(*last));
-    let mut inputs = Inputs::new(captures, &order, false).map_err(Error::Temporary)?;
+    let mut inputs = Inputs::new(captures, &order).map_err(Error::Temporary)?;
     let mut read = vec![0; numbers.len()];
     let mut watch = Watch::new(2, 1, progress);
-    while let Some((input, record)) = inputs.advance() {
-        let (capture, bytes) = (&inputs.described()[input], inputs.bytes(input));
+    while let Some(Next { input, record, bytes, options, captures }) = inputs.advance() {
+        let capture = &captures[input];
         match record {
             Record::Block(block) => {
                 replay.block(capture, input as u16, &block, bytes).map_err(|source| failed(source.into()))?;
             }
             Record::Packet(packet) => {
-                let frame = Frame::new(input as u16, &packet, bytes, inputs.options(input));
+                let frame = Frame::new(input as u16, &packet, bytes, options);
                 let Some(entry) = replay.advance(&frame).map_err(failed)? else {
                     return Err(changed(merge, &numbers, &inputs, &last, &read, Some(input)));
                 };
                 read[input] = last[input].min(read[input].max(packet.number));
                 if replay.is_written(entry, input as u16) {
-                    let mut view = *inputs.view(input);
+                    let mut view = decode_packet(capture, packet.interface, bytes, packet.original_len);
                     replay.packet(capture, &frame, &mut view, entry).map_err(failed)?;
                 }
             }
