@@ -37,7 +37,7 @@ use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
 pub use leg::{Direction, Leg, Outcome, Part};
-pub(crate) use record::Key;
+pub(crate) use record::{Key, ShortKey};
 pub(crate) use segment::end_of;
 pub use segment::{Content, Place, Segment, flags};
 
@@ -373,6 +373,11 @@ impl Flows {
                 _ => None,
             },
         }
+    }
+
+    /// Where the conversation of a packet began.
+    pub fn first(&self, mark: Mark) -> Option<Place> {
+        Some(self.table.records[self.id_of(mark)? as usize].first)
     }
 
     /// Whether a packet's conversation was captured on the wire.

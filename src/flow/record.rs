@@ -63,6 +63,31 @@ impl Key {
     }
 }
 
+/// A [`Key`] in few octets: the addresses of IPv6 stand elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShortKey {
+    addresses: [u32; 2],
+    ports: u32,
+    tag: u8,
+}
+
+impl ShortKey {
+    /// A key in few octets. Where the addresses are of IPv6, they are given to `store`, and what that returns is kept.
+    pub fn new(key: Key, store: impl FnOnce([u128; 2]) -> u32) -> ShortKey {
+        let Key { low, high, ports, tag } = key;
+        let addresses = if tag & IPV6 == 0 { [low as u32, high as u32] } else { [store([low, high]), 0] };
+        ShortKey { addresses, ports, tag }
+    }
+
+    /// The key; `stored` are the addresses that were given to the store.
+    #[inline]
+    pub fn key(self, stored: impl FnOnce(u32) -> [u128; 2]) -> Key {
+        let ShortKey { addresses, ports, tag } = self;
+        let [low, high] = if tag & IPV6 == 0 { addresses.map(u128::from) } else { stored(addresses[0]) };
+        Key { low, high, ports, tag }
+    }
+}
+
 /// An address as a number; the family is told apart by whoever keeps it.
 fn bits(address: IpAddr) -> u128 {
     match address {

@@ -4,13 +4,15 @@
 //! tell them apart, and a SYN with another initial sequence number starts a new one (`packet-tcp.c`,
 //! `dissect_tcp`; the same in 3.x and 4.x). A datagram in fragments counts where the last of them makes it whole.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::datagrams::Datagrams;
-use crate::flow::{Key, flags};
+use crate::flow::{Key, ShortKey, flags};
 use crate::nat::Protocol;
 use crate::packet::{Ip, Transport, View, array, protocol};
 
@@ -21,16 +23,29 @@ const LIMIT: usize = 1 << 20;
 /// The conversations of the output so far.
 #[derive(Default)]
 pub(crate) struct Streams {
-    known: HashMap<Key, Stream, RandomState>,
+    known: Known,
     datagrams: Datagrams<Header>,
     tcp: u32,
     udp: u32,
 }
 
+/// The latest stream of each pair of ends.
+#[derive(Default)]
+struct Known {
+    streams: Vec<Stream>,
+    /// The addresses of those of IPv6.
+    wide: Vec<[u128; 2]>,
+    /// The streams by their ends, which stand in them.
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
 struct Stream {
+    key: ShortKey,
     number: u32,
-    /// Of each end: the sequence number that Wireshark counts from, as soon as it has one.
-    base: [Option<u32>; 2],
+    /// Of each end: the sequence number that Wireshark counts from, if it has one.
+    base: [u32; 2],
+    has_base: [bool; 2],
 }
 
 impl Streams {
@@ -54,9 +69,9 @@ impl Streams {
         let header = Header::of(view, ip, bytes).filter(|header| !header.is_quoted)?;
         let (key, _) = Key::new(header.protocol, false, header.source, header.destination);
         let next = if header.protocol == Protocol::Tcp { self.tcp } else { self.udp };
-        match self.known.get(&key) {
+        match self.known.get(key) {
             Some(stream) => Some(stream.number),
-            None => (self.known.len() < LIMIT).then_some(next),
+            None => (self.known.streams.len() < LIMIT).then_some(next),
         }
     }
 
@@ -74,19 +89,19 @@ impl Streams {
     /// The number of the TCP conversation of a packet that is written now.
     fn tcp(&mut self, source: SocketAddr, destination: SocketAddr, seq: u32, ack: u32, control: u8) -> Option<u32> {
         let (key, side) = Key::new(Protocol::Tcp, false, source, destination);
-        let stream = find(&mut self.known, &mut self.tcp, key)?;
+        let stream = self.known.find(&mut self.tcp, key)?;
         let syn = control & (flags::SYN | flags::ACK) == flags::SYN;
-        if syn && stream.base[side].is_some_and(|base| base != seq) {
-            *stream = Stream { number: self.tcp, base: [None, None] };
+        if syn && stream.has_base[side] && stream.base[side] != seq {
+            (stream.number, stream.has_base) = (self.tcp, [false; 2]);
             self.tcp += 1;
         }
-        if control & flags::SYN != 0 && control & flags::ACK != 0 && stream.base[side].is_some() {
-            stream.base[side] = Some(seq);
+        if control & flags::SYN != 0 && control & flags::ACK != 0 && stream.has_base[side] {
+            stream.base[side] = seq;
         }
         let before_data = u32::from(control & flags::SYN == 0);
-        stream.base[side].get_or_insert(seq.wrapping_sub(before_data));
+        stream.count_from(side, seq.wrapping_sub(before_data));
         if control & flags::ACK != 0 {
-            stream.base[1 - side].get_or_insert(ack.wrapping_sub(1));
+            stream.count_from(1 - side, ack.wrapping_sub(1));
         }
         Some(stream.number)
     }
@@ -94,21 +109,52 @@ impl Streams {
     /// The number of the UDP conversation of a packet that is written now.
     fn udp(&mut self, source: SocketAddr, destination: SocketAddr) -> Option<u32> {
         let (key, _) = Key::new(Protocol::Udp, false, source, destination);
-        find(&mut self.known, &mut self.udp, key).map(|stream| stream.number)
+        self.known.find(&mut self.udp, key).map(|stream| stream.number)
     }
 }
 
-fn find<'a>(known: &'a mut HashMap<Key, Stream, RandomState>, next: &mut u32, key: Key) -> Option<&'a mut Stream> {
-    let full = known.len() >= LIMIT;
-    match known.entry(key) {
-        std::collections::hash_map::Entry::Occupied(entry) => Some(entry.into_mut()),
-        std::collections::hash_map::Entry::Vacant(_) if full => None,
-        std::collections::hash_map::Entry::Vacant(entry) => {
-            let number = *next;
-            *next += 1;
-            Some(entry.insert(Stream { number, base: [None, None] }))
+impl Stream {
+    /// Notes the number that an end counts from, unless it has one.
+    fn count_from(&mut self, end: usize, base: u32) {
+        if !std::mem::replace(&mut self.has_base[end], true) {
+            self.base[end] = base;
         }
     }
+}
+
+impl Known {
+    /// The stream of two ends.
+    fn get(&self, key: Key) -> Option<&Stream> {
+        let is_it = |place: &u32| key_of(&self.streams, &self.wide, *place) == key;
+        self.index.find(self.hasher.hash_one(key), is_it).map(|place| &self.streams[*place as usize])
+    }
+
+    /// The stream of two ends: the next one, if they have none yet, and there is room.
+    fn find(&mut self, next: &mut u32, key: Key) -> Option<&mut Stream> {
+        let Known { streams, wide, index, hasher } = self;
+        let is_it = |place: &u32| key_of(streams, wide, *place) == key;
+        let hash_of = |place: &u32| hasher.hash_one(key_of(streams, wide, *place));
+        let place = match index.entry(hasher.hash_one(key), is_it, hash_of) {
+            Entry::Occupied(known) => *known.get() as usize,
+            Entry::Vacant(_) if streams.len() >= LIMIT => return None,
+            Entry::Vacant(entry) => {
+                let place = streams.len();
+                entry.insert(place as u32);
+                let key = ShortKey::new(key, |addresses| {
+                    wide.push(addresses);
+                    wide.len() as u32 - 1
+                });
+                streams.push(Stream { key, number: *next, base: [0; 2], has_base: [false; 2] });
+                *next += 1;
+                place
+            }
+        };
+        Some(&mut streams[place])
+    }
+}
+
+fn key_of(streams: &[Stream], wide: &[[u128; 2]], place: u32) -> Key {
+    streams[place as usize].key.key(|stored| wide[stored as usize])
 }
 
 /// A transport header as far as Wireshark's numbering depends on it.

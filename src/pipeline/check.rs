@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use foldhash::fast::RandomState;
 
 use super::first::{First, Found};
+use super::numbers::Numbers;
 use super::survey::{Kept, Packets};
 use super::{Error, MEMORY, Merge, Opened, open, ties};
 use crate::beside::Unused;
@@ -68,8 +69,8 @@ pub fn check(
     Ok(Checked { findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
 }
 
-fn fact<'a>(kept: &'a Kept, streams: &[Option<u32>], collector: &'a Collector) -> Fact<'a> {
-    let stream = streams.get(kept.leg.reply.number as usize).copied().flatten();
+fn fact<'a>(kept: &'a Kept, streams: &Numbers, collector: &'a Collector) -> Fact<'a> {
+    let stream = streams.get(kept.leg.reply.number);
     Fact::new(Known { leg: &kept.leg, agreement: kept.agreement.as_ref(), tied: &kept.tied, stream }, collector)
 }
 

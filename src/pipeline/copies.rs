@@ -4,7 +4,7 @@
 //! A connection was captured twice if two inputs have its SYN at about the same time. Its packets may look different in
 //! both: a router on the way changed the hop limit, a network card cut segments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
@@ -22,13 +22,29 @@ const CONNECTIONS: usize = 131_072;
 /// What each input shows of the connections.
 #[derive(Default)]
 pub(super) struct Copies {
-    /// The input that showed a conversation first.
-    first: Vec<u16>,
     /// The first input that showed anything on the wire, and whether another one did.
     input: Option<u16>,
     are_several: bool,
+    /// Until another one does: the SYNs that may be in its capture as well.
+    recent: VecDeque<Seen>,
     /// The SYN and the octets of data that an input showed of a conversation.
     shown: HashMap<(u32, u16), Shown, RandomState>,
+}
+
+/// A packet of a connection.
+#[derive(Clone, Copy)]
+struct Seen {
+    conversation: u32,
+    input: u16,
+    time: Timestamp,
+    seq: u32,
+    /// TCP's control bits.
+    control: u8,
+    data_len: u32,
+    /// The end that sent it.
+    end: u8,
+    /// Whether it is equal to another input's.
+    is_copy: bool,
 }
 
 /// What an input shows of a connection.
@@ -54,40 +70,53 @@ impl Shown {
 }
 
 impl Copies {
-    /// Takes in a packet on the wire, which may be equal to another input's. Whether another input showed its
-    /// conversation first.
-    pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
-        let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return false };
+    /// Takes in a TCP packet on the wire, which may be equal to another input's.
+    pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) {
+        let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return };
         let Frame { input, time, .. } = *frame;
-        let place = conversation as usize;
-        if self.first.len() <= place {
-            self.first.resize(place + 1, input);
-        }
-        let is_others = self.first[place] != input;
         let is_syn = tcp.flags & (flags::SYN | flags::ACK) == flags::SYN;
-        self.are_several |= *self.input.get_or_insert(input) != input;
+        let is_another = *self.input.get_or_insert(input) != input;
         // Where one input shows the wire, only SYNs are noted: another may begin to.
-        if !self.are_several && !is_syn {
-            return false;
+        if !self.are_several && !is_another && !is_syn {
+            return;
         }
-        if self.shown.len() < CONNECTIONS || self.shown.contains_key(&(conversation, input)) {
-            let shown = self.shown.entry((conversation, input)).or_default();
-            if is_syn {
-                shown.syn = shown.syn.or(Some((time, tcp.seq)));
+        let end = u8::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
+        let (seq, control, data_len) = (tcp.seq, tcp.flags, tcp.data_len);
+        let seen = Seen { conversation, input, time, seq, control, data_len, end, is_copy };
+        if !self.are_several && !is_another {
+            // What another input begins to show from now on is no earlier than that.
+            let is_late = |old: &Seen| old.time.0.saturating_add(APART) < time.0;
+            while self.recent.len() >= CONNECTIONS || self.recent.front().is_some_and(is_late) {
+                self.recent.pop_front();
             }
-            let end = usize::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
-            let behind = end_of(tcp.seq, tcp.data_len, tcp.flags);
-            let next = shown.next[end].get_or_insert(tcp.seq);
-            // RFC 9293, section 3.4: numbers are compared within half of their space.
-            shown.has_gap |= (tcp.seq.wrapping_sub(*next) as i32) > 0;
-            if (behind.wrapping_sub(*next) as i32) > 0 {
-                *next = behind;
-            }
-            shown.data[end] += u64::from(tcp.data_len);
-            shown.packets[end] += 1;
-            shown.copies += u64::from(is_copy);
+            return self.recent.push_back(seen);
         }
-        is_others
+        self.are_several = true;
+        for earlier in std::mem::take(&mut self.recent) {
+            self.add(earlier);
+        }
+        self.add(seen);
+    }
+
+    fn add(&mut self, seen: Seen) {
+        let Seen { conversation, input, time, seq, control, data_len, end, is_copy } = seen;
+        if self.shown.len() >= CONNECTIONS && !self.shown.contains_key(&(conversation, input)) {
+            return;
+        }
+        let shown = self.shown.entry((conversation, input)).or_default();
+        if control & (flags::SYN | flags::ACK) == flags::SYN {
+            shown.syn = shown.syn.or(Some((time, seq)));
+        }
+        let (end, behind) = (usize::from(end), end_of(seq, data_len, control));
+        let next = shown.next[end].get_or_insert(seq);
+        // RFC 9293, section 3.4: numbers are compared within half of their space.
+        shown.has_gap |= (seq.wrapping_sub(*next) as i32) > 0;
+        if (behind.wrapping_sub(*next) as i32) > 0 {
+            *next = behind;
+        }
+        shown.data[end] += u64::from(data_len);
+        shown.packets[end] += 1;
+        shown.copies += u64::from(is_copy);
     }
 
     /// Of each connection that was captured twice, and whose copies are not all equal: the input that is kept.

@@ -40,6 +40,11 @@ impl Marker {
         self.flows.known(&segment)
     }
 
+    /// Whether another input showed the conversation of a packet first.
+    pub fn is_others(&self, mark: Mark, input: u16) -> bool {
+        self.flows.first(mark).is_some_and(|first| first.input != self.numbers[usize::from(input)])
+    }
+
     fn origin(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let named = capture.interfaces[frame.interface as usize].name.as_deref();

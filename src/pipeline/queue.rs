@@ -10,15 +10,16 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 /// Octets of a chunk, unless a frame is larger.
 const CHUNK: usize = 256 * 1024;
 
-/// Octets that wait in memory before the temporary file is used.
+/// Octets that wait in memory before the temporary file is used, unless another bound is given.
 const IN_MEMORY: usize = 8 * 1024 * 1024;
 
 /// What stands before a frame in the queue: three lengths and whatever its owner keeps with it.
 const HEADER: usize = 8;
 
 /// A first-in-first-out queue of byte strings.
-#[derive(Default)]
 pub struct Queue {
+    /// Octets that wait in memory before the temporary file is used.
+    most: usize,
     /// The oldest chunks; the first one is read from at `read`.
     head: VecDeque<Vec<u8>>,
     read: usize,
@@ -33,7 +34,29 @@ pub struct Queue {
     bytes: u64,
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue::new(IN_MEMORY)
+    }
+}
+
 impl Queue {
+    /// Nothing waits. At most so many octets of what will are in memory, and a few chunks.
+    pub fn new(most: usize) -> Queue {
+        Queue {
+            most,
+            head: VecDeque::new(),
+            read: 0,
+            filed: VecDeque::new(),
+            file: None,
+            file_read: 0,
+            file_end: 0,
+            tail: VecDeque::new(),
+            spare: Vec::new(),
+            bytes: 0,
+        }
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -101,11 +124,11 @@ impl Queue {
     fn make_chunk(&mut self) -> io::Result<()> {
         let chunk = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
         let in_memory = (self.head.len() + self.tail.len()) * CHUNK;
-        if self.filed.is_empty() && self.tail.is_empty() && in_memory < IN_MEMORY {
+        if self.filed.is_empty() && self.tail.is_empty() && in_memory < self.most {
             self.head.push_back(chunk);
             return Ok(());
         }
-        if in_memory >= IN_MEMORY {
+        if in_memory >= self.most {
             while let Some(full) = self.tail.pop_front() {
                 self.store(&full)?;
                 self.recycle(full);
@@ -150,7 +173,7 @@ impl Queue {
     }
 
     fn recycle(&mut self, mut chunk: Vec<u8>) {
-        if chunk.capacity() <= 2 * CHUNK && self.spare.len() < IN_MEMORY / CHUNK {
+        if chunk.capacity() <= 2 * CHUNK && self.spare.len() < self.most / CHUNK {
             chunk.clear();
             self.spare.push(chunk);
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::hold::Failed;
+use super::numbers::Numbers;
 use super::spools::Entry;
 use super::survey::{self, Surveyed};
 use crate::audit::Findings;
@@ -72,7 +73,7 @@ impl Replay {
         let passage = conversation.and_then(|conversation| self.surveyed.passages.get(conversation));
         let to = passage.and_then(|passage| match from_first {
             Some(from_first) => passage.translation(from_first),
-            None => passage.of_client(),
+            None => passage.to,
         });
         let change = match (to, is_quote) {
             (None, _) => Change::None,
@@ -123,9 +124,8 @@ impl Replay {
 }
 
 /// Where the first packet of a leg went: the earlier one of its halves.
-fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &[Option<u32>]) -> Option<Written> {
+fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &Numbers) -> Option<Written> {
     let of = |part: &Part| first.get(part.number as usize).copied().flatten().map(|place| (place, part.number));
     let ((frame, interface), number) = [of(forward), of(reply)].into_iter().flatten().min()?;
-    let stream = streams.get(number as usize).copied().flatten();
-    Some(Written { frame, stream, interface })
+    Some(Written { frame, stream: streams.get(number), interface })
 }

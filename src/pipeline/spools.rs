@@ -11,6 +11,9 @@ use crate::output::{Frame, Header};
 /// Octets that are put into the queue at a time.
 const BATCH: usize = 16 * 1024;
 
+/// Octets that are in memory at most; the others are in a temporary file.
+const IN_MEMORY: usize = 1024 * 1024;
+
 /// Whose a packet is. Conversations are numbered as in [`crate::flow::Part`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -129,8 +132,10 @@ pub(super) struct Counted {
     pub is_copy: bool,
 }
 
-/// Octets of an encoded [`Counted`].
-const COUNTED: usize = 56;
+/// Octets of an encoded [`Counted`], up to its ends, and of both ends: of IPv4, of IPv6.
+const HEAD: usize = 16;
+const NARROW: usize = 12;
+const WIDE: usize = 36;
 
 /// Headers in their order.
 #[derive(Default)]
@@ -141,7 +146,8 @@ pub(super) struct Headers {
 impl Headers {
     pub fn push(&mut self, counted: &Counted) -> io::Result<()> {
         let Counted { header, owner, input, is_copy } = counted;
-        let mut encoded = [0; COUNTED];
+        let is_narrow = header.source.is_ipv4() && header.destination.is_ipv4();
+        let mut encoded = [0; HEAD + WIDE];
         let (number, from_first) = owner.unwrap_or((u32::MAX, false));
         encoded[0..4].copy_from_slice(&number.to_le_bytes());
         encoded[4..8].copy_from_slice(&header.seq.to_le_bytes());
@@ -154,36 +160,44 @@ impl Headers {
             | u8::from(header.destination.is_ipv6()) << 4
             | u8::from(*is_copy) << 5;
         encoded[14..16].copy_from_slice(&input.to_le_bytes());
-        for (at, end) in [(16, header.source), (36, header.destination)] {
-            encoded[at..at + 2].copy_from_slice(&end.port().to_le_bytes());
+        let ends = if is_narrow { NARROW } else { WIDE };
+        for (encoded, end) in encoded[HEAD..].chunks_exact_mut(ends / 2).zip([header.source, header.destination]) {
             let octets = match end.ip() {
                 IpAddr::V4(address) => u128::from(address.to_bits()),
                 IpAddr::V6(address) => address.to_bits(),
             };
-            encoded[at + 2..at + 18].copy_from_slice(&octets.to_le_bytes());
+            let (port, address) = encoded.split_at_mut(2);
+            port.copy_from_slice(&end.port().to_le_bytes());
+            address.copy_from_slice(&octets.to_le_bytes()[..address.len()]);
         }
-        self.spool.push(&encoded)
+        self.spool.push(&encoded[..HEAD + ends])
     }
 
     pub fn advance(&mut self) -> io::Result<Option<Counted>> {
-        let mut encoded = [0; COUNTED];
+        let (mut encoded, mut ends) = ([0; HEAD], [0; WIDE]);
         if !self.spool.pop(&mut encoded)? {
             return Ok(None);
         }
         let word = |at: usize| u32::from_le_bytes([encoded[at], encoded[at + 1], encoded[at + 2], encoded[at + 3]]);
         let is = |bit: u8| encoded[13] & 1 << bit != 0;
-        let end = |at: usize, is_ipv6: bool| {
+        let ends = if is(3) || is(4) { &mut ends[..] } else { &mut ends[..NARROW] };
+        if !self.spool.pop(ends)? {
+            return Ok(None);
+        }
+        let (source, destination) = ends.split_at(ends.len() / 2);
+        let end = |encoded: &[u8], is_ipv6: bool| {
+            let (port, address) = encoded.split_at(2);
             let mut octets = [0; 16];
-            octets.copy_from_slice(&encoded[at + 2..at + 18]);
+            octets[..address.len()].copy_from_slice(address);
             let octets = u128::from_le_bytes(octets);
             let address: IpAddr =
                 if is_ipv6 { Ipv6Addr::from_bits(octets).into() } else { Ipv4Addr::from_bits(octets as u32).into() };
-            SocketAddr::new(address, u16::from_le_bytes([encoded[at], encoded[at + 1]]))
+            SocketAddr::new(address, u16::from_le_bytes([port[0], port[1]]))
         };
         let header = Header {
             protocol: if is(2) { Protocol::Udp } else { Protocol::Tcp },
-            source: end(16, is(3)),
-            destination: end(36, is(4)),
+            source: end(source, is(3)),
+            destination: end(destination, is(4)),
             seq: word(4),
             ack: word(8),
             control: encoded[12],
@@ -195,13 +209,18 @@ impl Headers {
     }
 }
 
-/// Octets in, the same octets out; in memory up to the queue's bound, in a temporary file past it.
-#[derive(Default)]
+/// Octets in, the same octets out; in memory up to a bound, in a temporary file past it.
 struct Spool {
     queue: Queue,
     last: Vec<u8>,
     front: Vec<u8>,
     read: usize,
+}
+
+impl Default for Spool {
+    fn default() -> Spool {
+        Spool { queue: Queue::new(IN_MEMORY), last: Vec::new(), front: Vec::new(), read: 0 }
+    }
 }
 
 impl Spool {

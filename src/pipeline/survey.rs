@@ -12,7 +12,9 @@ use foldhash::fast::RandomState;
 
 use super::copies::Copies;
 use super::marking::Marker;
+use super::numbers::Numbers;
 use super::observing::Observing;
+use super::pages::Pages;
 use super::passages::{Passage, Passages};
 use super::spools::{Counted, Entry, Headers, Origins, Plan};
 use crate::audit::{Agreement, Audit};
@@ -20,7 +22,7 @@ use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
 use crate::nat::Protocol;
-use crate::output::{Datagrams, Frame, Header, Streams, comment};
+use crate::output::{Datagrams, Frame, Header, comment};
 use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
 use crate::tie::infer::{self as observer, Half, Observer};
@@ -59,8 +61,9 @@ pub(super) struct Surveyed {
     /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
     pub legs: Vec<Kept>,
     pub ties: Vec<Tie>,
-    /// Of each conversation: its `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has counted.
-    pub streams: Vec<Option<u32>>,
+    /// Of conversations of legs that are reported or tied: their `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has
+    /// counted.
+    pub streams: Numbers,
     pub summary: Summary,
     /// What each conversation carried, until legs are tied.
     pub observer: Option<Observer>,
@@ -69,7 +72,8 @@ pub(super) struct Surveyed {
     /// Conversations of which there are fragments.
     pub fragmented: HashSet<u32, RandomState>,
     headers: Headers,
-    conversations: usize,
+    /// Whether the legs are all that there are, and each is reported.
+    keeps_all: bool,
     /// Of each connection that was captured twice: the input whose packets are kept.
     pub kept: HashMap<u32, u16, RandomState>,
     /// What a check needs beside all this, if there is one.
@@ -119,9 +123,18 @@ impl Surveyed {
 
     /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
     pub fn number(&mut self) -> io::Result<()> {
-        self.streams = number(&mut self.headers, &self.passages, &self.kept, self.conversations)?;
+        let mut numbers = Numbers::default();
         for tie in &self.ties {
-            let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number as usize).copied().flatten();
+            tie.legs.iter().for_each(|leg| numbers.want(self.legs[*leg].leg.reply.number));
+        }
+        for kept in self.legs.iter().filter(|_| self.keeps_all) {
+            numbers.want(kept.leg.forward.number);
+            numbers.want(kept.leg.reply.number);
+        }
+        numbers.count(&mut self.headers, &self.passages, &self.kept)?;
+        self.streams = numbers;
+        for tie in &self.ties {
+            let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number);
             let filter: Option<Arc<str>> = tie::filter(tie.legs.iter().map(stream)).map(Arc::from);
             for &leg in &tie.legs {
                 self.legs[leg].tied.tie = Some((tie.number, filter.clone()));
@@ -139,12 +152,10 @@ pub(super) struct Survey {
     plan: Plan,
     headers: Headers,
     datagrams: Datagrams<Counted>,
-    /// Of each conversation: which of its headers do not count any more.
-    counted: Vec<Known>,
+    /// Of each conversation that is not over: which of its headers do not count any more.
+    counted: Pages<Known>,
     /// The same of conversations that another input showed first, by input.
     counted_of_others: HashMap<(u32, u16), Known, RandomState>,
-    /// Of the conversations with headers that count, the number behind the last one's.
-    conversations: usize,
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
@@ -174,7 +185,7 @@ pub(super) const MEMORY: usize = 512 << 20;
 
 /// In [`Survey::counted`]: what the headers that an end sent have told, once they were counted. Each end for itself: where what
 /// one sends is translated, what the other one sends can be another conversation in the output.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Known(u8);
 
 impl Known {
@@ -222,9 +233,8 @@ impl Survey {
             plan: Plan::default(),
             headers: Headers::default(),
             datagrams: Datagrams::default(),
-            counted: Vec::new(),
+            counted: Pages::default(),
             counted_of_others: HashMap::default(),
-            conversations: 0,
             several,
             copies: Copies::default(),
             observing: Observing::start(observer::Limits::default()),
@@ -286,9 +296,12 @@ impl Survey {
             _ => (Entry::AsCaptured, None),
         };
         self.plan.push(entry, frame)?;
-        let has_copies = match (entry, self.several) {
-            (Entry::Packet { conversation, .. }, true) if self.marker.flows.is_on_wire(mark) => {
-                self.copies.note(conversation, frame, view, false)
+        let has_copies = match (entry, &view.transport) {
+            (Entry::Packet { conversation, .. }, Transport::Tcp(_))
+                if self.several && self.marker.flows.is_on_wire(mark) =>
+            {
+                self.copies.note(conversation, frame, view, false);
+                self.marker.is_others(mark, frame.input)
             }
             _ => false,
         };
@@ -344,7 +357,7 @@ impl Survey {
         if let (Transport::Tcp(tcp), Some((conversation, from_first)), None, false) =
             (&view.transport, owner, ip.fragment, of_other)
             && tcp.flags & flags::SYN == 0
-            && self.counted.get(conversation as usize).is_some_and(|known| known.is_all(from_first))
+            && self.counted.get(conversation).is_all(from_first)
         {
             return Ok(());
         }
@@ -364,33 +377,32 @@ impl Survey {
         let read = self.datagrams.read(ip, || Header::of(view, ip, bytes).map(counted));
         let Some(read) = read else { return Ok(()) };
         if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
-            self.conversations = self.conversations.max(conversation as usize + 1);
-            let known = if of_other {
-                self.counted_of_others.entry((conversation, read.input)).or_default()
-            } else {
-                let conversation = conversation as usize;
-                if self.counted.len() <= conversation {
-                    self.counted.resize(conversation + 1, Known::default());
-                }
-                &mut self.counted[conversation]
+            let of_other = of_other.then_some((conversation, read.input));
+            let mut known = match of_other {
+                Some(key) => self.counted_of_others.get(&key).copied().unwrap_or_default(),
+                None => self.counted.get(conversation),
             };
             let opens = read.header.protocol == Protocol::Tcp && read.header.control & flags::SYN != 0;
             if known.is_all(from_first) && !opens {
                 return Ok(());
             }
             known.learn(from_first, &read.header);
+            match of_other {
+                Some(key) => _ = self.counted_of_others.insert(key, known),
+                None => self.counted.set(conversation, known),
+            }
         }
         self.headers.push(&read)
     }
 
     /// Octets that grow with the conversations of a capture: here, and at their peak behind the first pass.
     pub fn memory(&self) -> usize {
-        let conversation = size_of::<Known>() + size_of::<Option<u32>>() + size_of::<u16>();
-        let reported = if self.keeps_all { size_of::<Option<(u64, u32)>>() } else { 0 };
+        // Of both conversations of a leg: where its packets went, and their number.
+        let reported = if self.keeps_all { 2 * (size_of::<Option<(u64, u32)>>() + size_of::<u32>()) } else { 0 };
         // A table is at most half empty when it has grown.
         let table = |entries: usize, entry: usize| 2 * entries * (entry + 1);
-        self.counted.len() * (conversation + reported)
-            + self.legs.len() * (size_of::<Kept>() + size_of::<Side>())
+        self.counted.memory()
+            + self.legs.len() * (size_of::<Kept>() + size_of::<Side>() + reported)
             + self.words
             + self.passages.memory()
             + table(self.counted_of_others.len(), size_of::<((u32, u16), Known)>())
@@ -416,13 +428,16 @@ impl Survey {
 
     fn retire(&mut self) {
         for leg in self.marker.flows.retired() {
+            for Part { number, .. } in [leg.forward, leg.reply] {
+                self.counted.set(number as u32, Known::default());
+            }
             self.summary.leg(&leg);
             let agreement = self.audit.leg(&leg);
             let is_changed = matches!(leg.outcome, Outcome::Repaired { .. });
             if is_changed {
                 let to = Translation { source: leg.client, destination: leg.server };
-                for (Part { number, client_is_first }, from_client) in [(leg.forward, Some(to)), (leg.reply, None)] {
-                    let passage = Passage::new(client_is_first, from_client, None, self.legs.len());
+                for (Part { number, client_is_first }, to) in [(leg.forward, Some(to)), (leg.reply, None)] {
+                    let passage = Passage { leg: self.legs.len(), client_is_first, to, both_ways: false };
                     self.passages.set(number as u32, passage);
                 }
             }
@@ -447,6 +462,7 @@ impl Survey {
         while self.marker.flows.retire_more() {
             self.retire();
         }
+        self.others.sort();
         self.summary.findings = Some(self.audit.finish());
         self.summary.gateway = self.marker.flows.gateway();
         let kept = self.copies.kept();
@@ -459,44 +475,16 @@ impl Survey {
             fragments: self.fragments,
             legs: self.legs,
             ties: Vec::new(),
-            streams: Vec::new(),
+            streams: Numbers::default(),
             summary: self.summary,
             observer: Some(self.observing.finish()),
             others: self.others,
             fragmented: self.fragmented,
             headers: self.headers,
-            conversations: self.conversations,
+            keeps_all: self.keeps_all,
             kept,
             collector: self.collector,
             origins: self.origins,
         }
     }
-}
-
-/// Numbers conversations as Wireshark will, by the headers that they leave with.
-fn number(
-    headers: &mut Headers,
-    passages: &Passages,
-    kept: &HashMap<u32, u16, RandomState>,
-    conversations: usize,
-) -> io::Result<Vec<Option<u32>>> {
-    let mut streams = Streams::default();
-    let mut numbers = vec![None; conversations];
-    while let Some(Counted { mut header, owner, input, is_copy }) = headers.advance()? {
-        let kept = owner.and_then(|(conversation, _)| kept.get(&conversation));
-        if kept.map_or(is_copy, |kept| *kept != input) {
-            continue;
-        }
-        if let Some((conversation, from_first)) = owner
-            && let Some(to) = passages.get(conversation).and_then(|passage| passage.translation(from_first))
-        {
-            (header.source, header.destination) = (to.source, to.destination);
-        }
-        let number = streams.count(&header);
-        if let (Some((conversation, _)), false) = (owner, header.is_quoted) {
-            let known = &mut numbers[conversation as usize];
-            *known = known.or(number);
-        }
-    }
-    Ok(numbers)
 }

@@ -45,10 +45,10 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
         if keep_proxy { Vec::new() } else { tie::renames(&sides, &edges, &clients, &surveyed.others, is_proxy) };
     for rename in renames {
         let kept = &mut surveyed.legs[rename.leg];
-        let to_server = Translation { source: rename.client, destination: rename.server };
-        let to_client = Translation { source: rename.server, destination: rename.client };
+        let to = Translation { source: rename.client, destination: rename.server };
         let part = kept.leg.forward;
-        let passage = Passage::new(part.client_is_first, Some(to_server), Some(to_client), rename.leg);
+        let client_is_first = part.client_is_first;
+        let passage = Passage { leg: rename.leg, client_is_first, to: Some(to), both_ways: true };
         surveyed.passages.set(part.number as u32, passage);
         kept.captured = Some((kept.leg.client, kept.leg.server));
         (kept.leg.client, kept.leg.server) = (rename.client, rename.server);
@@ -83,7 +83,8 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
         leg.outcome = Outcome::Repaired { source: leg.client, destination: leg.server, evidence };
         (leg.client, leg.server) = found.meant;
         let to = Translation { source: leg.client, destination: leg.server };
-        let passage = Passage::new(leg.forward.client_is_first, Some(to), None, number);
+        let client_is_first = leg.forward.client_is_first;
+        let passage = Passage { leg: number, client_is_first, to: Some(to), both_ways: false };
         surveyed.passages.set(leg.forward.number as u32, passage);
     }
 }
@@ -190,9 +191,10 @@ fn join(legs: &mut [Kept], passages: &mut Passages, edges: &[Edge]) {
             let weakest = Evidence::weakest(kept.tied.evidence.iter().chain([&edge.evidence])).cloned();
             kept.tied.evidence = weakest;
             // Its first packet has a comment, changed or not.
-            for part in [kept.leg.forward, kept.leg.reply] {
-                if passages.get(part.number as u32).is_none() {
-                    passages.set(part.number as u32, Passage::new(part.client_is_first, None, None, number));
+            for Part { number: conversation, client_is_first } in [kept.leg.forward, kept.leg.reply] {
+                if passages.get(conversation as u32).is_none() {
+                    let passage = Passage { leg: number, client_is_first, to: None, both_ways: false };
+                    passages.set(conversation as u32, passage);
                 }
             }
         }

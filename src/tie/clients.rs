@@ -1,6 +1,6 @@
 //! Legs from the proxy's own address get their client's, where it is proven that they have one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,7 +25,9 @@ pub struct Rename {
 /// Memory: a number for each, up to [`Others::MOST`]; past that, all ends may be taken.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
-    known: HashSet<u64, RandomState>,
+    /// Hashes of ends: up to `sorted` in order, each once; the others as they came.
+    known: Vec<u64>,
+    sorted: usize,
     hasher: RandomState,
     full: bool,
 }
@@ -34,19 +36,34 @@ impl Others {
     /// Conversations that are remembered.
     const MOST: usize = 1 << 20;
 
+    /// Hashes that are put in order at once, at least.
+    const FEW: usize = 1 << 12;
+
     /// Takes in a conversation.
     pub fn add(&mut self, a: SocketAddr, b: SocketAddr) {
-        let hash = self.hasher.hash_one(ends(a, b));
-        if self.known.len() < Others::MOST {
-            self.known.insert(hash);
-        } else {
-            self.full |= !self.known.contains(&hash);
+        if self.full {
+            return;
+        }
+        self.known.push(self.hasher.hash_one(ends(a, b)));
+        let most = (self.sorted + self.sorted / 4).max(Others::FEW);
+        if self.known.len() > most {
+            self.sort();
         }
     }
 
-    /// Whether there may be such a conversation.
+    /// There will be no more.
+    pub fn sort(&mut self) {
+        self.known.sort_unstable();
+        self.known.dedup();
+        self.sorted = self.known.len();
+        if self.sorted > Others::MOST {
+            *self = Others { full: true, ..Others::default() };
+        }
+    }
+
+    /// Whether there may be such a conversation; those that were taken in are in order.
     fn may_hold(&self, ends: Ends) -> bool {
-        self.full || self.known.contains(&self.hasher.hash_one(ends))
+        self.full || self.known.binary_search(&self.hasher.hash_one(ends)).is_ok()
     }
 }
 
