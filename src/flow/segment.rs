@@ -85,6 +85,7 @@ impl Segment {
     /// The event of a packet, if it is one that belongs to a leg.
     ///
     /// `hasher` hashes DNS questions; the result only has to be the same within one run.
+    #[inline]
     pub fn from_view(
         view: &View,
         frame: &[u8],

@@ -45,12 +45,17 @@ impl Marker {
         self.flows.first(mark).is_some_and(|first| first.input != self.numbers[usize::from(input)])
     }
 
+    #[inline]
     fn origin(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
+        if self.names.is_empty() && view.link.origin != Origin::Unknown {
+            return view.link.origin;
+        }
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let named = capture.interfaces[frame.interface as usize].name.as_deref();
         origin(view.link.origin, given, named)
     }
 
+    #[inline]
     fn segment(&self, origin: Origin, frame: &Frame<'_>, number: u64, view: &View) -> Option<Segment> {
         let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
         Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher)

@@ -67,29 +67,27 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    #[inline]
     pub fn push(&mut self, entry: Entry, frame: &Frame<'_>) -> io::Result<()> {
         let words = u64::from(entry.encode()) | u64::from(mark(frame)) << 32;
         self.spool.push(&words.to_le_bytes())
     }
 
     /// The entry of a packet; none if the first pass saw another one here.
+    #[inline]
     pub fn advance(&mut self, frame: &Frame<'_>) -> io::Result<Option<Entry>> {
-        let mut words = [0; 8];
-        let found = self.spool.pop(&mut words)?;
-        let word = |at: usize| u32::from_le_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
-        Ok((found && word(4) == mark(frame)).then(|| Entry::decode(word(0))))
+        let words = self.spool.pop()?.map(u64::from_le_bytes);
+        Ok(words.filter(|words| (words >> 32) as u32 == mark(frame)).map(|words| Entry::decode(words as u32)))
     }
 
     /// The entry of the next packet, which is not at hand; none at the end.
     pub fn skip(&mut self) -> io::Result<Option<Entry>> {
-        let mut words = [0; 8];
-        let found = self.spool.pop(&mut words)?;
-        Ok(found.then(|| Entry::decode(u32::from_le_bytes([words[0], words[1], words[2], words[3]]))))
+        Ok(self.spool.pop()?.map(|words| Entry::decode(u64::from_le_bytes(words) as u32)))
     }
 
     /// Whether every entry had its packet.
     pub fn is_at_end(&mut self) -> io::Result<bool> {
-        Ok(!self.spool.pop(&mut [0; 8])?)
+        Ok(self.spool.pop::<8>()?.is_none())
     }
 }
 
@@ -114,9 +112,7 @@ impl Origins {
     }
 
     pub fn advance(&mut self) -> io::Result<(u16, u32)> {
-        let mut octets = [0; 6];
-        self.spool.pop(&mut octets)?;
-        let [a, b, c, d, e, f] = octets;
+        let [a, b, c, d, e, f] = self.spool.pop()?.unwrap_or_default();
         Ok((u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f])))
     }
 }
@@ -174,14 +170,12 @@ impl Headers {
     }
 
     pub fn advance(&mut self) -> io::Result<Option<Counted>> {
-        let (mut encoded, mut ends) = ([0; HEAD], [0; WIDE]);
-        if !self.spool.pop(&mut encoded)? {
-            return Ok(None);
-        }
+        let Some(encoded) = self.spool.pop::<HEAD>()? else { return Ok(None) };
+        let mut ends = [0; WIDE];
         let word = |at: usize| u32::from_le_bytes([encoded[at], encoded[at + 1], encoded[at + 2], encoded[at + 3]]);
         let is = |bit: u8| encoded[13] & 1 << bit != 0;
         let ends = if is(3) || is(4) { &mut ends[..] } else { &mut ends[..NARROW] };
-        if !self.spool.pop(ends)? {
+        if !self.spool.fill(ends)? {
             return Ok(None);
         }
         let (source, destination) = ends.split_at(ends.len() / 2);
@@ -224,32 +218,56 @@ impl Default for Spool {
 }
 
 impl Spool {
+    #[inline]
     fn push(&mut self, octets: &[u8]) -> io::Result<()> {
         self.last.extend_from_slice(octets);
-        if self.last.len() >= BATCH {
-            self.queue.push([&[], &[]], &self.last)?;
-            self.last.clear();
-        }
+        if self.last.len() >= BATCH { self.put_by() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn put_by(&mut self) -> io::Result<()> {
+        self.queue.push([&[], &[]], &self.last)?;
+        self.last.clear();
         Ok(())
     }
 
-    /// Fills `octets` if there are any: what is read is as long as what was pushed.
-    fn pop(&mut self, octets: &mut [u8]) -> io::Result<bool> {
+    /// The next octets, if there are any: what is read is as long as what was pushed.
+    #[inline]
+    fn pop<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
         if self.read == self.front.len() {
-            self.front.clear();
-            self.read = 0;
-            match self.queue.front() {
-                Some((_, batch)) => {
-                    self.front.extend_from_slice(batch);
-                    self.queue.pop()?;
-                }
-                None => std::mem::swap(&mut self.front, &mut self.last),
-            }
+            self.turn()?;
+        }
+        let octets = self.front.get(self.read..).and_then(<[u8]>::first_chunk).copied();
+        self.read += octets.map_or(0, |_| N);
+        Ok(octets)
+    }
+
+    /// The same for octets of which it depends on others how many they are.
+    fn fill(&mut self, octets: &mut [u8]) -> io::Result<bool> {
+        if self.read == self.front.len() {
+            self.turn()?;
         }
         let Some(there) = self.front.get(self.read..self.read + octets.len()) else { return Ok(false) };
         octets.copy_from_slice(there);
         self.read += octets.len();
         Ok(true)
+    }
+
+    /// Takes the next octets that were put by.
+    #[cold]
+    fn turn(&mut self) -> io::Result<()> {
+        self.front.clear();
+        self.read = 0;
+        match self.queue.front() {
+            Some((_, batch)) => {
+                self.front.extend_from_slice(batch);
+                self.queue.pop()
+            }
+            None => {
+                std::mem::swap(&mut self.front, &mut self.last);
+                Ok(())
+            }
+        }
     }
 }
 
