@@ -70,6 +70,25 @@ pub struct Merge {
     pub beside: Files,
 }
 
+impl Merge {
+    /// These captures, to this destination, and nothing else given.
+    pub fn new(inputs: Vec<Source>, output: Destination) -> Merge {
+        Merge {
+            inputs,
+            output,
+            report: None,
+            names: Vec::new(),
+            ethernet: false,
+            keep_duplicates: false,
+            rules: Rules::Unknown,
+            gateway: None,
+            keep_proxy_address: false,
+            look_ahead: None,
+            beside: Files::default(),
+        }
+    }
+}
+
 /// How long a packet waits for the proof that repairs its leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookAhead {
@@ -337,19 +356,9 @@ mod tests {
     /// A stored capture, merged into a folder.
     fn stored(folder: &std::path::Path, look_ahead: Option<LookAhead>) -> Merge {
         let basic = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/basic");
-        Merge {
-            inputs: ["eth0.pcap", "lo.pcap"].map(|name| Source::Path(basic.join(name))).to_vec(),
-            output: Destination::Path(folder.join("out.pcapng")),
-            report: Some(folder.join("legs.csv")),
-            names: Vec::new(),
-            ethernet: false,
-            keep_duplicates: false,
-            rules: Rules::default(),
-            gateway: None,
-            keep_proxy_address: false,
-            look_ahead,
-            beside: Files::default(),
-        }
+        let inputs = ["eth0.pcap", "lo.pcap"].map(|name| Source::Path(basic.join(name))).to_vec();
+        let output = Destination::Path(folder.join("out.pcapng"));
+        Merge { report: Some(folder.join("legs.csv")), look_ahead, ..Merge::new(inputs, output) }
     }
 
     #[test]

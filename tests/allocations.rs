@@ -78,19 +78,9 @@ fn allocations(
     beside: Files,
 ) -> (u64, usize) {
     let captures = traffic.write(folder).expect("room for the captures").paths;
-    let job = Merge {
-        inputs: captures.into_iter().map(Source::Path).collect(),
-        output: Destination::Path(folder.join("merged.pcapng")),
-        report: None,
-        names,
-        ethernet: false,
-        rules: meshpcap::audit::Rules::Unknown,
-        gateway: None,
-        keep_proxy_address: false,
-        keep_duplicates: false,
-        look_ahead,
-        beside,
-    };
+    let inputs = captures.into_iter().map(Source::Path).collect();
+    let output = Destination::Path(folder.join("merged.pcapng"));
+    let job = Merge { names, look_ahead, beside, ..Merge::new(inputs, output) };
     let interrupted = Arc::default();
     let region = Region::new(ALLOCATOR);
     let done = merge(&job, &interrupted, &mut |_, _| {}).expect("generated captures can be merged");

@@ -151,17 +151,11 @@ fuzz_target!(|data: &[u8]| {
         inputs.push(Source::Path(path(name)));
     }
     let run = Merge {
-        inputs,
-        output: Destination::Path(path("out")),
         report: input.report.map(|json| path(if json { "report.json" } else { "report.csv" })),
-        names: Vec::new(),
         ethernet: input.ethernet,
-        rules: meshpcap::audit::Rules::Unknown,
-        gateway: None,
-        keep_proxy_address: false,
         keep_duplicates: input.keep_duplicates,
         look_ahead: input.look_ahead.map(|(time, bytes)| LookAhead { time: u64::from(time), bytes: u64::from(bytes) }),
-        beside: Files::default(),
+        ..Merge::new(inputs, Destination::Path(path("out")))
     };
     let Ok(done) = merge(&run, &Arc::new(AtomicBool::new(false)), &mut |_, _| {}) else {
         assert!(!path("out").exists(), "whole or not at all");

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use meshpcap::audit::Rules;
 use meshpcap::cli::DiffArgs;
 use meshpcap::diff::{self, Addresses, Settings, Trace};
 use meshpcap::output::Destination;
 use meshpcap::pipeline::Merge;
 
 use super::found::Found;
-use super::given::{rules_of, watch_signals};
+use super::given::{found_rules, watch_signals};
 use super::recording::{Failure, merged, read, settings, status};
 use super::{DAMAGED, fail, print};
 
@@ -67,17 +66,10 @@ fn trace(paths: &[PathBuf], settings: &Settings, interrupted: &Arc<AtomicBool>) 
     }
     let found = Found::at(paths)?;
     let merge = Merge {
-        inputs: found.inputs.clone(),
-        output: Destination::Stdout,
-        report: None,
         names: found.names.clone(),
-        ethernet: false,
-        keep_duplicates: false,
-        rules: if found.rules.is_empty() { Rules::Unknown } else { rules_of(&found.rules)? },
-        gateway: None,
-        keep_proxy_address: false,
-        look_ahead: None,
+        rules: found_rules(&found.rules)?,
         beside: found.beside.clone(),
+        ..Merge::new(found.inputs.clone(), Destination::Stdout)
     };
     merged(merge, &name, settings, interrupted)
 }

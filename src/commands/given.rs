@@ -55,34 +55,26 @@ pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, 
     }
     Ok(Merge {
         names,
-        inputs,
-        output: Destination::Stdout,
-        report: None,
         rules: rules(args, &found.rules)?,
-        ethernet: false,
         keep_duplicates: args.keep_duplicates,
-        look_ahead: None,
         beside,
         gateway: args.gateway.gateway(&args.pods, &args.ports),
         keep_proxy_address: args.keep_proxy_address,
+        ..Merge::new(inputs, Destination::Stdout)
     })
 }
 
 /// What was said of the pod's rules.
 fn rules(args: &CaptureArgs, found: &[RulesFile]) -> Result<Rules, String> {
-    if let Some(preset) = args.mesh.as_deref().and_then(Preset::named) {
-        return Ok(Rules::Mesh(preset));
+    match args.mesh.as_deref().and_then(Preset::named) {
+        Some(preset) => Ok(Rules::Mesh(preset)),
+        None => found_rules(if args.rules.is_empty() { found } else { &args.rules }),
     }
-    let files = if args.rules.is_empty() { found } else { &args.rules };
-    if files.is_empty() {
-        return Ok(Rules::Unknown);
-    }
-    rules_of(files)
 }
 
-/// The rules in files.
-pub fn rules_of(files: &[RulesFile]) -> Result<Rules, String> {
-    ruleset(None, files).map(Rules::Read)
+/// The rules in files, if there are any.
+pub fn found_rules(files: &[RulesFile]) -> Result<Rules, String> {
+    if files.is_empty() { Ok(Rules::Unknown) } else { ruleset(None, files).map(Rules::Read) }
 }
 
 /// The rules of a mesh, or else those in files; says what of them is not understood.

@@ -26,7 +26,9 @@ impl Fingerprints {
     pub fn of(&self, view: &View, bytes: &[u8]) -> u64 {
         let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(ip.offset..ip.end)) else { return 0 };
         let hash = match (&view.transport, datagram.first_chunk::<START>(), datagram.last_chunk::<END>()) {
-            (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => self.0.hash_one((start, end)),
+            (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => {
+                self.0.hash_one((start, end))
+            }
             _ => self.0.hash_one(datagram),
         };
         hash.max(1)
@@ -193,7 +195,7 @@ mod tests {
         let mut d = Duplicates::default();
         for input in 0..2 {
             for fingerprint in 1..4_000 {
-                let is_other = d.is_duplicate(input, Timestamp(0), fingerprint << 32 | fingerprint % 7);
+                let is_other = d.is_duplicate(input, Timestamp(0), (fingerprint << 32) | (fingerprint % 7));
                 assert_eq!(is_other, input == 1, "{fingerprint}");
             }
         }

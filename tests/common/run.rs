@@ -33,19 +33,9 @@ pub struct Outcome {
 impl Job {
     pub fn new() -> Job {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let merge = Merge {
-            inputs: Vec::new(),
-            output: Destination::Path(folder.path().join("out.pcapng")),
-            report: Some(folder.path().join("legs.json")),
-            names: Vec::new(),
-            ethernet: false,
-            rules: Rules::Unknown,
-            gateway: None,
-            keep_proxy_address: false,
-            keep_duplicates: false,
-            look_ahead: None,
-            beside: Files::default(),
-        };
+        let output = Destination::Path(folder.path().join("out.pcapng"));
+        let report = Some(folder.path().join("legs.json"));
+        let merge = Merge { report, ..Merge::new(Vec::new(), output) };
         Job { folder, merge }
     }
 
