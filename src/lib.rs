@@ -38,6 +38,7 @@ pub mod output;
 pub mod packet;
 pub mod report;
 pub mod rewrite;
+mod store;
 pub mod tie;
 
 pub mod check;

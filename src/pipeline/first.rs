@@ -128,7 +128,8 @@ impl First<'_> {
         if interrupted.load(Ordering::Relaxed) && !live {
             return Err(Error::Interrupted);
         }
-        let found = Found { surveyed: survey.finish(), order: orders.to_vec(), last, damage: ahead.into_damage() };
+        let surveyed = survey.finish().map_err(Error::Temporary)?;
+        let found = Found { surveyed, order: orders.to_vec(), last, damage: ahead.into_damage() };
         Ok(Passed::All(Box::new(found)))
     }
 }

@@ -1,11 +1,12 @@
 //! What inference needs of each segment, collected in a thread of its own: it depends on the segments alone, and nothing
 //! depends on it before the end.
 
+use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use crate::capture::Timestamp;
 use crate::handover::{Giver, handover};
-use crate::tie::infer::{Half, Limits, Observer};
+use crate::tie::infer::{Half, Limits, Observed, Observer};
 
 /// Octets of data that are handed over at once, and segments.
 const OCTETS: usize = 128 << 10;
@@ -24,7 +25,7 @@ pub(super) struct Observing {
 enum Work {
     Thread {
         batches: Giver<Batch>,
-        handle: JoinHandle<Observer>,
+        handle: JoinHandle<io::Result<Observed>>,
     },
     /// Here, since there can be no thread.
     Here(Box<Observer>),
@@ -36,6 +37,8 @@ struct Batch {
     segments: Vec<Segment>,
     /// What was captured of their data.
     data: Vec<u8>,
+    /// Conversations that are forgotten behind them.
+    forgotten: Vec<u32>,
 }
 
 struct Segment {
@@ -58,7 +61,7 @@ impl Observing {
                 batch.tell(&mut observer);
                 batches.give_back(batch);
             }
-            observer
+            observer.finish()
         });
         let work = match handle {
             Ok(handle) => Work::Thread { batches: give, handle },
@@ -77,6 +80,11 @@ impl Observing {
         }
     }
 
+    /// Forgets a conversation. No more segments of it come.
+    pub fn forget(&mut self, conversation: u32) {
+        self.batch.forgotten.push(conversation);
+    }
+
     #[cold]
     fn turn(&mut self) {
         match &mut self.work {
@@ -90,14 +98,32 @@ impl Observing {
     }
 
     /// There are no more segments.
-    pub fn finish(mut self) -> Observer {
+    pub fn finish(mut self) -> Finishing {
         self.turn();
         match self.work {
-            Work::Here(observer) => *observer,
+            Work::Here(observer) => Finishing::Here(observer),
             Work::Thread { batches, handle } => {
                 drop(batches);
-                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                Finishing::Thread(handle)
             }
+        }
+    }
+}
+
+/// An [`Observer`] that has all segments.
+pub(super) enum Finishing {
+    Thread(JoinHandle<io::Result<Observed>>),
+    Here(Box<Observer>),
+}
+
+impl Finishing {
+    /// What it collected; waits for it.
+    ///
+    /// Errors: the temporary file cannot be written or read.
+    pub fn finish(self) -> io::Result<Observed> {
+        match self {
+            Finishing::Here(observer) => observer.finish(),
+            Finishing::Thread(handle) => handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         }
     }
 }
@@ -112,5 +138,6 @@ impl Batch {
             observer.segment(half, time, seq, flags, captured, sent);
         }
         self.data.clear();
+        self.forgotten.drain(..).for_each(|conversation| observer.forget(conversation));
     }
 }

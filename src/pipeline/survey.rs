@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use super::copies::Copies;
 use super::marking::Marker;
 use super::numbers::Numbers;
-use super::observing::Observing;
+use super::observing::{Finishing, Observing};
 use super::pages::Pages;
 use super::passages::{Passage, Passages};
 use super::spools::{Counted, Entry, Headers, Origins, Plan};
@@ -25,7 +25,7 @@ use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, Header, comment};
 use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
-use crate::tie::infer::{self as observer, Half, Observer};
+use crate::tie::infer::{self as observer, Half, Observed};
 use crate::tie::{self, Others, Side, Tie, Tied};
 
 /// A leg, and what is known of it beside its packets.
@@ -66,7 +66,7 @@ pub(super) struct Surveyed {
     pub streams: Numbers,
     pub summary: Summary,
     /// What each conversation carried, until legs are tied.
-    pub observer: Option<Observer>,
+    pub observed: Option<Observed>,
     /// TCP conversations that are not among the legs.
     pub others: Others,
     /// Conversations of which there are fragments.
@@ -159,7 +159,8 @@ pub(super) struct Survey {
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
-    observing: Observing,
+    /// Until there are no more packets.
+    observing: Option<Observing>,
     /// Groups of later fragments whose first one is not known yet, each by one of its fragments.
     loose: VecDeque<Mark>,
     is_loose: HashSet<u32, RandomState>,
@@ -237,7 +238,7 @@ impl Survey {
             counted_of_others: HashMap::default(),
             several,
             copies: Copies::default(),
-            observing: Observing::start(observer::Limits::default()),
+            observing: Some(Observing::start(observer::Limits::default())),
             loose: VecDeque::new(),
             is_loose: HashSet::default(),
             passages: Passages::default(),
@@ -315,7 +316,9 @@ impl Survey {
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
             let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
             let half = Half { conversation, from_first };
-            self.observing.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+            if let Some(observing) = &mut self.observing {
+                observing.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+            }
             let ip = view.ip.as_ref().filter(|ip| ip.fragment.is_none());
             if let (Some(collector), Some(seen), Some(ip)) = (&mut self.collector, seen, ip) {
                 let end = |address, port| SocketAddr::new(address, port);
@@ -451,12 +454,18 @@ impl Survey {
                 self.legs.push(Kept { leg, agreement, captured: None, tied });
             } else if leg.protocol == Protocol::Tcp {
                 self.others.add(leg.client, leg.server);
+                if let Some(observing) = &mut self.observing {
+                    observing.forget(leg.forward.number as u32);
+                }
             }
         }
     }
 
     /// There are no more packets: all is known.
-    pub fn finish(mut self) -> Surveyed {
+    ///
+    /// Errors: a temporary file cannot be written or read.
+    pub fn finish(mut self) -> io::Result<Surveyed> {
+        let observing = std::mem::take(&mut self.observing).map(Observing::finish);
         self.marker.flows.finish();
         self.settle_fragments(true);
         while self.marker.flows.retire_more() {
@@ -469,7 +478,7 @@ impl Survey {
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
         }
-        Surveyed {
+        Ok(Surveyed {
             plan: self.plan,
             passages: self.passages,
             fragments: self.fragments,
@@ -477,7 +486,7 @@ impl Survey {
             ties: Vec::new(),
             streams: Numbers::default(),
             summary: self.summary,
-            observer: Some(self.observing.finish()),
+            observed: observing.map(Finishing::finish).transpose()?,
             others: self.others,
             fragmented: self.fragmented,
             headers: self.headers,
@@ -485,6 +494,6 @@ impl Survey {
             kept,
             collector: self.collector,
             origins: self.origins,
-        }
+        })
     }
 }

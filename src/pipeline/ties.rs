@@ -1,6 +1,7 @@
 //! Between the two passes: legs are tied, and those of the proxy's own address get their client's.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::thread::Builder;
 
@@ -12,7 +13,7 @@ use super::survey::{Kept, Surveyed};
 use crate::beside::{Files, Unused};
 use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
-use crate::tie::infer::{self, Half, Observer, Stage, TcpLeg};
+use crate::tie::infer::{self, Half, Observed, Stage, TcpLeg};
 use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Said, Side};
 
 /// Exchanges that are kept of a leg, at most.
@@ -33,10 +34,8 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
         said = logs.finish();
     }
     let Said { mut edges, mut clients, flags } = said;
-    if let Some(observer) = surveyed.observer.take() {
-        infer(&observer, &surveyed.legs, &mut edges, &mut clients);
-        // That takes a while, and nobody waits for it.
-        let _ = Builder::new().name("freed".to_owned()).spawn(|| drop(observer));
+    if let Some(observed) = surveyed.observed.take() {
+        infer(&observed, &surveyed.legs, &mut edges, &mut clients).map_err(Error::Temporary)?;
     }
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
@@ -91,18 +90,18 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
 
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
 fn infer(
-    observer: &Observer,
+    observed: &Observed,
     legs: &[Kept],
     edges: &mut Vec<Edge>,
     clients: &mut HashMap<usize, Clients, RandomState>,
-) {
+) -> io::Result<()> {
     let stages = [Stage::Inbound, Stage::Outbound, Stage::Gateway];
     let infer = |stage: Stage| {
         let side = |is_near: bool| -> Vec<TcpLeg> {
             let legs = legs.iter().enumerate().filter(|(_, kept)| may_be(&kept.leg, stage, is_near));
             legs.map(|(number, kept)| tcp_leg(number, &kept.leg)).collect()
         };
-        infer::infer(observer, stage, &side(true), &side(false))
+        infer::infer(observed, stage, &side(true), &side(false))
     };
     // None of them depends on another; where there can be no thread, one comes after the other.
     let all = std::thread::scope(|scope| {
@@ -113,6 +112,7 @@ fn infer(
         })
     });
     for (stage, inferred) in stages.into_iter().zip(all) {
+        let inferred = inferred?;
         let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
         let places: HashMap<(usize, usize), usize> =
             edges.iter().enumerate().map(|(place, edge)| ((edge.near, edge.far), place)).collect();
@@ -143,6 +143,7 @@ fn infer(
             clients.entry(far as usize).and_modify(|known| known.confirm(&found)).or_insert(found);
         }
     }
+    Ok(())
 }
 
 /// Whether a leg may be on a side of the proxy.

@@ -1,15 +1,17 @@
 //! TCP: a proxy that passes octets on sends the same number of them as it got, both ways, and none before it got it.
 
 use std::collections::HashMap;
+use std::io;
 
 use foldhash::fast::RandomState;
 
 use super::candidates::{Candidates, Fit, Tied};
 use super::shape::{Reading, Shape};
+use super::stream::Stream;
 use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, turns};
 use super::units::Counts;
-use super::{Exchange, Side, Stage, TOLERANCE, may_meet};
+use super::{Exchange, Shelf, Side, Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
 
 /// Near legs that are tried for one far leg; with more, nothing is said of any of them.
@@ -27,6 +29,9 @@ const CLOSING: u64 = 1_000_000_000;
 /// Units that are compared with each other, of all pairs together.
 const WORK: usize = 400_000_000;
 
+/// Pairs that are compared at once, about.
+const AT_ONCE: usize = 1 << 18;
+
 /// Legs that may belong together by what they passed on.
 #[derive(Default)]
 struct Bucket {
@@ -37,40 +42,35 @@ struct Bucket {
 /// Legs of one port and total; without a total, all of the port that may have passed on another number than was captured.
 type Buckets = HashMap<(u16, Option<(u64, u64)>), Bucket, RandomState>;
 
+/// Two legs that may belong together, as indices: the far one, the near one.
+type Pair = (u32, u32);
+
 /// Ties legs by their octets.
-pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Vec<Tied> {
-    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.shape.first_seen()).min();
+pub fn tie(
+    stage: Stage,
+    near: &[Side<'_>],
+    far: &[Side<'_>],
+    end: Timestamp,
+    shelf: &mut Shelf<'_>,
+) -> io::Result<Vec<Tied>> {
+    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.first.get()).min();
     let begin = Begin { near: first(near).unwrap_or(NEVER), far: first(far).unwrap_or(NEVER) };
     let mut candidates = Candidates::new(near.len(), far.len());
-    let mut work = 0;
+    let mut compared = Compared { stage, near, far, end, work: 0, pairs: Vec::new() };
     // In one order, for what is left undone when there is too much to do.
-    let mut buckets: Vec<_> = buckets(stage, near, far, end).into_iter().collect();
+    let mut buckets: Vec<_> = buckets(stage, near, far).into_iter().collect();
     buckets.sort_unstable_by_key(|(key, _)| *key);
     for (_, bucket) in buckets {
-        let mut try_one = |far_index: usize, near_index: usize, candidates: &mut Candidates| {
-            let (n, f) = (&near[near_index], &far[far_index]);
-            if !may_meet(stage, n.leg, f.leg) {
-                return;
-            }
-            work += n.shape.len() + f.shape.len();
-            if work > WORK {
-                candidates.give_up(far_index, [near_index]);
-            } else if let Some(fit) = fit(stage, &n.shape, &f.shape, end) {
-                candidates.add(far_index, near_index, fit);
-            }
-        };
-        let intervals = bucket.near.iter().map(|&n| interval(stage, &near[n].shape, n, begin)).collect();
-        let (opened, others): (Vec<usize>, Vec<usize>) =
-            bucket.far.iter().partition(|&&f| far[f].shape.up.syn.is_some());
-        let moments = opened.iter().filter_map(|&f| Some((far[f].shape.up.syn?, f))).collect();
+        let intervals = bucket.near.iter().map(|&n| interval(&near[n], n, begin)).collect();
+        let (opened, others): (Vec<usize>, Vec<usize>) = bucket.far.iter().partition(|&&f| far[f].syn.get().is_some());
+        let moments = opened.iter().filter_map(|&f| Some((far[f].syn.get()?, f))).collect();
         sweep(intervals, moments, TRIED, |f, within| match within {
-            Within::These(open) => open.iter().for_each(|near| try_one(f, near.what, &mut candidates)),
+            Within::These(open) => open.iter().for_each(|near| compared.add(f, near.what, &mut candidates)),
             Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
         });
         // What began before the capture on the far side did so on the near side, too.
-        let is_early = |n: &usize| {
-            can_open(stage, &near[*n].shape).is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE))
-        };
+        let is_early =
+            |n: &usize| near[*n].can_open.get().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
         let early: Vec<usize> =
             if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
         if early.len() > TRIED {
@@ -78,31 +78,79 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) ->
                 candidates.give_up(f, []);
             }
             early.iter().for_each(|&n| candidates.contest(n));
-            continue;
+        } else {
+            for f in others {
+                early.iter().for_each(|&n| compared.add(f, n, &mut candidates));
+            }
         }
-        for f in others {
-            early.iter().for_each(|&n| try_one(f, n, &mut candidates));
+        if compared.pairs.len() > AT_ONCE {
+            compared.compare(shelf, &mut candidates)?;
         }
     }
-    candidates.settle()
+    compared.compare(shelf, &mut candidates)?;
+    Ok(candidates.settle())
 }
 
-fn buckets(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp) -> Buckets {
+/// Pairs that are to be compared.
+struct Compared<'a> {
+    stage: Stage,
+    near: &'a [Side<'a>],
+    far: &'a [Side<'a>],
+    end: Timestamp,
+    /// Units of those so far.
+    work: usize,
+    pairs: Vec<Pair>,
+}
+
+impl Compared<'_> {
+    /// Adds a pair, unless their addresses tell them apart.
+    fn add(&mut self, far: usize, near: usize, candidates: &mut Candidates) {
+        let (n, f) = (&self.near[near], &self.far[far]);
+        if !may_meet(self.stage, n.leg, f.leg) {
+            return;
+        }
+        self.work += n.len as usize + f.len as usize;
+        if self.work > WORK {
+            candidates.give_up(far, [near]);
+        } else {
+            self.pairs.push((far as u32, near as u32));
+        }
+    }
+
+    /// Compares them all, in the order of the far legs: what is read for one is there for the next.
+    fn compare(&mut self, shelf: &mut Shelf<'_>, candidates: &mut Candidates) -> io::Result<()> {
+        let mut order: Vec<u32> = (0..self.pairs.len() as u32).collect();
+        order.sort_unstable_by_key(|&at| self.pairs[at as usize]);
+        let mut fits = vec![None; self.pairs.len()];
+        for at in order {
+            let (far, near) = self.pairs[at as usize];
+            let (near, far) = (self.near[near as usize].leg, self.far[far as usize].leg);
+            fits[at as usize] = fit(self.stage, &*shelf.shape(near)?, &*shelf.shape(far)?, self.end);
+        }
+        for ((far, near), fit) in self.pairs.drain(..).zip(fits) {
+            if let Some(fit) = fit {
+                candidates.add(far as usize, near as usize, fit);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn buckets(stage: Stage, near: &[Side<'_>], far: &[Side<'_>]) -> Buckets {
     let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
     let mut buckets = Buckets::default();
     for (index, side) in near.iter().enumerate() {
         let port = port_of(side);
-        for reading in &side.shape.readings {
-            buckets.entry((port, Some(reading.total))).or_default().near.push(index);
+        for &total in &side.totals {
+            buckets.entry((port, Some(total))).or_default().near.push(index);
         }
-        if looseness(&side.shape, end) != Looseness::None {
+        if side.is_loose {
             buckets.entry((port, None)).or_default().near.push(index);
         }
     }
     for (index, side) in far.iter().enumerate() {
         let port = port_of(side);
-        let totals = side.shape.readings.iter().map(|reading| Some(reading.total));
-        for total in totals.chain([None]) {
+        for total in side.totals.iter().map(|total| Some(*total)).chain([None]) {
             if let Some(bucket) = buckets.get_mut(&(port, total)) {
                 bucket.far.push(index);
             }
@@ -129,11 +177,16 @@ enum Looseness {
     Any,
 }
 
-fn looseness(shape: &Shape<'_>, end: Timestamp) -> Looseness {
-    if !shape.is_sure || shape.up.syn.is_none() {
+/// Whether the octets of a leg may differ from what the other side of the proxy has.
+pub fn is_loose(shape: &Shape, end: Timestamp) -> bool {
+    looseness(shape, end) != Looseness::None
+}
+
+fn looseness(shape: &Shape, end: Timestamp) -> Looseness {
+    if !shape.is_sure || shape.up.syn().is_none() {
         return Looseness::Any;
     }
-    let is_reset = shape.up.rst.is_some() || shape.down.rst.is_some();
+    let is_reset = shape.up.rst().is_some() || shape.down.rst().is_some();
     let last = shape.up.last_data().max(shape.down.last_data());
     let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
     let is_under_way = is_open && last.is_some_and(|last| last.0.saturating_add(ENDING) > end.0);
@@ -148,20 +201,24 @@ struct Begin {
 }
 
 /// When a proxy could first connect onwards. A gateway need not wait for a ClientHello.
-fn can_open(stage: Stage, near: &Shape<'_>) -> Option<Timestamp> {
-    if stage == Stage::Gateway { near.up.syn } else { near.opened() }
+pub fn can_open(stage: Stage, near: &Shape) -> Option<Timestamp> {
+    if stage == Stage::Gateway { near.up.syn() } else { near.opened() }
 }
 
-/// When a far leg can have been opened for the near one: after the client asked, before it was answered.
-fn interval(stage: Stage, near: &Shape<'_>, what: usize, begin: Begin) -> Interval<usize> {
-    let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
-    let answered = match stage {
+/// When a near leg was answered: a far leg was opened before that.
+pub fn answered(stage: Stage, near: &Shape) -> Option<Timestamp> {
+    match stage {
         // A gateway need not connect before it has ended the client's handshake, either.
         Stage::Gateway => near.answered(),
         Stage::Inbound | Stage::Outbound => near.down.first_data(),
-    };
-    let answered = answered.map_or(NEVER, |time| later(time, TOLERANCE));
-    match can_open(stage, near) {
+    }
+}
+
+/// When a far leg can have been opened for the near one: after the client asked, before it was answered.
+fn interval(near: &Side<'_>, what: usize, begin: Begin) -> Interval<usize> {
+    let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
+    let answered = near.answered.get().map_or(NEVER, |time| later(time, TOLERANCE));
+    match near.can_open.get() {
         Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
         // It began before the capture, and so did the far leg, or soon after.
         None => Interval { from: Timestamp(0), until: answered.min(later(begin.near, BEGINNING)), what },
@@ -169,29 +226,29 @@ fn interval(stage: Stage, near: &Shape<'_>, what: usize, begin: Begin) -> Interv
 }
 
 /// Whether each side closed because the other did, in this order, or the proxy closed both.
-fn closes(near: &Shape<'_>, far: &Shape<'_>) -> bool {
+fn closes(near: &Shape, far: &Shape) -> bool {
     let until = |time: Timestamp| Timestamp(time.0.saturating_add(TOLERANCE));
     let is_close = |a: Timestamp, b: Timestamp| a.0.abs_diff(b.0) <= CLOSING;
     let caused = |at: Timestamp| [near.left(), far.down.ended()].into_iter().flatten().any(|cause| cause <= until(at));
-    let far_is_caused = far.up.fin.is_none_or(|at| {
+    let far_is_caused = far.up.fin().is_none_or(|at| {
         let first = near.down.ended().filter(|&proxy| near.up.ended().is_none_or(|client| proxy < client));
         caused(at) || first.is_some_and(|proxy| is_close(proxy, at))
     });
     let near_is_caused =
-        near.down.fin.is_none_or(|at| caused(at) || far.up.ended().is_some_and(|proxy| is_close(proxy, at)));
+        near.down.fin().is_none_or(|at| caused(at) || far.up.ended().is_some_and(|proxy| is_close(proxy, at)));
     far_is_caused && near_is_caused
 }
 
 /// How well the octets fit.
-fn fit(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Option<Fit> {
+fn fit(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<Fit> {
     if !closes(near, far) {
         return None;
     }
-    let is_plain = near.readings.len() == 1 && far.readings.len() == 1;
-    let is_captured = near.up.syn.is_some() && far.up.syn.is_some();
-    let pairs = || near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
+    let is_plain = near.readings().count() == 1 && far.readings().count() == 1;
+    let is_captured = near.up.syn().is_some() && far.up.syn().is_some();
+    let pairs = || near.readings().flat_map(|n| far.readings().map(move |f| (n, f)));
     let is_same =
-        |(n, f): &(&Reading<'_>, &Reading<'_>)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f);
+        |(n, f): &(Reading<'_>, Reading<'_>)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f);
     if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
         // Without the beginning, lengths mean little.
         let is_enough = is_captured || is_plain;
@@ -203,38 +260,42 @@ fn fit(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, end: Timestamp) -> Optio
         (Looseness::Any, _) if near.is_whole && is_captured_later(near, far) && !holds(near, far) => None,
         (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
         _ => {
-            let is_part = |(n, f): (&Reading<'_>, &Reading<'_>)| {
+            let is_part = |n: &Reading<'_>, f: &Reading<'_>| {
                 n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(stage, near, far, n, f) && is_causal(n, f)
             };
             // By lengths alone a part fits too much: only what is seen to be the same is enough.
             let shows = |n: &Reading<'_>, f: &Reading<'_>| {
-                near.up.rst.is_some() && n.is_raw() && f.is_raw() && f.total.0 >= SHOWN && f.total.1.min(n.total.1) != 0
+                near.up.rst().is_some()
+                    && n.is_raw()
+                    && f.is_raw()
+                    && f.total.0 >= SHOWN
+                    && f.total.1.min(n.total.1) != 0
             };
-            let is_shown = pairs().any(|(n, f)| shows(n, f) && is_part((n, f)));
+            let is_shown = pairs().any(|(n, f)| shows(&n, &f) && is_part(&n, &f));
             let fit = if is_shown { Fit::Part } else { Fit::Possible };
             let is_over = |at: Timestamp| match far.up.ended() {
                 Some(over) => over.0.saturating_add(TOLERANCE) >= at.0 && over.0 <= at.0.saturating_add(CLOSING),
                 None => at.0.saturating_add(CLOSING) > end.0,
             };
-            (near.up.rst.is_none_or(is_over) && pairs().any(is_part)).then_some(fit)
+            (near.up.rst().is_none_or(is_over) && pairs().any(|(n, f)| is_part(&n, &f))).then_some(fit)
         }
     }
 }
 
 /// Whether the near leg began before the capture, the far one in it.
-fn is_captured_later(near: &Shape<'_>, far: &Shape<'_>) -> bool {
-    near.up.syn.is_none() && far.up.syn.is_some()
+fn is_captured_later(near: &Shape, far: &Shape) -> bool {
+    near.up.syn().is_none() && far.up.syn().is_some()
 }
 
 /// Whether what the far leg's server sent can be in what the near leg's did, however it is wrapped.
-fn holds(near: &Shape<'_>, far: &Shape<'_>) -> bool {
-    let (Some(near), Some(far)) = (near.readings.first(), far.readings.first()) else { return true };
+fn holds(near: &Shape, far: &Shape) -> bool {
+    let (Some(near), Some(far)) = (near.readings().next(), far.readings().next()) else { return true };
     near.total.1 >= far.total.1
 }
 
 /// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
-pub fn exchanges(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, most: usize) -> Vec<Exchange> {
-    let pairs = near.readings.iter().flat_map(|n| far.readings.iter().map(move |f| (n, f)));
+pub fn exchanges(stage: Stage, near: &Shape, far: &Shape, most: usize) -> Vec<Exchange> {
+    let pairs = near.readings().flat_map(|n| far.readings().map(move |f| (n, f)));
     let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f));
     let Some((n, f)) = same.next() else { return Vec::new() };
     let (mut n, mut f) = (turns(n.up, n.down), turns(f.up, f.down));
@@ -247,13 +308,13 @@ pub fn exchanges(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, most: usize) -
 
 /// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS. A gateway may end
 /// one TLS session and begin another.
-fn agree(stage: Stage, near: &Shape<'_>, far: &Shape<'_>, n: &Reading<'_>, f: &Reading<'_>) -> bool {
-    let content = |a: &super::stream::Stream, b: &super::stream::Stream| match (&a.data, &b.data) {
+fn agree(stage: Stage, near: &Shape, far: &Shape, n: &Reading<'_>, f: &Reading<'_>) -> bool {
+    let content = |a: &Stream, b: &Stream| match (a.data(), b.data()) {
         (Some(a), Some(b)) => a.content.agrees(&b.content),
         _ => true,
     };
     match (n.up.counts, f.up.counts) {
-        (Counts::Raw, Counts::Raw) => content(near.up, far.up) && content(near.down, far.down),
+        (Counts::Raw, Counts::Raw) => content(&near.up, &far.up) && content(&near.down, &far.down),
         (Counts::Protected { .. }, Counts::Protected { .. }) => stage == Stage::Gateway,
         _ => true,
     }

@@ -1,5 +1,7 @@
 //! A hash of what a direction begins with, at several lengths: two plaintext legs that carry the same can be told.
 
+use crate::store::{Put, put};
+
 /// Octets that are hashed.
 const MOST: u64 = 1 << 14;
 
@@ -8,8 +10,13 @@ const LEAST: u64 = 16;
 
 const CHECKPOINTS: usize = 6;
 
+/// The length at which the hash is kept the n-th time, from 0.
+const fn checkpoint(n: usize) -> u64 {
+    LEAST << (2 * n)
+}
+
 /// Octets that are hashed at once.
-const WORD: u64 = 16;
+const WORD: usize = 16;
 
 /// Numbers without a pattern: the first digits of pi behind the point.
 const START: u64 = 0x243f_6a88_85a3_08d3;
@@ -20,18 +27,18 @@ const KEY: u64 = 0x1319_8a2e_0370_7344;
 pub struct Content {
     /// Of whole words.
     hash: u64,
-    len: u64,
-    /// The octets behind the last whole word.
-    rest: u128,
+    /// Octets so far, and whether some were missing: nothing behind them is hashed.
+    len: u16,
+    ended: bool,
+    /// The octets behind the last whole word, and 0.
+    rest: [u8; WORD],
     /// The hash of the first 16, 64, … octets.
     at: [u64; CHECKPOINTS],
-    /// Whether octets were missing: nothing behind them is hashed.
-    ended: bool,
 }
 
 impl Default for Content {
     fn default() -> Content {
-        Content { hash: START, len: 0, rest: 0, at: [0; CHECKPOINTS], ended: false }
+        Content { hash: START, len: 0, ended: false, rest: [0; WORD], at: [0; CHECKPOINTS] }
     }
 }
 
@@ -40,40 +47,33 @@ impl Content {
         if self.ended {
             return;
         }
-        let mut data = &data[..data.len().min((MOST - self.len) as usize)];
+        let mut data = &data[..data.len().min((MOST - u64::from(self.len)) as usize)];
         while !data.is_empty() {
-            let have = (self.len % WORD) as usize;
-            let most = if have == 0 && data.len() >= WORD as usize {
+            let (len, have) = (u64::from(self.len), usize::from(self.len) % WORD);
+            let most = if have == 0 && data.len() >= WORD {
                 // Whole words up to the next length at which the hash is kept.
-                data.len().min((self.next() - self.len) as usize) / WORD as usize * WORD as usize
+                data.len().min((next(len) - len) as usize) / WORD * WORD
             } else {
-                data.len().min(WORD as usize - have)
+                data.len().min(WORD - have)
             };
             let (now, behind) = data.split_at(most);
             match now.as_chunks() {
                 ([], part) => {
-                    let mut octets = [0; WORD as usize];
-                    octets[..part.len()].copy_from_slice(part);
-                    self.rest |= u128::from_le_bytes(octets) << (8 * have);
-                    if have + part.len() == WORD as usize {
-                        self.hash = mixed(self.hash, std::mem::take(&mut self.rest));
+                    self.rest[have..have + part.len()].copy_from_slice(part);
+                    if have + part.len() == WORD {
+                        self.hash = mixed(self.hash, u128::from_le_bytes(std::mem::take(&mut self.rest)));
                     }
                 }
                 (words, _) => {
                     self.hash = words.iter().fold(self.hash, |hash, word| mixed(hash, u128::from_le_bytes(*word)));
                 }
             }
-            (self.len, data) = (self.len + now.len() as u64, behind);
-            if let Some(at) = (0..CHECKPOINTS).find(|&n| LEAST << (2 * n) == self.len) {
+            (self.len, data) = (self.len + now.len() as u16, behind);
+            if let Some(at) = (0..CHECKPOINTS).find(|&n| checkpoint(n) == u64::from(self.len)) {
                 self.at[at] = self.hash;
             }
         }
-        self.ended = unknown > 0 || self.len == MOST;
-    }
-
-    /// The next length at which the hash is kept; all are of whole words.
-    fn next(&self) -> u64 {
-        (0..CHECKPOINTS).map(|n| LEAST << (2 * n)).find(|&len| len > self.len).unwrap_or(MOST)
+        self.ended = unknown > 0 || u64::from(self.len) == MOST;
     }
 
     /// Whether both begin alike, as far as both are known; the shorter one may go on.
@@ -82,8 +82,36 @@ impl Content {
             return false;
         }
         let common = self.len.min(other.len);
-        (0..CHECKPOINTS).filter(|&n| LEAST << (2 * n) <= common).all(|n| self.at[n] == other.at[n])
+        checkpoints(common).all(|n| self.at[n] == other.at[n])
     }
+
+    /// Puts it away, for [`Content::restore`].
+    pub fn put(&self, octets: &mut Vec<u8>) {
+        put(octets, u64::from(self.len) << 1 | u64::from(self.ended));
+        octets.extend_from_slice(&self.hash.to_le_bytes());
+        octets.extend_from_slice(&self.rest[..usize::from(self.len) % WORD]);
+        checkpoints(self.len).for_each(|n| octets.extend_from_slice(&self.at[n].to_le_bytes()));
+    }
+
+    pub fn restore(put: &mut Put<'_>) -> Content {
+        let len = put.take();
+        let mut content = Content { len: (len >> 1) as u16, ended: len & 1 != 0, ..Content::default() };
+        content.hash = u64::from_le_bytes(put.array());
+        let have = usize::from(content.len) % WORD;
+        put.octets(have).iter().zip(&mut content.rest).for_each(|(octet, rest)| *rest = *octet);
+        checkpoints(content.len).for_each(|n| content.at[n] = u64::from_le_bytes(put.array()));
+        content
+    }
+}
+
+/// Where the hash is kept, of so many octets.
+fn checkpoints(len: u16) -> impl Iterator<Item = usize> {
+    (0..CHECKPOINTS).filter(move |&n| checkpoint(n) <= u64::from(len))
+}
+
+/// The next length at which the hash is kept; all are of whole words.
+fn next(len: u64) -> u64 {
+    (0..CHECKPOINTS).map(checkpoint).find(|&next| next > len).unwrap_or(MOST)
 }
 
 /// The hash behind one more word: both halves of a product folded into one, which depends on every bit of the word.
@@ -122,6 +150,22 @@ mod tests {
             let mut other = octets.clone();
             other[cut] ^= 1;
             assert!(!of(&[&other]).agrees(&of(&[&octets])), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_was_put_away_goes_on_where_it_was() {
+        let octets: Vec<u8> = (0..1000).map(|n| (n % 251) as u8).collect();
+        for cut in 0..octets.len() {
+            let mut put_away = Vec::new();
+            of(&[&octets[..cut]]).put(&mut put_away);
+            let mut put = Put(&put_away);
+            let mut content = Content::restore(&mut put);
+            assert!(put.0.is_empty());
+            content.read(&octets[cut..], 0);
+            assert!(content.agrees(&of(&[&octets])), "{cut}");
+            content.read(b"more", 0);
+            assert!(content.agrees(&of(&[&octets, b"more"])), "{cut}");
         }
     }
 

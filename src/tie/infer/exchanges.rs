@@ -4,22 +4,29 @@
 //! client when every one of its exchanges has one client address that it can be of, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 
-use super::http::{is_http, is_http2};
-use super::matching::{Far, Matching};
-use super::{Clients, EXCHANGES, Evidence, Exchange, Inferred, Side, Stage, Tie};
+use super::matching::{Far, Matching, OnPort};
+use super::{Clients, EXCHANGES, Evidence, Exchange, Inferred, Shelf, Side, Stage, Tie};
 use crate::capture::Timestamp;
 
 /// Rounds of learning: what is learned tells more pairs apart, which tell more.
 const ROUNDS: usize = 3;
 
 /// Ties what is left of the far legs by their exchanges.
-pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, inferred: &mut Inferred) {
+pub fn tie(
+    stage: Stage,
+    near: &[Side<'_>],
+    far: &[Side<'_>],
+    end: Timestamp,
+    shelf: &mut Shelf<'_>,
+    inferred: &mut Inferred,
+) -> io::Result<()> {
     let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
-    let http2: BTreeSet<u16> = far.iter().filter(|side| is_http2(side)).map(port_of).collect();
+    let http2: BTreeSet<u16> = far.iter().filter(|side| side.is_http2).map(port_of).collect();
     let mut buckets: BTreeMap<u16, Legs> = BTreeMap::new();
-    for (index, side) in far.iter().enumerate().filter(|(_, side)| is_http(side)) {
+    for (index, side) in far.iter().enumerate().filter(|(_, side)| side.is_http) {
         buckets.entry(port_of(side)).or_default().far.push(index);
     }
     for (index, side) in near.iter().enumerate() {
@@ -30,8 +37,10 @@ pub fn tie(stage: Stage, near: &[Side<'_>], far: &[Side<'_>], end: Timestamp, in
     for (port, legs) in buckets {
         // A gateway chooses by the service, whatever its client speaks.
         let has_http2 = stage != Stage::Gateway && http2.contains(&port);
-        Matching::new(stage, near, far, &legs.near, &legs.far, has_http2, end).tell(inferred);
+        let on_port = OnPort { near: &legs.near, far: &legs.far, has_http2 };
+        Matching::new(stage, near, far, &on_port, end, shelf)?.tell(inferred);
     }
+    Ok(())
 }
 
 /// The legs of one server port, as indices.
@@ -48,7 +57,7 @@ impl Matching<'_> {
             self.learn();
         }
         let mut unexplained = self.unexplained();
-        unexplained.retain(|&leg| !self.has_http2 || !is_http2(&self.near_legs[leg]));
+        unexplained.retain(|&leg| !self.has_http2 || !self.near_legs[leg].is_http2);
         let unsure: Vec<u32> = unexplained.into_iter().map(|leg| self.add_unsure(leg)).collect();
         if !self.sweep(unsure) || self.is_incomplete() {
             self.unknown.extend(self.far.iter().map(|far| far.leg));

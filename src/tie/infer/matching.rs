@@ -4,13 +4,15 @@
 //! that the proxy can have made it of. By how much it makes them longer is learned from those that leave no choice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 
 use foldhash::fast::RandomState;
 
 use super::learned::{Growth, Learned};
+use super::shape::Shape;
 use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, turns};
-use super::{Side, Stage, TOLERANCE, may_meet};
+use super::{Shelf, Side, Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
 
 /// Near exchanges that are under way at one time; with more, nothing is said of what goes on then.
@@ -30,6 +32,8 @@ const ENDING: u64 = 1_000_000_000;
 pub struct Near {
     pub leg: usize,
     pub turn: Turn,
+    /// The id of its request, if it has one.
+    pub id: Option<u64>,
     /// The first of those that are the same exchange, read in another way.
     pub slot: u32,
     /// When a request that was not answered is given up.
@@ -45,6 +49,8 @@ pub struct Near {
 pub struct Far {
     pub leg: usize,
     pub turn: Turn,
+    /// The id of its request, if it has one.
+    pub id: Option<u64>,
     /// Indices of the near exchanges that it is within.
     pub within: Vec<u32>,
     /// Those of them that it can have been made of.
@@ -52,6 +58,15 @@ pub struct Far {
     /// Whether there are candidates that are not known.
     pub is_crowded: bool,
 }
+
+/// The legs of one server port, as indices.
+pub struct OnPort<'a> {
+    pub near: &'a [usize],
+    pub far: &'a [usize],
+    /// Whether the proxy speaks HTTP/2 to this server, too.
+    pub has_http2: bool,
+}
+
 /// The exchanges of one server port.
 pub struct Matching<'a> {
     pub stage: Stage,
@@ -75,11 +90,11 @@ impl<'a> Matching<'a> {
         stage: Stage,
         near_legs: &'a [Side<'a>],
         far_legs: &'a [Side<'a>],
-        near: &[usize],
-        far: &[usize],
-        has_http2: bool,
+        on_port: &OnPort<'_>,
         end: Timestamp,
-    ) -> Matching<'a> {
+        shelf: &mut Shelf<'_>,
+    ) -> io::Result<Matching<'a>> {
+        let OnPort { near, far, has_http2 } = *on_port;
         let mut matching = Matching {
             stage,
             near_legs,
@@ -93,32 +108,31 @@ impl<'a> Matching<'a> {
             has_http2,
         };
         for &leg in near {
-            matching.read_near(leg, end);
+            matching.read_near(leg, &shelf.read(near_legs[leg].leg)?, end);
         }
         for &leg in far {
-            matching.read_far(leg);
+            matching.read_far(leg, &shelf.read(far_legs[leg].leg)?);
         }
         let all = (0..matching.near.len() as u32).collect();
         if !matching.sweep(all) {
             matching.unknown.extend(far);
         }
-        matching
+        Ok(matching)
     }
 
-    fn read_near(&mut self, leg: usize, end: Timestamp) {
-        let shape = &self.near_legs[leg].shape;
-        let is_thinned = [shape.up, shape.down].iter().any(|stream| stream.is_thinned());
+    fn read_near(&mut self, leg: usize, shape: &Shape, end: Timestamp) {
+        let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned());
         if !shape.is_sure || is_thinned {
             self.add_unsure(leg);
             return;
         }
-        let is_cut = shape.up.rst.is_some() || shape.down.rst.is_some();
+        let is_cut = shape.up.rst().is_some() || shape.down.rst().is_some();
         let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
         let ended = shape.up.ended().max(shape.down.ended());
         let until = ended.map_or(NEVER, |ended| Timestamp(ended.0.saturating_add(ENDING)));
         let mut known: HashMap<Turn, u32, RandomState> = HashMap::default();
         let mut slots: HashMap<Timestamp, u32, RandomState> = HashMap::default();
-        let readings = shape.readings.iter().filter(|reading| reading.is_raw() == shape.tls.is_none());
+        let readings = shape.readings().filter(|reading| reading.is_raw() == shape.tls.is_none());
         let mut readings: Vec<Vec<Turn>> = readings.map(|reading| turns(reading.up, reading.down)).collect();
         // A client speaks first and is answered: a reading in which it is so is the better one.
         let is_plausible = |turns: &Vec<Turn>| turns.iter().all(|turn| turn.up > 0 && turn.response.is_some());
@@ -135,12 +149,13 @@ impl<'a> Matching<'a> {
             for (n, turn) in turns.iter().enumerate() {
                 let is_last = n + 1 == turns.len();
                 let is_late = turn.response.is_none_or(|(_, last)| last.0.saturating_add(ENDING) > end.0);
-                let any_up = n == 0 && shape.up.syn.is_none();
+                let any_up = n == 0 && shape.up.syn().is_none();
                 let any_down = any_up || turn.response.is_none() || is_last && (is_cut || is_open && is_late);
                 let index = *known.entry(*turn).or_insert_with(|| {
                     let index = self.near.len() as u32;
                     let slot = *slots.entry(turn.request.0).or_insert(index);
-                    self.near.push(Near { leg, turn: *turn, slot, until, any_up, any_down });
+                    let id = shape.up.data().and_then(|data| data.requests.at(turn.request.0));
+                    self.near.push(Near { leg, turn: *turn, id, slot, until, any_up, any_down });
                     index
                 });
                 indices.push(index);
@@ -151,20 +166,18 @@ impl<'a> Matching<'a> {
 
     /// Any exchange may be in this leg while it lasts.
     pub fn add_unsure(&mut self, leg: usize) -> u32 {
-        let shape = &self.near_legs[leg].shape;
-        let seen = [shape.up, shape.down].into_iter().filter_map(|stream| stream.seen);
-        let (first, last) = seen.fold((NEVER, Timestamp(0)), |(a, b), (first, last)| (a.min(first), b.max(last)));
-        let last = if shape.up.ended().is_some() || shape.down.ended().is_some() { last } else { NEVER };
+        let side = &self.near_legs[leg];
+        let (first, last) = (side.first.get().unwrap_or(NEVER), side.last.get().unwrap_or_default());
+        let last = if side.has_ended { last } else { NEVER };
         let turn = Turn { request: (first, Timestamp(0)), response: Some((last, last)), up: 0, down: 0 };
         let slot = self.near.len() as u32;
-        self.near.push(Near { leg, turn, slot, until: last, any_up: true, any_down: true });
+        self.near.push(Near { leg, turn, id: None, slot, until: last, any_up: true, any_down: true });
         slot
     }
 
-    fn read_far(&mut self, leg: usize) {
-        let shape = &self.far_legs[leg].shape;
-        let is_thinned = [shape.up, shape.down].iter().any(|stream| stream.is_thinned());
-        let Some(reading) = shape.readings.first().filter(|_| shape.is_whole && !is_thinned) else {
+    fn read_far(&mut self, leg: usize, shape: &Shape) {
+        let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned());
+        let Some(reading) = shape.readings().next().filter(|_| shape.is_whole && !is_thinned) else {
             self.unknown.insert(leg);
             return;
         };
@@ -172,7 +185,8 @@ impl<'a> Matching<'a> {
             if turn.up == 0 {
                 self.unknown.insert(leg);
             }
-            self.far.push(Far { leg, turn, within: Vec::new(), candidates: Vec::new(), is_crowded: false });
+            let id = shape.up.data().and_then(|data| data.requests.at(turn.request.0));
+            self.far.push(Far { leg, turn, id, within: Vec::new(), candidates: Vec::new(), is_crowded: false });
         }
     }
 
@@ -217,7 +231,7 @@ impl<'a> Matching<'a> {
     }
 
     fn is_tls(&self, near: &Near) -> bool {
-        self.near_legs[near.leg].shape.tls.is_some()
+        self.near_legs[near.leg].is_tls
     }
 
     /// Whether the proxy may have made the one of the other.

@@ -6,9 +6,10 @@
 //! answers fit, or one that was not seen might, nothing is said. Nothing is decrypted, and names are not looked at.
 //!
 //! ```text
-//! observer    segments -> streams    by conversation, within a bound
+//! observer    segments -> streams    by conversation; what is silent goes to a temporary file
 //! stream      segments -> octets     in order; then TLS records (records), points in time (units), a hash (content)
 //! shape       streams  -> readings   how many octets a leg passed on, whichever of its records are payload
+//! sides       streams  -> outlines   what says which legs have to be compared, and legs that are read again for that
 //! candidates  fits     -> pairs      what is each other's only candidate
 //! bytes       TCP: the same octets, on the far side never before the near
 //! exchanges   HTTP/1.1: each exchange within one on the near side, of a size that the proxy makes of it
@@ -26,6 +27,7 @@ mod observer;
 mod records;
 mod requests;
 mod shape;
+mod sides;
 mod stream;
 mod sweep;
 #[cfg(test)]
@@ -34,13 +36,14 @@ mod turns;
 mod units;
 
 use std::collections::HashSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::capture::Timestamp;
 
-pub use observer::{Half, Limits, Observer};
+pub use observer::{Half, Limits, Observed, Observer};
 
-use shape::Shape;
+use sides::{Shelf, Side};
 use turns::Turn;
 
 /// Clocks and the order of capture may be off by this much: 30 µs, in nanoseconds.
@@ -145,32 +148,22 @@ pub enum Clients {
     Unknown,
 }
 
-/// A leg and how it can be read.
-struct Side<'a> {
-    leg: &'a TcpLeg,
-    shape: Shape<'a>,
-}
-
-impl<'a> Side<'a> {
-    fn new(observer: &'a Observer, leg: &'a TcpLeg) -> Side<'a> {
-        Side { leg, shape: Shape::new(observer.stream(leg.from_client), observer.stream(leg.from_server)) }
-    }
-}
-
 /// Ties the legs on both sides of proxies.
 ///
 /// `near` and `far` are all that may be on that side, whether they can be tied or not: a leg that is left out may be the
 /// true partner of one that then fits another. Of pods whose applications listen on loopback, one at a time.
-pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg]) -> Inferred {
+///
+/// Errors: what was observed cannot be read.
+pub fn infer(observed: &Observed, stage: Stage, near: &[TcpLeg], far: &[TcpLeg]) -> io::Result<Inferred> {
     let mut inferred = Inferred::default();
-    let side = |leg| Side::new(observer, leg);
-    let near: Vec<Side<'_>> = near.iter().map(side).collect();
-    let far: Vec<Side<'_>> = far.iter().map(side).collect();
-    for tied in bytes::tie(stage, &near, &far, observer.end()) {
-        let (near, far) = (&near[tied.near], &far[tied.far]);
-        let exchanges = bytes::exchanges(stage, &near.shape, &far.shape, EXCHANGES);
-        inferred.ties.push(Tie { near: near.leg.id, far: far.leg.id, evidence: tied.evidence, exchanges });
-        inferred.clients.push((far.leg.id, Clients::One(near.leg.client.ip())));
+    let (end, mut shelf) = (observed.end(), Shelf::new(observed));
+    let near = shelf.sides(stage, near)?;
+    let far = shelf.sides(stage, far)?;
+    for tied in bytes::tie(stage, &near, &far, end, &mut shelf)? {
+        let (near, far) = (near[tied.near].leg, far[tied.far].leg);
+        let exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?, EXCHANGES);
+        inferred.ties.push(Tie { near: near.id, far: far.id, evidence: tied.evidence, exchanges });
+        inferred.clients.push((far.id, Clients::One(near.client.ip())));
     }
     let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
     let rest: Vec<Side<'_>> = far.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
@@ -180,8 +173,8 @@ pub fn infer(observer: &Observer, stage: Stage, near: &[TcpLeg], far: &[TcpLeg])
         Stage::Gateway => near.into_iter().filter(|side| !has_all.contains(&side.leg.id)).collect(),
         Stage::Inbound | Stage::Outbound => near,
     };
-    exchanges::tie(stage, &near, &rest, observer.end(), &mut inferred);
-    inferred
+    exchanges::tie(stage, &near, &rest, end, &mut shelf, &mut inferred)?;
+    Ok(inferred)
 }
 
 /// Whether two legs may belong together by their addresses.

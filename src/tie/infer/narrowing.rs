@@ -5,9 +5,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::Side;
 use super::matching::{Far, Matching};
-use super::turns::Turn;
 
 /// Nothing is said if more than one of so many far exchanges is of no near one.
 const MISSING: usize = 100;
@@ -47,20 +45,19 @@ impl Matching<'_> {
 
     /// A request id that one request on either side has is the same request, if all else fits.
     pub fn prefer_ids(&mut self) {
-        let id = |side: &Side<'_>, turn: &Turn| side.shape.up.data.as_ref()?.requests.at(turn.request.0);
-        let near: Vec<Option<u64>> = self.near.iter().map(|near| id(&self.near_legs[near.leg], &near.turn)).collect();
-        let far: Vec<Option<u64>> = self.far.iter().map(|far| id(&self.far_legs[far.leg], &far.turn)).collect();
         let mut counts: HashMap<u64, (u32, u32), RandomState> = HashMap::default();
-        for id in near.iter().flatten() {
-            counts.entry(*id).or_default().0 += 1;
+        for id in self.near.iter().filter_map(|near| near.id) {
+            counts.entry(id).or_default().0 += 1;
         }
-        for id in far.iter().flatten() {
-            counts.entry(*id).or_default().1 += 1;
+        for id in self.far.iter().filter_map(|far| far.id) {
+            counts.entry(id).or_default().1 += 1;
         }
-        for (far, id) in self.far.iter_mut().zip(&far) {
-            let is_alone = id.is_some_and(|id| counts[&id] == (1, 1));
-            if is_alone && far.candidates.iter().any(|&n| near[n as usize] == *id) {
-                far.candidates.retain(|&n| near[n as usize] == *id);
+        let near = &self.near;
+        for far in &mut self.far {
+            let is_same = |n: &u32| near[*n as usize].id == far.id;
+            let is_alone = far.id.is_some_and(|id| counts[&id] == (1, 1));
+            if is_alone && far.candidates.iter().any(is_same) {
+                far.candidates.retain(is_same);
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use super::units::{Unit, Units};
 use crate::capture::Timestamp;
+use crate::store::{Put, put};
 
 /// ContentType (RFC 8446, section 5.1).
 pub const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -18,7 +19,7 @@ const MAX_LEN: u16 = (1 << 14) + 2048;
 #[derive(Debug)]
 pub struct Records {
     header: [u8; 5],
-    have: usize,
+    have: u8,
     /// When the record began.
     first: Timestamp,
     /// Octets of the record that are still to come.
@@ -69,7 +70,7 @@ impl Records {
             if self.have == 0 {
                 self.first = time;
             }
-            self.header[self.have] = octet;
+            self.header[usize::from(self.have)] = octet;
             self.have += 1;
             if !self.is_possible() {
                 return Err(NoRecord);
@@ -104,6 +105,31 @@ impl Records {
 
     /// Octets of headers read so far, if none was whole yet.
     pub fn pending(&self) -> &[u8] {
-        if self.began { &[] } else { &self.header[..self.have] }
+        if self.began { &[] } else { self.begun() }
+    }
+
+    /// What is there of the header that comes.
+    fn begun(&self) -> &[u8] {
+        &self.header[..usize::from(self.have)]
+    }
+
+    /// Puts it away, for [`Records::restore`].
+    pub fn put(&self, octets: &mut Vec<u8>) {
+        octets.push(self.have << 1 | u8::from(self.began));
+        if self.have > 0 {
+            octets.extend_from_slice(self.begun());
+            put(octets, self.first.0);
+            put(octets, u64::from(self.left));
+        }
+    }
+
+    pub fn restore(put: &mut Put<'_>) -> Records {
+        let bits = put.octet();
+        let mut records = Records { have: bits >> 1, began: bits & 1 != 0, ..Records::default() };
+        if records.have > 0 {
+            put.octets(records.have.into()).iter().zip(&mut records.header).for_each(|(octet, to)| *to = *octet);
+            (records.first, records.left) = (Timestamp(put.take()), put.take() as u32);
+        }
+        records
     }
 }

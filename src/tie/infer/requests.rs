@@ -4,6 +4,7 @@
 use memchr::{memchr_iter, memmem};
 
 use crate::capture::Timestamp;
+use crate::store::{Put, put};
 
 /// Requests of one direction that are remembered.
 const CAP: usize = 4096;
@@ -37,6 +38,21 @@ impl Requests {
     pub fn at(&self, time: Timestamp) -> Option<u64> {
         let at = self.ids.binary_search_by_key(&time, |(time, _)| *time).ok()?;
         Some(self.ids[at].1)
+    }
+
+    /// Puts them away, for [`Requests::restore`].
+    pub fn put(&self, octets: &mut Vec<u8>) {
+        put(octets, self.ids.len() as u64);
+        for (time, id) in &self.ids {
+            put(octets, time.0);
+            octets.extend_from_slice(&id.to_le_bytes());
+        }
+    }
+
+    pub fn restore(put: &mut Put<'_>) -> Requests {
+        let len = put.take();
+        let ids = (0..len).map(|_| (Timestamp(put.take()), u64::from_le_bytes(put.array())));
+        Requests { ids: ids.collect() }
     }
 
     pub fn memory(&self) -> usize {

@@ -4,6 +4,8 @@
 //! plaintext behind TLS, whose length is that of the records. What of a TLS 1.3 leg is handshake, session ticket or
 //! alert can only be told by place and length: where that leaves two answers, there are two readings.
 
+use std::ops::{Deref, Range};
+
 use super::records::{self, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
 use super::stream::Stream;
 use super::units::{Counts, Curve, Unit};
@@ -40,20 +42,65 @@ impl Reading<'_> {
     }
 }
 
+/// A direction of a leg, with its units.
+#[derive(Debug)]
+pub struct Way {
+    stream: Stream,
+    units: Vec<Unit>,
+}
+
+impl Deref for Way {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl Way {
+    fn new(stream: Stream) -> Way {
+        let units = stream.data().map(|data| data.units.read()).unwrap_or_default();
+        Way { stream, units }
+    }
+
+    pub fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    /// When its first octet came.
+    pub fn first_data(&self) -> Option<Timestamp> {
+        self.units.first().map(|unit| unit.first)
+    }
+
+    /// When its last octet came.
+    pub fn last_data(&self) -> Option<Timestamp> {
+        self.units.last().map(Unit::last)
+    }
+}
+
 /// A leg with all its readings.
 #[derive(Debug)]
-pub struct Shape<'a> {
+pub struct Shape {
     /// What the client sent.
-    pub up: &'a Stream,
+    pub up: Way,
     /// What the server sent.
-    pub down: &'a Stream,
+    pub down: Way,
     /// Whether every octet of what was captured of it is known.
     pub is_whole: bool,
     /// Whether the records tell what is inside, or there are none.
     pub is_sure: bool,
-    pub readings: Vec<Reading<'a>>,
+    readings: Vec<Read>,
     /// Which version, if it is TLS.
     pub tls: Option<Version>,
+}
+
+/// A [`Reading`], by the places of its units.
+#[derive(Clone, Debug)]
+struct Read {
+    up: Range<usize>,
+    down: Range<usize>,
+    counts: Counts,
+    total: (u64, u64),
 }
 
 /// A version of TLS, as far as it shows in records.
@@ -65,33 +112,33 @@ pub enum Version {
     Tls13,
 }
 
-impl<'a> Shape<'a> {
+impl Shape {
     /// Reads a leg.
-    pub fn new(up: &'a Stream, down: &'a Stream) -> Shape<'a> {
+    pub fn new(up: Stream, down: Stream) -> Shape {
         let is_whole = up.is_whole() && down.is_whole();
+        let (up, down) = (Way::new(up), Way::new(down));
+        let (all_up, all_down) = (0..up.units.len(), 0..down.units.len());
+        let is_tls = up.is_tls() || down.is_tls();
         let mut shape = Shape { up, down, is_whole, is_sure: is_whole, readings: Vec::new(), tls: None };
-        shape
-            .push(Curve { units: up.units(), counts: Counts::Raw }, Curve { units: down.units(), counts: Counts::Raw });
-        if !up.is_tls() && !down.is_tls() {
+        shape.push(all_up.clone(), all_down.clone(), Counts::Raw);
+        if !is_tls {
             return shape;
         }
-        if up.syn.is_none() {
+        if shape.up.syn().is_none() {
             // Without its handshake nothing tells what a record is.
             shape.is_sure = false;
             return shape;
         }
-        if !down.units().iter().any(|unit| unit.kind == APPLICATION_DATA || unit.kind == CHANGE_CIPHER_SPEC) {
+        let down = shape.down.units();
+        if !down.iter().any(|unit| unit.kind == APPLICATION_DATA || unit.kind == CHANGE_CIPHER_SPEC) {
             return shape;
         }
-        match version(down.units()) {
+        match version(down) {
             Some(version) => {
                 shape.tls = Some(version);
                 match version {
                     Version::Tls13 => shape.read_1_3(),
-                    Version::Tls12 { overhead } => {
-                        let counts = Counts::Protected { overhead };
-                        shape.push(Curve { units: up.units(), counts }, Curve { units: down.units(), counts });
-                    }
+                    Version::Tls12 { overhead } => shape.push(all_up, all_down, Counts::Protected { overhead }),
                 }
             }
             None => shape.is_sure = false,
@@ -99,20 +146,36 @@ impl<'a> Shape<'a> {
         shape
     }
 
+    /// All ways to read it.
+    pub fn readings(&self) -> impl Iterator<Item = Reading<'_>> + Clone {
+        self.readings.iter().map(|read| {
+            let Read { counts, total, .. } = *read;
+            let (up, down) = (&self.up.units[read.up.clone()], &self.down.units[read.down.clone()]);
+            Reading { up: Curve { units: up, counts }, down: Curve { units: down, counts }, total }
+        })
+    }
+
+    /// Octets in use, about.
+    pub fn memory(&self) -> usize {
+        let streams = self.up.memory() + self.down.memory();
+        size_of::<Shape>() + streams + self.len() * size_of::<Unit>() + self.readings.len() * size_of::<Read>()
+    }
+
     /// How many units it has.
     pub fn len(&self) -> usize {
         self.up.units().len() + self.down.units().len()
     }
 
-    fn push(&mut self, up: Curve<'a>, down: Curve<'a>) {
-        if let (Some(u), Some(d)) = (up.total(), down.total()) {
+    fn push(&mut self, up: Range<usize>, down: Range<usize>, counts: Counts) {
+        let total = |way: &Way, range: &Range<usize>| Curve { units: &way.units[range.clone()], counts }.total();
+        if let (Some(u), Some(d)) = (total(&self.up, &up), total(&self.down, &down)) {
             let is_known = self.readings.iter().any(|reading| {
                 reading.total == (u, d)
-                    && reading.up.units.len() == up.units.len()
-                    && reading.is_raw() == (up.counts == Counts::Raw)
+                    && reading.up.len() == up.len()
+                    && (reading.counts == Counts::Raw) == (counts == Counts::Raw)
             });
             if !is_known {
-                self.readings.push(Reading { up, down, total: (u, d) });
+                self.readings.push(Read { up, down, counts, total: (u, d) });
             }
         }
     }
@@ -127,22 +190,25 @@ impl<'a> Shape<'a> {
         let Some(&flight) = sent.first() else { return };
         // The server's flight is what it sent before it had anything of the client's.
         let begin = answered.iter().take_while(|&&n| down[n].first < up[flight].first).count();
-        let is_alert = |units: &[Unit]| units.last().is_some_and(|unit| unit.payload(OVERHEAD_1_3) == Some(ALERT));
+        let is_alert = |unit: Option<&Unit>| unit.is_some_and(|unit| unit.payload(OVERHEAD_1_3) == Some(ALERT));
+        let (up_len, down_len) = (up.len(), down.len());
+        let ends = [is_alert(up.last()), is_alert(down.last())];
         for finished in finished(up, &sent) {
-            let up = up.get(finished + 1..).unwrap_or_default();
+            let up = (finished + 1).min(up_len)..up_len;
             for tickets in 0..=TICKETS {
                 let down = match answered.get(begin + tickets) {
-                    Some(&at) => &down[at..],
-                    None if begin + tickets == answered.len() => &[],
+                    Some(&at) => at..down_len,
+                    None if begin + tickets == answered.len() => down_len..down_len,
                     None => continue,
                 };
                 for (up_alert, down_alert) in [(false, false), (true, false), (false, true), (true, true)] {
-                    if up_alert && !is_alert(up) || down_alert && !is_alert(down) {
+                    let has = |range: &Range<usize>, is_alert: bool| is_alert && !range.is_empty();
+                    if up_alert && !has(&up, ends[0]) || down_alert && !has(&down, ends[1]) {
                         continue;
                     }
-                    let up = &up[..up.len() - usize::from(up_alert)];
-                    let down = &down[..down.len() - usize::from(down_alert)];
-                    self.push(Curve { units: up, counts }, Curve { units: down, counts });
+                    let up = up.start..up.end - usize::from(up_alert);
+                    let down = down.start..down.end - usize::from(down_alert);
+                    self.push(up, down, counts);
                 }
             }
         }
@@ -150,14 +216,14 @@ impl<'a> Shape<'a> {
 
     /// When a proxy could first connect onwards, if the beginning was captured: a ClientHello is waited for.
     pub fn opened(&self) -> Option<Timestamp> {
-        let syn = self.up.syn?;
+        let syn = self.up.syn()?;
         Some(self.up.units().first().filter(|_| self.up.is_tls()).map_or(syn, Unit::last))
     }
 
     /// When the server may have sent its first octet that is passed on, at the latest; none if it may have sent none.
     pub fn answered(&self) -> Option<Timestamp> {
-        let first = |reading: &Reading<'_>| reading.down.parts().next().map(|(_, unit)| unit.first);
-        let firsts: Option<Vec<Timestamp>> = self.readings.iter().map(first).collect();
+        let first = |reading: Reading<'_>| reading.down.parts().next().map(|(_, unit)| unit.first);
+        let firsts: Option<Vec<Timestamp>> = self.readings().map(first).collect();
         firsts?.into_iter().max()
     }
 
@@ -170,11 +236,6 @@ impl<'a> Shape<'a> {
         };
         let alert = self.up.units().last().filter(is_alert).map(Unit::last);
         alert.into_iter().chain(self.up.ended()).min()
-    }
-
-    /// When the first segment was captured.
-    pub fn first_seen(&self) -> Option<Timestamp> {
-        [self.up, self.down].into_iter().filter_map(|stream| stream.seen).map(|(first, _)| first).min()
     }
 }
 

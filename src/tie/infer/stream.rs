@@ -9,6 +9,7 @@ use super::requests::Requests;
 use super::units::{PLAIN, Unit, Units};
 use crate::capture::Timestamp;
 use crate::flow::flags;
+use crate::store::{Put, put, put_from};
 
 /// Segments that wait for one before them.
 const HELD: usize = 256;
@@ -16,24 +17,55 @@ const HELD: usize = 256;
 /// Octets that wait for others before them.
 const HELD_OCTETS: usize = 256 << 10;
 
+/// A time that may not have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// It is no time of any segment.
+    const NONE: Moment = Moment(u64::MAX);
+
+    pub fn get(self) -> Option<Timestamp> {
+        (self != Moment::NONE).then_some(Timestamp(self.0))
+    }
+
+    /// Comes, if it has not come before.
+    fn come(&mut self, time: Timestamp) {
+        if *self == Moment::NONE {
+            *self = Moment(time.0);
+        }
+    }
+}
+
+impl From<Option<Timestamp>> for Moment {
+    fn from(time: Option<Timestamp>) -> Moment {
+        time.map_or(Moment::NONE, |time| Moment(time.0))
+    }
+}
+
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stream {
-    /// When the first SYN was sent.
-    pub syn: Option<Timestamp>,
-    /// When the first FIN was.
-    pub fin: Option<Timestamp>,
-    /// When the first RST was.
-    pub rst: Option<Timestamp>,
-    /// When the first and last segment was.
-    pub seen: Option<(Timestamp, Timestamp)>,
+    /// When the first and the last segment was sent.
+    first: Moment,
+    last: Moment,
+    /// When the first SYN, FIN, RST was.
+    syn: Moment,
+    fin: Moment,
+    rst: Moment,
     next: u32,
-    /// Whether there was more that was not taken in.
-    missed: bool,
-    /// The sequence number behind the FIN or of the RST.
-    end: Option<u32>,
+    /// The sequence number behind the FIN, if there was one.
+    end: u32,
+    has_end: bool,
     /// What it carried; `None` if nothing.
-    pub data: Option<Box<Data>>,
+    data: Option<Box<Data>>,
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        let [first, last, syn, fin, rst] = [Moment::NONE; 5];
+        Stream { first, last, syn, fin, rst, next: 0, end: 0, has_end: false, data: None }
+    }
 }
 
 /// What a direction carried.
@@ -47,7 +79,7 @@ pub struct Data {
     held_octets: usize,
     /// The first octets.
     head: [u8; 16],
-    head_len: usize,
+    head_len: u8,
     /// Whether octets are missing that can not be had any more.
     lost: bool,
 }
@@ -87,10 +119,11 @@ impl Data {
             return;
         }
         self.content.read(data, unknown);
-        if self.head_len < self.head.len() {
-            let more = data.len().min(self.head.len() - self.head_len);
-            self.head[self.head_len..self.head_len + more].copy_from_slice(&data[..more]);
-            self.head_len += more;
+        let have = usize::from(self.head_len);
+        if have < self.head.len() {
+            let more = data.len().min(self.head.len() - have);
+            self.head[have..have + more].copy_from_slice(&data[..more]);
+            self.head_len += more as u8;
         }
         if let Reader::Tls(records) = &mut self.reader {
             let before = records.pending().len() as u32;
@@ -143,11 +176,11 @@ impl Data {
 
     /// The first octets.
     pub fn head(&self) -> &[u8] {
-        &self.head[..self.head_len]
+        &self.head[..usize::from(self.head_len)]
     }
 
     /// Whether it is TLS, as far as its records tell.
-    pub fn is_tls(&self) -> bool {
+    fn is_tls(&self) -> bool {
         matches!(&self.reader, Reader::Tls(records) if records.began)
     }
 
@@ -157,33 +190,73 @@ impl Data {
         !self.lost && self.held.is_empty() && !self.units.overflowed && !is_undecided
     }
 
-    pub fn memory(&self) -> usize {
+    fn memory(&self) -> usize {
         size_of::<Data>()
             + self.units.memory()
             + self.requests.memory()
             + self.held_octets
             + self.held.capacity() * size_of::<Held>()
     }
+
+    fn put(&self, octets: &mut Vec<u8>) {
+        octets.push(u8::from(matches!(self.reader, Reader::Tls(_))) | u8::from(self.lost) << 1 | self.head_len << 2);
+        octets.extend_from_slice(self.head());
+        self.units.put(octets);
+        self.content.put(octets);
+        self.requests.put(octets);
+        if let Reader::Tls(records) = &self.reader {
+            records.put(octets);
+        }
+        put(octets, self.held.len() as u64);
+        for Held { seq, data, len } in &self.held {
+            [u64::from(*seq), u64::from(*len), data.len() as u64].into_iter().for_each(|number| put(octets, number));
+            octets.extend_from_slice(data);
+        }
+    }
+
+    fn restore(put: &mut Put<'_>) -> Data {
+        let mut data = Data::new();
+        let bits = put.octet();
+        data.lost = bits & 2 != 0;
+        for (to, octet) in data.head.iter_mut().zip(put.octets(usize::from(bits >> 2))) {
+            *to = *octet;
+            data.head_len += 1;
+        }
+        data.units = Units::restore(put);
+        data.content = Content::restore(put);
+        data.requests = Requests::restore(put);
+        data.reader = if bits & 1 != 0 { Reader::Tls(Records::restore(put)) } else { Reader::Plain };
+        for _ in 0..put.take() {
+            let [seq, len, octets] = std::array::from_fn(|_| put.take());
+            data.held.push(Held { seq: seq as u32, data: put.octets(octets as usize).into(), len: len as u32 });
+            data.held_octets += octets as usize;
+        }
+        data
+    }
+}
+
+/// In the octet that a [`Stream`] begins with when it was put away: what follows.
+mod has {
+    /// Anything at all.
+    pub const SEGMENTS: u8 = 1;
+    pub const SYN: u8 = 2;
+    pub const FIN: u8 = 4;
+    pub const RST: u8 = 8;
+    pub const END: u8 = 16;
+    pub const DATA: u8 = 32;
 }
 
 impl Stream {
     /// Takes in the next segment as captured.
     #[inline]
     pub fn segment(&mut self, time: Timestamp, mut seq: u32, flags: u8, data: &[u8], data_len: u32) {
-        let started = match &mut self.seen {
-            Some((_, last)) => {
-                *last = time;
-                true
-            }
-            None => {
-                self.seen = Some((time, time));
-                false
-            }
-        };
+        let started = self.first != Moment::NONE;
+        self.first.come(time);
+        self.last = Moment(time.0);
         if flags & flags::SYN != 0 {
             seq = seq.wrapping_add(1);
-            if self.syn.is_none() {
-                self.syn = Some(time);
+            if self.syn == Moment::NONE {
+                self.syn = Moment(time.0);
                 // Data before the SYN belongs to it only if the capture is out of order, which it is not.
                 self.next = seq;
             }
@@ -195,16 +268,6 @@ impl Stream {
         }
         if flags & (flags::FIN | flags::RST) != 0 {
             self.over(time, seq.wrapping_add(data_len), flags);
-        }
-    }
-
-    /// Takes in that there was a segment, and none of its octets.
-    pub fn miss(&mut self, time: Timestamp, flags: u8) {
-        let (_, last) = self.seen.get_or_insert((time, time));
-        *last = time;
-        self.missed = true;
-        if flags & (flags::FIN | flags::RST) != 0 {
-            self.over(time, self.next, flags);
         }
     }
 
@@ -229,51 +292,112 @@ impl Stream {
 
     fn over(&mut self, time: Timestamp, end: u32, flags: u8) {
         let over = if flags & flags::RST != 0 { &mut self.rst } else { &mut self.fin };
-        if over.is_none() {
-            *over = Some(time);
-        }
+        over.come(time);
         // The kernel answers what comes too late with a RST of any number; only a FIN tells for sure where the end is.
-        if flags & flags::FIN != 0 && self.end.is_none() {
-            self.end = Some(end);
+        if flags & flags::FIN != 0 && !self.has_end {
+            (self.end, self.has_end) = (end, true);
         }
     }
 
-    /// Whether every octet up to the end was captured, as far as sequence numbers tell.
-    pub fn is_whole(&self) -> bool {
-        !self.missed
-            && self.end.is_none_or(|end| end.wrapping_sub(self.next).cast_signed() <= 0)
-            && self.data.as_ref().is_none_or(|data| data.is_whole())
+    /// When the first SYN was sent.
+    pub fn syn(&self) -> Option<Timestamp> {
+        self.syn.get()
     }
 
-    pub fn units(&self) -> &[Unit] {
-        self.data.as_ref().map_or(&[], |data| data.units.as_slice())
+    /// When the first FIN was sent.
+    pub fn fin(&self) -> Option<Timestamp> {
+        self.fin.get()
     }
 
-    pub fn is_tls(&self) -> bool {
-        self.data.as_ref().is_some_and(|data| data.is_tls())
+    /// When the first RST was sent.
+    pub fn rst(&self) -> Option<Timestamp> {
+        self.rst.get()
     }
 
-    /// Whether units were joined.
-    pub fn is_thinned(&self) -> bool {
-        self.data.as_ref().is_some_and(|data| data.units.thinned)
+    /// When the first and the last segment was sent.
+    pub fn seen(&self) -> Option<(Timestamp, Timestamp)> {
+        self.first.get().zip(self.last.get())
     }
 
     /// When the first FIN or RST was sent.
     pub fn ended(&self) -> Option<Timestamp> {
-        self.fin.into_iter().chain(self.rst).min()
+        self.fin().into_iter().chain(self.rst()).min()
     }
 
-    /// When its first octet came.
-    pub fn first_data(&self) -> Option<Timestamp> {
-        self.units().first().map(|unit| unit.first)
+    /// What it carried, if anything.
+    pub fn data(&self) -> Option<&Data> {
+        self.data.as_deref()
     }
 
-    /// When its last octet came.
-    pub fn last_data(&self) -> Option<Timestamp> {
-        self.units().last().map(Unit::last)
+    /// Whether every octet up to the end was captured, as far as sequence numbers tell.
+    pub fn is_whole(&self) -> bool {
+        (!self.has_end || self.end.wrapping_sub(self.next).cast_signed() <= 0)
+            && self.data().is_none_or(|data| data.is_whole())
     }
 
+    pub fn is_tls(&self) -> bool {
+        self.data().is_some_and(|data| data.is_tls())
+    }
+
+    /// Whether units were joined.
+    pub fn is_thinned(&self) -> bool {
+        self.data().is_some_and(|data| data.units.thinned)
+    }
+
+    /// Octets in use, beside its own.
     pub fn memory(&self) -> usize {
-        self.data.as_ref().map_or(0, |data| data.memory())
+        self.data().map_or(0, |data| data.memory())
+    }
+
+    /// Puts it away, for [`Stream::restore`]; `from` is about when it was.
+    pub fn put(&self, from: u64, octets: &mut Vec<u8>) {
+        let moments = [(has::SYN, self.syn), (has::FIN, self.fin), (has::RST, self.rst)];
+        let moments = moments.into_iter().filter(|(_, moment)| *moment != Moment::NONE);
+        let others =
+            [(has::SEGMENTS, self.first != Moment::NONE), (has::END, self.has_end), (has::DATA, self.data.is_some())];
+        let others = others.into_iter().filter(|(_, has)| *has).map(|(bit, _)| bit);
+        let bits = moments.clone().map(|(bit, _)| bit).chain(others).fold(0, |bits, bit| bits | bit);
+        octets.push(bits);
+        if bits == 0 {
+            return;
+        }
+        put_from(octets, from, self.first.0);
+        put_from(octets, self.first.0, self.last.0);
+        moments.for_each(|(_, moment)| put_from(octets, self.first.0, moment.0));
+        octets.extend_from_slice(&self.next.to_le_bytes());
+        if self.has_end {
+            octets.extend_from_slice(&self.end.to_le_bytes());
+        }
+        if let Some(data) = &self.data {
+            data.put(octets);
+        }
+    }
+
+    pub fn restore(put: &mut Put<'_>, from: u64) -> Stream {
+        let bits = put.octet();
+        let mut stream = Stream::default();
+        if bits == 0 {
+            return stream;
+        }
+        let first = put.take_from(from);
+        stream.first = Moment(first);
+        stream.last = Moment(put.take_from(first));
+        for (bit, moment) in [(has::SYN, &mut stream.syn), (has::FIN, &mut stream.fin), (has::RST, &mut stream.rst)] {
+            if bits & bit != 0 {
+                *moment = Moment(put.take_from(first));
+            }
+        }
+        stream.next = u32::from_le_bytes(put.array());
+        stream.has_end = bits & has::END != 0;
+        if stream.has_end {
+            stream.end = u32::from_le_bytes(put.array());
+        }
+        stream.data = (bits & has::DATA != 0).then(|| Box::new(Data::restore(put)));
+        stream
+    }
+
+    /// When it began, if it did.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.first.get()
     }
 }

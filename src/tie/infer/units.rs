@@ -3,6 +3,7 @@
 
 use super::records::APPLICATION_DATA;
 use crate::capture::Timestamp;
+use crate::store::{Put, put, put_from};
 
 /// Points that are kept of one direction; then neighbours are joined.
 const CAP: usize = 4096;
@@ -62,10 +63,18 @@ impl Unit {
     }
 }
 
-/// The units of one direction.
+/// Bits of the octet that begins an encoded unit, over its kind: whether [`Unit::count`] follows, and [`Unit::span`].
+const HAS_COUNT: u8 = 1 << 5;
+const HAS_SPAN: u8 = 1 << 6;
+
+/// The units of one direction, each in as few octets as it needs.
 #[derive(Debug, Default)]
 pub struct Units {
-    units: Vec<Unit>,
+    /// Of each unit: its kind, its octets, how long after the one before it came, and what few have.
+    octets: Vec<u8>,
+    len: u16,
+    /// [`Unit::first`] of the last one.
+    last: Timestamp,
     /// Whether units were joined: then turns between the two directions may be lost.
     pub thinned: bool,
     /// Whether more came than can be told.
@@ -77,38 +86,87 @@ impl Units {
         if self.overflowed {
             return;
         }
-        if self.units.len() == CAP {
+        if usize::from(self.len) == CAP {
             self.thin();
         }
-        if self.units.len() < CAP {
-            self.units.push(unit);
+        if usize::from(self.len) < CAP {
+            self.add(unit);
         } else {
             self.overflowed = true;
         }
     }
 
+    fn add(&mut self, unit: Unit) {
+        let Unit { first, span, len, count, kind } = unit;
+        let has = |is: bool, bit: u8| if is { bit } else { 0 };
+        self.octets.push(kind | has(count != 1, HAS_COUNT) | has(span != 0, HAS_SPAN));
+        put(&mut self.octets, u64::from(len));
+        put_from(&mut self.octets, self.last.0, first.0);
+        if count != 1 {
+            put(&mut self.octets, u64::from(count));
+        }
+        if span != 0 {
+            put(&mut self.octets, u64::from(span));
+        }
+        self.last = first;
+        self.len += 1;
+    }
+
     /// Joins every unit behind the first ones with its neighbour.
+    #[cold]
     fn thin(&mut self) {
         self.thinned = true;
-        let tail = self.units.split_off(EXACT);
-        let mut tail = tail.into_iter().peekable();
+        let units = self.read();
+        (self.len, self.last) = (0, Timestamp(0));
+        self.octets.clear();
+        let (exact, tail) = units.split_at(EXACT.min(units.len()));
+        exact.iter().for_each(|&unit| self.add(unit));
+        let mut tail = tail.iter().peekable();
         while let Some(unit) = tail.next() {
-            match tail.peek().and_then(|&next| unit.joined(next)) {
+            match tail.peek().and_then(|&&next| unit.joined(next)) {
                 Some(joined) => {
                     tail.next();
-                    self.units.push(joined);
+                    self.add(joined);
                 }
-                None => self.units.push(unit),
+                None => self.add(*unit),
             }
         }
     }
 
-    pub fn as_slice(&self) -> &[Unit] {
-        &self.units
+    /// All of them, in their order.
+    pub fn read(&self) -> Vec<Unit> {
+        let mut units = Vec::with_capacity(self.len.into());
+        let (mut octets, mut last) = (Put(&self.octets), 0);
+        for _ in 0..self.len {
+            let begin = octets.octet();
+            let len = octets.take() as u32;
+            last = octets.take_from(last);
+            let count = if begin & HAS_COUNT != 0 { octets.take() as u16 } else { 1 };
+            let span = if begin & HAS_SPAN != 0 { octets.take() as u32 } else { 0 };
+            let kind = begin & !(HAS_COUNT | HAS_SPAN);
+            units.push(Unit { first: Timestamp(last), span, len, count, kind });
+        }
+        units
+    }
+
+    /// Puts all away, for [`Units::restore`].
+    pub fn put(&self, octets: &mut Vec<u8>) {
+        octets.push(u8::from(self.thinned) | u8::from(self.overflowed) << 1);
+        put(octets, u64::from(self.len));
+        put(octets, self.octets.len() as u64);
+        octets.extend_from_slice(&self.octets);
+        put(octets, self.last.0);
+    }
+
+    pub fn restore(put: &mut Put<'_>) -> Units {
+        let bits = put.octet();
+        let (len, octets) = (put.take() as u16, put.take() as usize);
+        let octets = put.octets(octets).to_vec();
+        Units { octets, len, last: Timestamp(put.take()), thinned: bits & 1 != 0, overflowed: bits & 2 != 0 }
     }
 
     pub fn memory(&self) -> usize {
-        self.units.capacity() * size_of::<Unit>()
+        self.octets.capacity()
     }
 }
 
@@ -187,27 +245,46 @@ mod tests {
         units
     }
 
-    fn raw(units: &Units) -> Curve<'_> {
-        Curve { units: units.as_slice(), counts: Counts::Raw }
+    fn raw(units: &[Unit]) -> Curve<'_> {
+        Curve { units, counts: Counts::Raw }
     }
 
     #[test]
     fn what_is_joined_keeps_its_octets_and_is_never_later_than_it_was() {
         let near = units((0..50_000).map(|n| n * 100));
-        let far = units((0..50_000).map(|n| n * 100 + 1));
-        assert!(near.thinned && near.as_slice().len() <= CAP);
+        assert!(near.thinned);
+        let near = near.read();
+        let far = units((0..50_000).map(|n| n * 100 + 1)).read();
+        assert!(near.len() <= CAP);
         assert_eq!(raw(&near).total(), Some(500_000));
         assert!(raw(&near).causes(raw(&far), 0));
-        let early = units((0..50_000).map(|n| n * 50));
+        let early = units((0..50_000).map(|n| n * 50)).read();
         assert!(!raw(&near).causes(raw(&early), 0), "joined, they still tell what is far too early");
     }
 
     #[test]
+    fn units_are_read_as_they_were_pushed() {
+        let unit = |first, last, len, kind| Unit::new(Timestamp(first), Timestamp(last), len, kind);
+        let joined = unit(5, 9, 1, 22).joined(unit(7, 1 << 40, 70_000, 22)).expect("they are of one kind");
+        let all = [unit(u64::MAX, 0, 0, PLAIN), unit(0, 300, u32::MAX, 23), joined, unit(3, 3, 127, PLAIN)];
+        let mut units = Units::default();
+        all.iter().for_each(|&unit| units.push(unit));
+        assert_eq!(units.read(), all);
+        let mut octets = Vec::new();
+        units.put(&mut octets);
+        let mut again = Units::restore(&mut Put(&octets));
+        units.push(unit(9, 9, 9, PLAIN));
+        again.push(unit(9, 9, 9, PLAIN));
+        assert_eq!(again.read(), units.read());
+    }
+
+    #[test]
     fn one_octet_too_early_is_no_effect() {
-        let (near, far) = (units([100, 200].into_iter()), units([150, 199].into_iter()));
+        let units = |times: &[u64]| units(times.iter().copied()).read();
+        let (near, far) = (units(&[100, 200]), units(&[150, 199]));
         assert!(!raw(&near).causes(raw(&far), 0));
         assert!(raw(&near).causes(raw(&far), 1));
-        assert!(raw(&near).causes(raw(&units([300].into_iter())), 0), "the rest may come later");
-        assert!(!raw(&near).causes(raw(&units([300, 300, 300].into_iter())), 0), "more than there is");
+        assert!(raw(&near).causes(raw(&units(&[300])), 0), "the rest may come later");
+        assert!(!raw(&near).causes(raw(&units(&[300, 300, 300])), 0), "more than there is");
     }
 }

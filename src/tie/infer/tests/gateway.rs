@@ -7,7 +7,7 @@ fn ties(world: &World) -> Vec<(u32, u32)> {
     let end = |text: &str| text.parse().expect("an address and a port");
     let far = |leg: &TcpLeg| TcpLeg { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), ..*leg };
     let far: Vec<TcpLeg> = world.far.iter().map(far).collect();
-    let inferred = infer(&world.observer, Stage::Gateway, &world.near, &far);
+    let inferred = world.infer_of(Stage::Gateway, &far);
     inferred.ties.iter().map(|tie| (tie.near, tie.far)).collect()
 }
 

@@ -29,7 +29,8 @@ pub use self::From::{Client, Server};
 
 /// Legs on both sides of a proxy.
 pub struct World {
-    pub observer: Observer,
+    /// Conversation and direction, time, sequence number, flags, octets, and how many there were.
+    segments: Vec<(Half, Timestamp, u32, u8, Vec<u8>, u32)>,
     pub near: Vec<TcpLeg>,
     pub far: Vec<TcpLeg>,
     legs: u32,
@@ -43,7 +44,7 @@ pub struct Talk {
 
 impl World {
     pub fn new() -> World {
-        World { observer: Observer::new(Limits::default()), near: Vec::new(), far: Vec::new(), legs: 0 }
+        World { segments: Vec::new(), near: Vec::new(), far: Vec::new(), legs: 0 }
     }
 
     /// A leg whose SYN is not captured.
@@ -97,7 +98,21 @@ impl World {
     /// A segment of any sequence number.
     pub fn at(&mut self, talk: &Talk, time: Timestamp, from: From, flags: u8, seq: u32, data: &[u8]) {
         let half = Half { conversation: talk.id, from_first: from == Client };
-        self.observer.segment(half, time, seq, flags, data, data.len() as u32);
+        self.cut(half, time, seq, flags, data, data.len() as u32);
+    }
+
+    /// A segment of which not all was captured.
+    pub fn cut(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], len: u32) {
+        self.segments.push((half, time, seq, flags, data.to_vec(), len));
+    }
+
+    /// What an observer makes of it.
+    fn observed(&self, limits: Limits) -> Observed {
+        let mut observer = Observer::new(limits);
+        for (half, time, seq, flags, data, len) in &self.segments {
+            observer.segment(*half, *time, *seq, *flags, data, *len);
+        }
+        observer.finish().expect("the temporary file can be written")
     }
 
     pub fn send(&mut self, talk: &mut Talk, time: Timestamp, from: From, data: &[u8]) {
@@ -113,7 +128,17 @@ impl World {
     }
 
     pub fn infer(&self) -> Inferred {
-        infer(&self.observer, Stage::Inbound, &self.near, &self.far)
+        self.infer_of(Stage::Inbound, &self.far)
+    }
+
+    /// What is inferred, which does not depend on what is in memory.
+    pub fn infer_of(&self, stage: Stage, far: &[TcpLeg]) -> Inferred {
+        let inferred = |limits| infer(&self.observed(limits), stage, &self.near, far).expect("it can be read");
+        let all = inferred(Limits::default());
+        for limits in [Limits { least: 0, most: 0 }, Limits { least: 0, most: 3000 }] {
+            assert_eq!(inferred(limits), all);
+        }
+        all
     }
 
     /// The pairs that are tied.

@@ -248,28 +248,26 @@ fn crowds_are_left_alone() {
 }
 
 #[test]
-fn what_did_not_fit_into_memory_is_not_tied_and_what_did_is() {
-    let mut world = World::new();
-    world.observer = Observer::new(Limits { memory: 9000 });
-    let mut pairs = Vec::new();
-    for n in 0..20 {
-        let (near, far) = plain(&mut world, u64::from(n) * 100, "10.9.0.1:4000", n, 100 + usize::from(n), 2000);
-        pairs.push((near.id(), far.id()));
+fn what_is_forgotten_is_nowhere_and_the_others_stay() {
+    let forgotten = |number: u32| number % 3 == 1;
+    let segment = |observer: &mut Observer, conversation, n| {
+        let half = Half { conversation, from_first: true };
+        observer.segment(half, ms(n), 100 + 4 * n as u32, flags::ACK, b"data", 4);
+    };
+    let mut reader = Default::default();
+    for limits in [Limits::default(), Limits { least: 0, most: 5000 }] {
+        let mut observer = Observer::new(limits);
+        for n in 0..4 {
+            (0..300).for_each(|conversation| segment(&mut observer, conversation, n));
+        }
+        (0..300).filter(|n| forgotten(*n)).for_each(|number| observer.forget(number));
+        (0..300).filter(|n| !forgotten(*n)).for_each(|conversation| segment(&mut observer, conversation, 4));
+        let observed = observer.finish().expect("the temporary file can be written");
+        for conversation in 0..300 {
+            let stream = observed.stream(Half { conversation, from_first: true }, &mut reader).expect("it can be read");
+            let octets = stream.data().map_or(0, |data| data.units.read().iter().map(|unit| unit.len).sum());
+            assert_eq!(octets, if forgotten(conversation) { 0 } else { 20 });
+        }
+        reader = Default::default();
     }
-    let ties = world.ties();
-    assert!((1..19).contains(&ties.len()), "{ties:?}");
-    assert_eq!(ties, pairs[..ties.len()]);
-}
-
-#[test]
-fn what_is_cut_by_the_bound_may_be_any() {
-    let mut world = World::new();
-    let (_, far) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
-    let mut cut = world.near(ms(0), "10.9.0.2:4000");
-    world.send(&mut cut, ms(1), Client, &[b'x'; 50]);
-    world.near.remove(0);
-    let id = world.near[0].from_client.conversation;
-    world.observer.segment(Half { conversation: u32::MAX, from_first: true }, ms(2), 0, 0, b"", 0);
-    world.observer.segment(Half { conversation: id, from_first: true }, ms(2), 51, flags::ACK, &[b'x'; 50], 50);
-    assert!(!world.infer().ties.iter().any(|tie| tie.far == far.id()));
 }

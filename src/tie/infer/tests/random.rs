@@ -118,7 +118,7 @@ proptest! {
         world.far_midstream(2);
         for (conversation, from_first, time, seq, flags, data, more) in segments {
             let len = data.len() as u32 + if seq % 2 == 0 { more } else { 0 };
-            world.observer.segment(Half { conversation, from_first }, us(time), seq % 300, flags, &data, len);
+            world.cut(Half { conversation, from_first }, us(time), seq % 300, flags, &data, len);
         }
         world.infer();
     }

@@ -1,0 +1,289 @@
+//! Strings of octets that are put away, and read again by their places: the newest in memory, all others in a temporary file.
+//! And numbers in as few octets as they need.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Mutex;
+
+/// Octets in memory before they go to the file.
+const IN_MEMORY: usize = 256 * 1024;
+
+/// Octets that are read from the file at once.
+const BLOCK: u64 = 32 * 1024;
+
+/// Blocks that a [`Reader`] keeps.
+const BLOCKS: usize = 32;
+
+/// Bits of a [`Place`] for the length.
+const LENGTH: u32 = 24;
+
+/// Where a string is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// One bit less than a `u64` has.
+    const MOST: u64 = 1 << (63 - LENGTH);
+
+    fn offset(self) -> u64 {
+        self.0 >> LENGTH
+    }
+
+    fn len(self) -> usize {
+        (self.0 & ((1 << LENGTH) - 1)) as usize
+    }
+
+    /// As a number of 63 bits.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// What [`Place::number`] gave.
+    pub fn of(number: u64) -> Place {
+        Place(number)
+    }
+}
+
+/// Strings, one behind the other.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    file: Option<Mutex<File>>,
+    /// Octets in the file.
+    filed: u64,
+    /// What is behind them.
+    tail: Vec<u8>,
+}
+
+impl Store {
+    /// Puts a string away.
+    ///
+    /// Errors: it has 16 MiB or more, the file cannot be written.
+    pub fn push(&mut self, octets: &[u8]) -> io::Result<Place> {
+        if !self.tail.is_empty() && self.tail.len() + octets.len() > IN_MEMORY {
+            let file = match &mut self.file {
+                Some(file) => file,
+                None => self.file.insert(Mutex::new(tempfile::tempfile()?)),
+            };
+            let mut file = file.lock().map_err(|_| poisoned())?;
+            file.seek(SeekFrom::Start(self.filed))?;
+            file.write_all(&self.tail)?;
+            self.filed += self.tail.len() as u64;
+            self.tail.clear();
+        }
+        let offset = self.filed + self.tail.len() as u64;
+        if octets.len() >= 1 << LENGTH || offset >= Place::MOST {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "too much to put away"));
+        }
+        self.tail.extend_from_slice(octets);
+        Ok(Place(offset << LENGTH | octets.len() as u64))
+    }
+
+    /// Reads a string.
+    pub fn read(&self, place: Place, octets: &mut Vec<u8>) -> io::Result<()> {
+        octets.clear();
+        match self.in_memory(place) {
+            Some(there) => octets.extend_from_slice(there),
+            None => {
+                octets.resize(place.len(), 0);
+                self.fill(place.offset(), octets)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A string that is not in the file.
+    fn in_memory(&self, place: Place) -> Option<&[u8]> {
+        let start = usize::try_from(place.offset().checked_sub(self.filed)?).ok()?;
+        self.tail.get(start..start + place.len())
+    }
+
+    fn fill(&self, offset: u64, octets: &mut [u8]) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut file = file.lock().map_err(|_| poisoned())?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(octets)
+    }
+}
+
+fn poisoned() -> io::Error {
+    io::Error::other("another thread failed")
+}
+
+/// Reads strings that lie close to each other: what is around them stays in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    blocks: Vec<Block>,
+    turn: u64,
+    /// A string that lies in two blocks.
+    octets: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Block {
+    number: u64,
+    octets: Vec<u8>,
+    /// When it was used last.
+    used: u64,
+}
+
+impl Reader {
+    /// Reads a string of a store, which is always the same one, and does not change.
+    pub fn read<'a>(&'a mut self, store: &'a Store, place: Place) -> io::Result<&'a [u8]> {
+        if let Some(there) = store.in_memory(place) {
+            return Ok(there);
+        }
+        let (first, end) = (place.offset() / BLOCK, place.offset() + place.len() as u64);
+        let start = (place.offset() % BLOCK) as usize;
+        if end <= (first + 1) * BLOCK {
+            let block = self.block(store, first)?;
+            return self.blocks[block].octets.get(start..start + place.len()).ok_or_else(ended);
+        }
+        let mut octets = std::mem::take(&mut self.octets);
+        octets.clear();
+        let mut at = place.offset();
+        while at < end {
+            let block = self.block(store, at / BLOCK)?;
+            let from = (at % BLOCK) as usize;
+            let most = (end - at).min(BLOCK - at % BLOCK) as usize;
+            octets.extend_from_slice(self.blocks[block].octets.get(from..from + most).ok_or_else(ended)?);
+            at += most as u64;
+        }
+        self.octets = octets;
+        Ok(&self.octets)
+    }
+
+    /// Where a block is that was read.
+    fn block(&mut self, store: &Store, number: u64) -> io::Result<usize> {
+        self.turn += 1;
+        if let Some(known) = self.blocks.iter().position(|block| block.number == number) {
+            self.blocks[known].used = self.turn;
+            return Ok(known);
+        }
+        let place = if self.blocks.len() < BLOCKS {
+            self.blocks.push(Block { number, octets: Vec::new(), used: 0 });
+            self.blocks.len() - 1
+        } else {
+            (0..BLOCKS).min_by_key(|&place| self.blocks[place].used).unwrap_or_default()
+        };
+        let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
+        let block = &mut self.blocks[place];
+        // Until it is read, it is none that anybody looks for.
+        block.number = u64::MAX;
+        block.octets.resize(len, 0);
+        store.fill(number * BLOCK, &mut block.octets)?;
+        (block.number, block.used) = (number, self.turn);
+        Ok(place)
+    }
+}
+
+fn ended() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+/// Puts a number behind others: seven bits an octet, the lowest first.
+#[inline]
+pub(crate) fn put(octets: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        octets.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    octets.push(number as u8);
+}
+
+/// Puts how far a number is from another one: little either way is short.
+#[inline]
+pub(crate) fn put_from(octets: &mut Vec<u8>, from: u64, number: u64) {
+    let far = number.wrapping_sub(from).cast_signed();
+    put(octets, (far << 1 ^ far >> 63).cast_unsigned());
+}
+
+/// What was put, in the same order. Behind its end all is 0, and empty.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put<'a>(pub &'a [u8]);
+
+impl<'a> Put<'a> {
+    /// A number.
+    #[inline]
+    pub fn take(&mut self) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        while let Some((&octet, rest)) = self.0.split_first() {
+            self.0 = rest;
+            number |= u64::from(octet & 0x7f).wrapping_shl(shift);
+            if octet < 0x80 {
+                break;
+            }
+            shift += 7;
+        }
+        number
+    }
+
+    /// A number that was put from another one.
+    #[inline]
+    pub fn take_from(&mut self, from: u64) -> u64 {
+        let far = self.take();
+        from.wrapping_add(far >> 1 ^ (far & 1).wrapping_neg())
+    }
+
+    /// An octet.
+    pub fn octet(&mut self) -> u8 {
+        self.octets(1).first().copied().unwrap_or_default()
+    }
+
+    /// Octets as they are.
+    pub fn octets(&mut self, len: usize) -> &'a [u8] {
+        let (octets, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        octets
+    }
+
+    /// As many octets as an array has.
+    pub fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut array = [0; N];
+        let octets = self.octets(N);
+        array[..octets.len()].copy_from_slice(octets);
+        array
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn strings_come_back_from_their_places(lengths in prop::collection::vec(0_usize..70_000, 1..60), turns in 1_usize..7) {
+            let mut store = Store::default();
+            let string = |n: usize, len: usize| -> Vec<u8> { (0..len).map(|at| (at * 7 + n) as u8).collect() };
+            let mut places = Vec::new();
+            let mut octets = Vec::new();
+            for (n, &len) in lengths.iter().enumerate() {
+                places.push(store.push(&string(n, len)).expect("it can be written"));
+                let again = n / turns;
+                store.read(Place::of(places[again].number()), &mut octets).expect("it can be read");
+                prop_assert_eq!(&octets, &string(again, lengths[again]));
+            }
+            let mut reader = Reader::default();
+            for n in (0..lengths.len()).rev().chain(0..lengths.len()) {
+                let read = reader.read(&store, places[n]).expect("it can be read");
+                prop_assert_eq!(read, &string(n, lengths[n])[..]);
+            }
+        }
+
+        #[test]
+        fn numbers_come_back(numbers in prop::collection::vec((any::<u64>(), 0_u32..64, any::<u64>()), 0..40)) {
+            let mut octets = Vec::new();
+            for &(number, shift, from) in &numbers {
+                put(&mut octets, number >> shift);
+                put_from(&mut octets, from, number);
+            }
+            let mut put = Put(&octets);
+            for &(number, shift, from) in &numbers {
+                prop_assert_eq!(put.take(), number >> shift);
+                prop_assert_eq!(put.take_from(from), number);
+            }
+            prop_assert_eq!((put.take(), put.octet(), put.array()), (0, 0, [0; 4]));
+        }
+    }
+}
