@@ -5,6 +5,7 @@ mod copies;
 mod error;
 mod first;
 mod hold;
+mod legs;
 mod marking;
 mod numbers;
 mod observing;

@@ -64,7 +64,7 @@ impl Store {
                 Some(file) => file,
                 None => self.file.insert(Mutex::new(tempfile::tempfile()?)),
             };
-            let mut file = file.lock().map_err(|_| poisoned())?;
+            let file = file.get_mut().map_err(|_| poisoned())?;
             file.seek(SeekFrom::Start(self.filed))?;
             file.write_all(&self.tail)?;
             self.filed += self.tail.len() as u64;
@@ -127,7 +127,7 @@ struct Block {
 }
 
 impl Reader {
-    /// Reads a string of a store, which is always the same one, and does not change.
+    /// Reads a string of a store, which is always the same one.
     pub fn read<'a>(&'a mut self, store: &'a Store, place: Place) -> io::Result<&'a [u8]> {
         if let Some(there) = store.in_memory(place) {
             return Ok(there);
@@ -155,17 +155,21 @@ impl Reader {
     /// Where a block is that was read.
     fn block(&mut self, store: &Store, number: u64) -> io::Result<usize> {
         self.turn += 1;
-        if let Some(known) = self.blocks.iter().position(|block| block.number == number) {
+        let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
+        let known = self.blocks.iter().position(|block| block.number == number);
+        if let Some(known) = known.filter(|known| self.blocks[*known].octets.len() == len) {
             self.blocks[known].used = self.turn;
             return Ok(known);
         }
-        let place = if self.blocks.len() < BLOCKS {
+        // It may have been the last one, and be longer now.
+        let place = if let Some(known) = known {
+            known
+        } else if self.blocks.len() < BLOCKS {
             self.blocks.push(Block { number, octets: Vec::new(), used: 0 });
             self.blocks.len() - 1
         } else {
             (0..BLOCKS).min_by_key(|&place| self.blocks[place].used).unwrap_or_default()
         };
-        let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
         let block = &mut self.blocks[place];
         // Until it is read, it is none that anybody looks for.
         block.number = u64::MAX;
@@ -256,13 +260,14 @@ mod tests {
         fn strings_come_back_from_their_places(lengths in prop::collection::vec(0_usize..70_000, 1..60), turns in 1_usize..7) {
             let mut store = Store::default();
             let string = |n: usize, len: usize| -> Vec<u8> { (0..len).map(|at| (at * 7 + n) as u8).collect() };
-            let mut places = Vec::new();
-            let mut octets = Vec::new();
+            let (mut places, mut octets, mut early) = (Vec::new(), Vec::new(), Reader::default());
             for (n, &len) in lengths.iter().enumerate() {
                 places.push(store.push(&string(n, len)).expect("it can be written"));
                 let again = n / turns;
                 store.read(Place::of(places[again].number()), &mut octets).expect("it can be read");
                 prop_assert_eq!(&octets, &string(again, lengths[again]));
+                let read = early.read(&store, places[again]).expect("it can be read");
+                prop_assert_eq!(read, &octets[..]);
             }
             let mut reader = Reader::default();
             for n in (0..lengths.len()).rev().chain(0..lengths.len()) {

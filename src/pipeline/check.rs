@@ -14,6 +14,7 @@ use super::{Error, MEMORY, Merge, Opened, open, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};
 use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
+use crate::tie::Tied;
 
 /// Captures of one packet, and packets that look like it, that are remembered.
 const ALIKE: usize = 64;
@@ -48,12 +49,18 @@ pub fn check(
     let found = first.run(captures, progress)?.ok_or(Error::TooMuch)?;
     let Found { surveyed: mut found, damage: of_packets, .. } = *found;
     damage.extend(of_packets);
-    let mut unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address)?;
+    let mut unused = ties::tie(&mut found, &merge.beside, merge.keep_proxy_address, false)?;
     unused.retain(|unused| unused.bad > 0);
     found.number().map_err(Error::Temporary)?;
     let collector = std::mem::take(&mut found.collector).unwrap_or_default();
     let mut packets = found.packets();
-    let facts: Vec<Fact<'_>> = found.legs.iter().map(|kept| fact(kept, &found.streams, &collector)).collect();
+    let legs: Vec<Kept> = found.legs.iter().collect::<io::Result<_>>().map_err(Error::Temporary)?;
+    let no_call = Tied::default();
+    let fact = |(number, kept)| {
+        let tied = found.legs.tied(number).unwrap_or(&no_call);
+        fact(kept, tied, &found.streams, &collector)
+    };
+    let facts: Vec<Fact<'_>> = legs.iter().enumerate().map(fact).collect();
     let audit = found.summary.findings.as_ref();
     let drafts = check::check(&Context { facts: &facts, collector: &collector, audit, inputs: &names });
     let legs = facts.len() as u64;
@@ -69,9 +76,9 @@ pub fn check(
     Ok(Checked { findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
 }
 
-fn fact<'a>(kept: &'a Kept, streams: &Numbers, collector: &'a Collector) -> Fact<'a> {
+fn fact<'a>(kept: &'a Kept, tied: &'a Tied, streams: &Numbers, collector: &'a Collector) -> Fact<'a> {
     let stream = streams.get(kept.leg.reply.number);
-    Fact::new(Known { leg: &kept.leg, agreement: kept.agreement.as_ref(), tied: &kept.tied, stream }, collector)
+    Fact::new(Known { leg: &kept.leg, agreement: kept.agreement.as_ref(), tied, stream }, collector)
 }
 
 /// An input as the user named it.

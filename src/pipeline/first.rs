@@ -91,7 +91,8 @@ impl First<'_> {
         let audit = Audit::new(&merge.rules);
         let collector = checks.then(Collector::default);
         let (keeps_all, passes) = (merge.report.is_some() || checks, if checks { 1 } else { 2 });
-        let mut survey = Survey::new(marker, audit, keeps_all, several, summary, collector);
+        let restores = !merge.beside.conntrack.is_empty();
+        let mut survey = Survey::new(marker, audit, keeps_all, several, restores, summary, collector);
         let mut watch = Watch::new(passes, 0, progress);
         while let Some(Looked { next, view, is_copy }) = ahead.advance() {
             let Next { input, record, bytes, options, captures } = next;

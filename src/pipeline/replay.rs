@@ -12,12 +12,14 @@ use crate::flow::{Part, Written};
 use crate::output::{Change, Finished, Frame, Output};
 use crate::packet::View;
 use crate::report::{Report, Summary};
+use crate::store::Reader;
 
 /// What was surveyed, and where it goes.
 pub(super) struct Replay {
     surveyed: Surveyed,
     output: Output,
     report: Option<Report>,
+    reader: Reader,
     /// Of each leg: whether its comment was written.
     commented: Vec<bool>,
     /// Of each conversation: frame and interface of the first packet written. Only for the report.
@@ -27,7 +29,8 @@ pub(super) struct Replay {
 impl Replay {
     /// Nothing written yet.
     pub fn new(surveyed: Surveyed, output: Output, report: Option<Report>) -> Replay {
-        Replay { commented: vec![false; surveyed.legs.len()], surveyed, output, report, first: Vec::new() }
+        let commented = vec![false; surveyed.legs.len()];
+        Replay { surveyed, output, report, reader: Reader::default(), commented, first: Vec::new() }
     }
 
     /// Whose the next packet is; none if it is not the one that the first pass saw.
@@ -83,7 +86,7 @@ impl Replay {
         let leg =
             passage.filter(|_| matches!(entry, Entry::Packet { .. } | Entry::Copy { .. })).map(|passage| passage.leg);
         let comment = leg.filter(|&leg| !std::mem::replace(&mut self.commented[leg], true));
-        let comment = comment.map(|leg| self.surveyed.legs[leg].comment());
+        let comment = comment.map(|leg| self.comment(leg)).transpose().map_err(Failed::Queue)?;
         let place = self.output.packet(capture, frame, view, change, comment.as_deref())?;
         if let (Entry::Packet { conversation, .. } | Entry::Copy { conversation }, true) =
             (entry, self.report.is_some())
@@ -97,6 +100,12 @@ impl Replay {
         Ok(())
     }
 
+    /// The comment on a leg's first packet.
+    fn comment(&mut self, leg: usize) -> io::Result<String> {
+        let legs = &self.surveyed.legs;
+        Ok(legs.get(leg, &mut self.reader)?.comment(legs.tied(leg)))
+    }
+
     /// Writes a block that goes with the packets.
     pub fn block(&mut self, capture: &Described, input: u16, block: &BlockRecord, body: &[u8]) -> io::Result<()> {
         self.output.block(capture, input, block.block_type, block.interface, body)
@@ -106,9 +115,11 @@ impl Replay {
     pub fn finish(mut self, captures: &[Described]) -> Result<(Summary, Finished), Failed> {
         if let Some(report) = &mut self.report {
             let mesh = self.surveyed.summary.findings.as_ref().and_then(Findings::mesh);
-            for kept in &mut self.surveyed.legs {
+            let legs = &self.surveyed.legs;
+            for number in 0..legs.len() {
+                let mut kept = legs.get(number, &mut self.reader).map_err(Failed::Queue)?;
                 kept.leg.written = written(&kept.leg.forward, &kept.leg.reply, &self.first, &self.surveyed.streams);
-                report.leg(&kept.told(mesh)).map_err(Failed::Report)?;
+                report.leg(&kept.told(legs.tied(number), mesh)).map_err(Failed::Report)?;
             }
             // If the report cannot be written, there is to be no output either.
             report.complete().map_err(Failed::Report)?;

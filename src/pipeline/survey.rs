@@ -11,6 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::copies::Copies;
+use super::legs::Legs;
 use super::marking::Marker;
 use super::numbers::Numbers;
 use super::observing::{Finishing, Observing};
@@ -25,30 +26,29 @@ use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, Header, comment};
 use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
+use crate::store::Reader;
 use crate::tie::infer::{self as observer, Half, Observed};
-use crate::tie::{self, Others, Side, Tie, Tied};
+use crate::tie::{self, Others, Tie, Tied};
 
-/// A leg, and what is known of it beside its packets.
+/// A leg, and what is known of it beside its packets and its call.
+#[derive(Debug)]
 pub(super) struct Kept {
     pub leg: Leg,
     pub agreement: Option<Agreement>,
     /// Client and server as captured, if it got others because of its client.
     pub captured: Option<(SocketAddr, SocketAddr)>,
-    /// The call that it belongs to.
-    pub tied: Tied,
 }
 
 impl Kept {
     /// The comment on its first packet.
-    pub fn comment(&self) -> String {
-        comment::of(&self.leg, self.captured, &self.tied)
+    pub fn comment(&self, tied: Option<&Tied>) -> String {
+        comment::of(&self.leg, self.captured, tied.unwrap_or(&Tied::default()))
     }
 
     /// What the report tells of it.
     /// `mesh` is the mesh, if it is known.
-    pub fn told(&self, mesh: Option<&'static str>) -> Told<'_> {
-        let (agreement, tied) = (self.agreement.as_ref(), Some(&self.tied));
-        Told { leg: &self.leg, agreement, captured: self.captured, tied, mesh }
+    pub fn told<'a>(&'a self, tied: Option<&'a Tied>, mesh: Option<&'static str>) -> Told<'a> {
+        Told { leg: &self.leg, agreement: self.agreement.as_ref(), captured: self.captured, tied, mesh }
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Surveyed {
     /// The conversations of later fragments, by their group.
     pub fragments: HashMap<u32, u32, RandomState>,
     /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
-    pub legs: Vec<Kept>,
+    pub legs: Legs,
     pub ties: Vec<Tie>,
     /// Of conversations of legs that are reported or tied: their `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has
     /// counted.
@@ -124,20 +124,28 @@ impl Surveyed {
     /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
     pub fn number(&mut self) -> io::Result<()> {
         let mut numbers = Numbers::default();
-        for tie in &self.ties {
-            tie.legs.iter().for_each(|leg| numbers.want(self.legs[*leg].leg.reply.number));
+        let mut reader = Reader::default();
+        for leg in self.ties.iter().flat_map(|tie| &tie.legs) {
+            numbers.want(self.legs.get(*leg, &mut reader)?.leg.reply.number);
         }
-        for kept in self.legs.iter().filter(|_| self.keeps_all) {
-            numbers.want(kept.leg.forward.number);
-            numbers.want(kept.leg.reply.number);
+        if self.keeps_all {
+            for leg in 0..self.legs.len() {
+                let leg = self.legs.get(leg, &mut reader)?.leg;
+                numbers.want(leg.forward.number);
+                numbers.want(leg.reply.number);
+            }
         }
         numbers.count(&mut self.headers, &self.passages, &self.kept)?;
         self.streams = numbers;
-        for tie in &self.ties {
-            let stream = |leg: &usize| self.streams.get(self.legs[*leg].leg.reply.number);
-            let filter: Option<Arc<str>> = tie::filter(tie.legs.iter().map(stream)).map(Arc::from);
+        for tie in std::mem::take(&mut self.ties) {
+            let mut streams = Vec::with_capacity(tie.legs.len());
             for &leg in &tie.legs {
-                self.legs[leg].tied.tie = Some((tie.number, filter.clone()));
+                let number = self.legs.get(leg, &mut reader)?.leg.reply.number;
+                streams.push(self.streams.get(number));
+            }
+            let filter: Option<Arc<str>> = tie::filter(streams.into_iter()).map(Arc::from);
+            for leg in tie.legs {
+                self.legs.tied_mut(leg).tie = Some((tie.number, filter.clone()));
             }
         }
         Ok(())
@@ -167,9 +175,9 @@ pub(super) struct Survey {
     passages: Passages,
     fragments: HashMap<u32, u32, RandomState>,
     fragmented: HashSet<u32, RandomState>,
-    legs: Vec<Kept>,
-    /// Octets of what the rules say of them.
-    words: usize,
+    legs: Legs,
+    /// Whether conntrack can tell where legs without a reply were meant to go.
+    restores: bool,
     others: Others,
     pub summary: Summary,
     /// What a check needs, if there is one.
@@ -180,6 +188,9 @@ pub(super) struct Survey {
 
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
 const LEGS: usize = 262_144;
+
+/// Octets that a leg takes between the passes, about: what is known of its call, and what it is tied by.
+const LEG: usize = 400;
 
 /// Octets that a survey may take, beside what has bounds of its own. Past it, files are merged in one pass.
 pub(super) const MEMORY: usize = 512 << 20;
@@ -216,12 +227,13 @@ impl Known {
 
 impl Survey {
     /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `several` if packets that two inputs show are
-    /// to be written once.
+    /// to be written once, `restores` if there are listings of conntrack.
     pub fn new(
         marker: Marker,
         audit: Audit,
         keeps_all: bool,
         several: bool,
+        restores: bool,
         summary: Summary,
         collector: Option<Collector>,
     ) -> Survey {
@@ -244,8 +256,8 @@ impl Survey {
             passages: Passages::default(),
             fragments: HashMap::default(),
             fragmented: HashSet::default(),
-            legs: Vec::new(),
-            words: 0,
+            legs: Legs::default(),
+            restores,
             others: Others::default(),
             summary,
         }
@@ -342,8 +354,7 @@ impl Survey {
             _ => self.marker.flows.release(mark),
         }
         self.settle_fragments(false);
-        self.retire();
-        Ok(())
+        self.retire()
     }
 
     /// Keeps the header of a packet, if Wireshark's numbers can depend on it. Of a connection that another input shows
@@ -402,11 +413,12 @@ impl Survey {
     pub fn memory(&self) -> usize {
         // Of both conversations of a leg: where its packets went, and their number.
         let reported = if self.keeps_all { 2 * (size_of::<Option<(u64, u32)>>() + size_of::<u32>()) } else { 0 };
+        // A check has all legs at hand.
+        let leg = LEG + reported + if self.collector.is_some() { size_of::<Kept>() } else { 0 };
         // A table is at most half empty when it has grown.
         let table = |entries: usize, entry: usize| 2 * entries * (entry + 1);
         self.counted.memory()
-            + self.legs.len() * (size_of::<Kept>() + size_of::<Side>() + reported)
-            + self.words
+            + self.legs.len() * leg
             + self.passages.memory()
             + table(self.counted_of_others.len(), size_of::<((u32, u16), Known)>())
             + table(self.fragments.len(), size_of::<(u32, u32)>())
@@ -429,7 +441,7 @@ impl Survey {
         }
     }
 
-    fn retire(&mut self) {
+    fn retire(&mut self) -> io::Result<()> {
         for leg in self.marker.flows.retired() {
             for Part { number, .. } in [leg.forward, leg.reply] {
                 self.counted.set(number as u32, Known::default());
@@ -444,21 +456,16 @@ impl Survey {
                     self.passages.set(number as u32, passage);
                 }
             }
-            // What nobody answered is tied to nothing.
-            let may_be_tied = leg.protocol == Protocol::Tcp && leg.from_server.packets > 0
-                || leg.outcome == Outcome::Left(Reason::NoReply);
-            if is_changed || self.keeps_all || may_be_tied && self.legs.len() < LEGS {
-                let tied = Tied::default();
-                let told = agreement.as_ref().and_then(Agreement::contradiction);
-                self.words += told.map_or(0, |told| told.packets.len() + told.rules.len());
-                self.legs.push(Kept { leg, agreement, captured: None, tied });
+            if is_changed || self.keeps_all || may_be_tied(&leg, self.restores) && self.legs.len() < LEGS {
+                self.legs.push(&Kept { leg, agreement, captured: None })?;
             } else if leg.protocol == Protocol::Tcp {
-                self.others.add(leg.client, leg.server);
+                self.others.add(leg.client, leg.server)?;
                 if let Some(observing) = &mut self.observing {
                     observing.forget(leg.forward.number as u32);
                 }
             }
         }
+        Ok(())
     }
 
     /// There are no more packets: all is known.
@@ -469,9 +476,8 @@ impl Survey {
         self.marker.flows.finish();
         self.settle_fragments(true);
         while self.marker.flows.retire_more() {
-            self.retire();
+            self.retire()?;
         }
-        self.others.sort();
         self.summary.findings = Some(self.audit.finish());
         self.summary.gateway = self.marker.flows.gateway();
         let kept = self.copies.kept();
@@ -495,5 +501,16 @@ impl Survey {
             collector: self.collector,
             origins: self.origins,
         })
+    }
+}
+
+/// Whether a leg that is neither repaired nor reported is kept for ties. `restores` if conntrack may repair it.
+fn may_be_tied(leg: &Leg, restores: bool) -> bool {
+    let is_tcp = leg.protocol == Protocol::Tcp;
+    match leg.outcome {
+        // The proxy saw nothing of what was never opened: it is tied to nothing.
+        Outcome::Left(Reason::NoReply) => restores || is_tcp && !(leg.from_client.syn && leg.from_client.packets == 1),
+        // Nor is what nobody answered.
+        _ => is_tcp && leg.from_server.packets > 0,
     }
 }

@@ -8,11 +8,13 @@ use std::thread::Builder;
 use foldhash::fast::RandomState;
 
 use super::Error;
+use super::legs::Legs;
 use super::passages::{Passage, Passages};
 use super::survey::{Kept, Surveyed};
 use crate::beside::{Files, Unused};
 use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
+use crate::store::Reader;
 use crate::tie::infer::{self, Half, Observed, Stage, TcpLeg};
 use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Said, Side};
 
@@ -22,28 +24,55 @@ const EXCHANGES: usize = 1024;
 /// Envoy's clock in the log.
 const MILLISECOND: u64 = 1_000_000;
 
-/// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses.
-pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> Result<Vec<Unused>, Error> {
+/// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses, `has_exchanges` if those of legs are wanted.
+pub(super) fn tie(
+    surveyed: &mut Surveyed,
+    files: &Files,
+    keep_proxy: bool,
+    has_exchanges: bool,
+) -> Result<Vec<Unused>, Error> {
     let (mappings, mut unused) = Mappings::read(files)?;
-    restore(surveyed, &mappings);
-    let sides: Vec<Side> = surveyed.legs.iter().map(|kept| side(kept, surveyed)).collect();
+    if !mappings.is_empty() {
+        restore(surveyed, &mappings).map_err(Error::Temporary)?;
+    }
     let mut said = Said::default();
     if !files.access_logs.is_empty() {
+        let sides = surveyed.legs.iter().map(|kept| Ok(side(&kept?, surveyed)));
+        let sides: Vec<Side> = sides.collect::<io::Result<_>>().map_err(Error::Temporary)?;
         let mut logs = Logs::new(&sides, &mappings);
         unused.extend(tie::read(&mut logs, files)?);
         said = logs.finish();
     }
     let Said { mut edges, mut clients, flags } = said;
     if let Some(observed) = surveyed.observed.take() {
-        infer(&observed, &surveyed.legs, &mut edges, &mut clients).map_err(Error::Temporary)?;
+        infer(&observed, &surveyed.legs, has_exchanges, &mut edges, &mut clients).map_err(Error::Temporary)?;
     }
+    if !keep_proxy {
+        rename(surveyed, &edges, &clients).map_err(Error::Temporary)?;
+    }
+    for (leg, known) in clients {
+        surveyed.legs.tied_mut(leg).clients = known.addresses;
+    }
+    for (leg, flags) in flags {
+        surveyed.legs.tied_mut(leg).flags = flags.into_iter().collect();
+    }
+    join(&mut surveyed.legs, &mut surveyed.passages, &edges).map_err(Error::Temporary)?;
+    surveyed.ties = tie::group(&edges, surveyed.legs.len());
+    Ok(unused)
+}
+
+/// Gives legs from the proxy's address their client's.
+fn rename(surveyed: &mut Surveyed, edges: &[Edge], clients: &HashMap<usize, Clients, RandomState>) -> io::Result<()> {
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
     let is_proxy = |address: IpAddr| usual.is_passthrough(address) || address.is_loopback();
-    let renames =
-        if keep_proxy { Vec::new() } else { tie::renames(&sides, &edges, &clients, &surveyed.others, is_proxy) };
+    let mut reader = Reader::default();
+    let side = |leg| Ok(side(&surveyed.legs.get(leg, &mut reader)?, surveyed));
+    let renames = tie::renames(surveyed.legs.len(), side, edges, clients, &surveyed.others, is_proxy)?;
+    // What is changed is put behind what was read.
+    let mut reader = Reader::default();
     for rename in renames {
-        let kept = &mut surveyed.legs[rename.leg];
+        let mut kept = surveyed.legs.get(rename.leg, &mut reader)?;
         let to = Translation { source: rename.client, destination: rename.server };
         let part = kept.leg.forward;
         let client_is_first = part.client_is_first;
@@ -51,26 +80,25 @@ pub(super) fn tie(surveyed: &mut Surveyed, files: &Files, keep_proxy: bool) -> R
         surveyed.passages.set(part.number as u32, passage);
         kept.captured = Some((kept.leg.client, kept.leg.server));
         (kept.leg.client, kept.leg.server) = (rename.client, rename.server);
+        surveyed.legs.set(rename.leg, &kept)?;
     }
-    for (leg, known) in clients {
-        surveyed.legs[leg].tied.clients = known.addresses;
-    }
-    for (leg, flags) in flags {
-        surveyed.legs[leg].tied.flags = flags.into_iter().collect();
-    }
-    join(&mut surveyed.legs, &mut surveyed.passages, &edges);
-    surveyed.ties = tie::group(&edges, surveyed.legs.len());
-    Ok(unused)
+    Ok(())
 }
 
 /// Repairs forward halves whose replies are not in the capture, by conntrack.
-fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
-    let waits = |leg: &Leg| leg.outcome == Outcome::Left(Reason::NoReply);
+fn restore(surveyed: &mut Surveyed, mappings: &Mappings) -> io::Result<()> {
+    let mut waiting: Vec<(usize, Kept)> = Vec::new();
+    for (number, kept) in surveyed.legs.iter().enumerate() {
+        let kept = kept?;
+        if kept.leg.outcome == Outcome::Left(Reason::NoReply) {
+            waiting.push((number, kept));
+        }
+    }
     let mut ends: HashMap<(SocketAddr, SocketAddr), usize, RandomState> = HashMap::default();
-    for kept in surveyed.legs.iter().filter(|kept| waits(&kept.leg)) {
+    for (_, kept) in &waiting {
         *ends.entry((kept.leg.client, kept.leg.server)).or_default() += 1;
     }
-    for (number, kept) in surveyed.legs.iter_mut().enumerate().filter(|(_, kept)| waits(&kept.leg)) {
+    for (number, mut kept) in waiting {
         let leg = &mut kept.leg;
         let only = ends.get(&(leg.client, leg.server)) == Some(&1);
         let Some(found) = mappings.find(leg.protocol.number(), leg.client, leg.server, leg.first_time.0, only) else {
@@ -85,32 +113,54 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) {
         let client_is_first = leg.forward.client_is_first;
         let passage = Passage { leg: number, client_is_first, to: Some(to), both_ways: false };
         surveyed.passages.set(leg.forward.number as u32, passage);
+        surveyed.legs.set(number, &kept)?;
     }
+    Ok(())
+}
+
+/// Legs on both sides of the proxy.
+#[derive(Default)]
+struct Sides {
+    near: Vec<TcpLeg>,
+    far: Vec<TcpLeg>,
 }
 
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
 fn infer(
     observed: &Observed,
-    legs: &[Kept],
+    legs: &Legs,
+    has_exchanges: bool,
     edges: &mut Vec<Edge>,
     clients: &mut HashMap<usize, Clients, RandomState>,
 ) -> io::Result<()> {
     let stages = [Stage::Inbound, Stage::Outbound, Stage::Gateway];
-    let infer = |stage: Stage| {
-        let side = |is_near: bool| -> Vec<TcpLeg> {
-            let legs = legs.iter().enumerate().filter(|(_, kept)| may_be(&kept.leg, stage, is_near));
-            legs.map(|(number, kept)| tcp_leg(number, &kept.leg)).collect()
-        };
-        infer::infer(observed, stage, &side(true), &side(false))
-    };
+    let mut sides = stages.map(|_| Sides::default());
+    for (number, kept) in legs.iter().enumerate() {
+        let leg = kept?.leg;
+        for (&stage, Sides { near, far }) in stages.iter().zip(&mut sides) {
+            if may_be(&leg, stage, true) {
+                near.push(tcp_leg(number, &leg));
+            }
+            if may_be(&leg, stage, false) {
+                far.push(tcp_leg(number, &leg));
+            }
+        }
+    }
+    let infer = |stage: Stage, Sides { near, far }: &Sides| infer::infer(observed, stage, near, far, has_exchanges);
     // None of them depends on another; where there can be no thread, one comes after the other.
     let all = std::thread::scope(|scope| {
-        let threads = stages.map(|stage| (stage, Builder::new().spawn_scoped(scope, move || infer(stage))));
-        threads.map(|(stage, thread)| match thread {
+        let threads = stages
+            .iter()
+            .zip(&sides)
+            .map(|(&stage, sides)| (stage, sides, Builder::new().spawn_scoped(scope, move || infer(stage, sides))));
+        let threads: Vec<_> = threads.collect();
+        let all = threads.into_iter().map(|(stage, sides, thread)| match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => infer(stage),
-        })
+            Err(_) => infer(stage, sides),
+        });
+        all.collect::<Vec<_>>()
     });
+    drop(sides);
     for (stage, inferred) in stages.into_iter().zip(all) {
         let inferred = inferred?;
         let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
@@ -120,7 +170,7 @@ fn infer(
             let (near, far) = (tie.near as usize, tie.far as usize);
             if logged.contains(&far) {
                 if let Some(&place) = places.get(&(near, far)) {
-                    edges[place].exchanges = tie.exchanges;
+                    (edges[place].exchanged, edges[place].exchanges) = (tie.exchanged, tie.exchanges);
                 }
                 continue;
             }
@@ -129,8 +179,8 @@ fn infer(
                 infer::Evidence::Elimination => Evidence::Elimination,
                 infer::Evidence::Exchanges => Evidence::Exchanges,
             };
-            let requests = tie.exchanges.len().max(1) as u64;
-            edges.push(Edge { near, far, evidence, requests, logged: Vec::new(), exchanges: tie.exchanges });
+            let (requests, exchanged, exchanges) = (tie.exchanged.max(1) as u64, tie.exchanged, tie.exchanges);
+            edges.push(Edge { near, far, evidence, requests, logged: Vec::new(), exchanged, exchanges });
         }
         // Whose a leg from the application to the proxy is, is known.
         for (far, found) in inferred.clients.into_iter().filter(|_| stage != Stage::Outbound) {
@@ -178,21 +228,23 @@ fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
 }
 
 /// Notes at each leg what its edges say.
-fn join(legs: &mut [Kept], passages: &mut Passages, edges: &[Edge]) {
+fn join(legs: &mut Legs, passages: &mut Passages, edges: &[Edge]) -> io::Result<()> {
+    let mut reader = Reader::default();
     for edge in edges {
         for number in [edge.near, edge.far] {
-            let kept = &mut legs[number];
-            kept.tied.requests += edge.requests;
-            let room = EXCHANGES.saturating_sub(kept.tied.exchanges.len());
+            let tied = legs.tied_mut(number);
+            tied.requests += edge.requests;
+            let room = EXCHANGES.saturating_sub(tied.exchanged);
+            tied.exchanged += edge.exchanged.min(room);
             let exchanges = edge.exchanges.iter().take(room).map(|exchange| {
                 let span = if number == edge.near { exchange.near } else { exchange.far };
                 (span, logged(edge, exchange))
             });
-            kept.tied.exchanges.extend(exchanges);
-            let weakest = Evidence::weakest(kept.tied.evidence.iter().chain([&edge.evidence])).cloned();
-            kept.tied.evidence = weakest;
+            tied.exchanges.extend(exchanges);
+            tied.evidence = Evidence::weakest(tied.evidence.iter().chain([&edge.evidence])).cloned();
             // Its first packet has a comment, changed or not.
-            for Part { number: conversation, client_is_first } in [kept.leg.forward, kept.leg.reply] {
+            let leg = legs.get(number, &mut reader)?.leg;
+            for Part { number: conversation, client_is_first } in [leg.forward, leg.reply] {
                 if passages.get(conversation as u32).is_none() {
                     let passage = Passage { leg: number, client_is_first, to: None, both_ways: false };
                     passages.set(conversation as u32, passage);
@@ -200,6 +252,7 @@ fn join(legs: &mut [Kept], passages: &mut Passages, edges: &[Edge]) {
             }
         }
     }
+    Ok(())
 }
 
 /// The id of a request by the log: of the one line whose time lies between both sides'.

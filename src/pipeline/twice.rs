@@ -12,6 +12,7 @@ use crate::capture::Record;
 use crate::merge::{Inputs, Next};
 use crate::output::Frame;
 use crate::packet::decode_packet;
+use crate::report::Report;
 
 /// Merges files: once to find out, once to write. `None` if there is more to remember in between than `memory` octets.
 pub(super) fn twice(
@@ -31,7 +32,8 @@ pub(super) fn twice(
     let Some(found) = first.run(captures, progress)? else { return Ok(None) };
     let Found { mut surveyed, order, last, damage: found } = *found;
     damage.extend(found);
-    let unused = ties::tie(&mut surveyed, &merge.beside, merge.keep_proxy_address)?;
+    let keeps_exchanges = report.as_ref().is_some_and(Report::tells_exchanges);
+    let unused = ties::tie(&mut surveyed, &merge.beside, merge.keep_proxy_address, keeps_exchanges)?;
     surveyed.number().map_err(Error::Temporary)?;
     let mut replay = Replay::new(surveyed, output, report);
     let mut captures = reopen(merge, &numbers, interrupted)?;

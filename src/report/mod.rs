@@ -292,13 +292,18 @@ impl Report {
         Ok(Report { format, file, legs: 0, beside })
     }
 
+    /// Whether it tells of each exchange of a leg.
+    pub(crate) fn tells_exchanges(&self) -> bool {
+        matches!(self.format, Format::Json { .. })
+    }
+
     /// Writes the row of a leg.
     pub fn leg(&mut self, told: &Told<'_>) -> io::Result<()> {
         self.legs += 1;
         let names = &self.beside.names;
         match &mut self.format {
             Format::Csv(writer) => {
-                let row = Row::new(self.legs, told, names, |list| list.join(" "), |tied| some(tied.exchanges.len()));
+                let row = Row::new(self.legs, told, names, |list| list.join(" "), |tied| some(tied.exchanged));
                 writer.serialize(row).map_err(io::Error::other)
             }
             Format::Json { writer, any } => {

@@ -1,13 +1,15 @@
 //! Legs from the proxy's own address get their client's, where it is proven that they have one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
 use super::{Clients, Edge, Side};
 use crate::capture::Timestamp;
+use crate::store::{Place, Store};
 
 /// The addresses that a leg gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,50 +22,48 @@ pub struct Rename {
     pub server: SocketAddr,
 }
 
+/// Octets of hashes that are put away at once.
+const BATCH: usize = 16 << 10;
+
 /// The ends of TCP conversations that are no legs to be tied: nobody else may get them.
 ///
-/// Memory: a number for each, up to [`Others::MOST`]; past that, all ends may be taken.
+/// A number of 8 octets for each, most of them in a temporary file.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
-    /// Hashes of ends: up to `sorted` in order, each once; the others as they came.
-    known: Vec<u64>,
-    sorted: usize,
     hasher: RandomState,
-    full: bool,
+    store: Store,
+    batches: Vec<Place>,
+    last: Vec<u8>,
 }
 
 impl Others {
-    /// Conversations that are remembered.
-    const MOST: usize = 1 << 20;
-
-    /// Hashes that are put in order at once, at least.
-    const FEW: usize = 1 << 12;
-
     /// Takes in a conversation.
-    pub fn add(&mut self, a: SocketAddr, b: SocketAddr) {
-        if self.full {
-            return;
+    pub fn add(&mut self, a: SocketAddr, b: SocketAddr) -> io::Result<()> {
+        self.last.extend_from_slice(&self.hasher.hash_one(ends(a, b)).to_le_bytes());
+        if self.last.len() >= BATCH {
+            self.batches.push(self.store.push(&self.last)?);
+            self.last.clear();
         }
-        self.known.push(self.hasher.hash_one(ends(a, b)));
-        let most = (self.sorted + self.sorted / 4).max(Others::FEW);
-        if self.known.len() > most {
-            self.sort();
-        }
+        Ok(())
     }
 
-    /// There will be no more.
-    pub fn sort(&mut self) {
-        self.known.sort_unstable();
-        self.known.dedup();
-        self.sorted = self.known.len();
-        if self.sorted > Others::MOST {
-            *self = Others { full: true, ..Others::default() };
+    /// Those of some ends that such a conversation may have.
+    fn among(&self, some: impl Iterator<Item = Ends>) -> io::Result<HashSet<Ends, RandomState>> {
+        let wanted: HashMap<u64, Ends, RandomState> = some.map(|ends| (self.hasher.hash_one(ends), ends)).collect();
+        let mut found = HashSet::default();
+        let mut look = |batch: &[u8]| {
+            let (hashes, _) = batch.as_chunks();
+            found.extend(hashes.iter().filter_map(|hash| wanted.get(&u64::from_le_bytes(*hash))));
+        };
+        if !wanted.is_empty() {
+            let mut batch = Vec::new();
+            for place in &self.batches {
+                self.store.read(*place, &mut batch)?;
+                look(&batch);
+            }
+            look(&self.last);
         }
-    }
-
-    /// Whether there may be such a conversation; those that were taken in are in order.
-    fn may_hold(&self, ends: Ends) -> bool {
-        self.full || self.known.binary_search(&self.hasher.hash_one(ends)).is_ok()
+        Ok(found)
     }
 }
 
@@ -99,39 +99,43 @@ impl Shared {
     }
 }
 
-/// Which legs get other addresses. `is_proxy` says of an address that it is the proxy's own.
+/// A leg that may get other addresses.
+struct Wanted {
+    leg: usize,
+    client: SocketAddr,
+    server: SocketAddr,
+    /// Its ends as they are, and as they would be.
+    before: Ends,
+    after: Ends,
+}
+
+/// Which legs get other addresses: of so many, each told by `side`. `is_proxy` says of an address that it is the proxy's own.
 ///
 /// No two legs may share their ends then: Wireshark would put them into one stream. `others` are conversations that are
-/// none of `sides`.
+/// none of these legs.
 pub(crate) fn renames(
-    sides: &[Side],
+    legs: usize,
+    mut side: impl FnMut(usize) -> io::Result<Side>,
     edges: &[Edge],
     clients: &HashMap<usize, Clients, RandomState>,
     others: &Others,
     is_proxy: impl Fn(IpAddr) -> bool,
-) -> Vec<Rename> {
-    if clients.is_empty() {
-        return Vec::new();
-    }
-    let mut taken: HashMap<Ends, Shared, RandomState> = HashMap::default();
-    for side in sides.iter().filter(|side| side.is_tcp) {
-        taken.entry(ends(side.client, side.server)).or_default().add(side);
-    }
+) -> io::Result<Vec<Rename>> {
     let mut servers: HashMap<usize, Option<SocketAddr>, RandomState> = HashMap::default();
-    for edge in edges {
-        let server = sides[edge.near].server;
+    for edge in edges.iter().filter(|edge| clients.contains_key(&edge.far)) {
+        let server = side(edge.near)?.server;
         servers.entry(edge.far).and_modify(|known| *known = known.filter(|k| *k == server)).or_insert(Some(server));
     }
-    let mut legs: Vec<usize> = clients.keys().copied().collect();
-    legs.sort_unstable();
-    let mut renames: Vec<Rename> = Vec::new();
-    // Where the same ends were used again, by the same client, they are so afterwards.
-    let mut given: HashMap<Ends, Ends, RandomState> = HashMap::default();
-    for leg in legs {
-        let side = &sides[leg];
+    let mut known: Vec<usize> = clients.keys().copied().collect();
+    known.sort_unstable();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for leg in known {
         let [address] = clients[&leg].addresses[..] else { continue };
-        let may = clients[&leg].complete && side.is_to_application && is_proxy(side.client.ip());
-        let may = may && !side.is_fragmented;
+        if !clients[&leg].complete {
+            continue;
+        }
+        let side = side(leg)?;
+        let may = side.is_to_application && is_proxy(side.client.ip()) && !side.is_fragmented;
         if !may || address.is_ipv4() != side.client.is_ipv4() {
             continue;
         }
@@ -142,14 +146,32 @@ pub(crate) fn renames(
         let Some(server) = server.filter(|server| server.is_ipv4() == side.client.is_ipv4()) else { continue };
         let client = SocketAddr::new(address, side.client.port());
         let (before, after) = (ends(side.client, side.server), ends(client, server));
-        if others.may_hold(before) || taken.get(&before).is_some_and(Shared::may_go_on) {
+        wanted.push(Wanted { leg, client, server, before, after });
+    }
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let both = || wanted.iter().flat_map(|wanted| [wanted.before, wanted.after]);
+    let others = others.among(both())?;
+    let mut taken: HashMap<Ends, Shared, RandomState> = both().map(|ends| (ends, Shared::default())).collect();
+    for leg in 0..legs {
+        let side = side(leg)?;
+        if let Some(shared) = taken.get_mut(&ends(side.client, side.server)).filter(|_| side.is_tcp) {
+            shared.add(&side);
+        }
+    }
+    let mut renames: Vec<Rename> = Vec::new();
+    // Where the same ends were used again, by the same client, they are so afterwards.
+    let mut given: HashMap<Ends, Ends, RandomState> = HashMap::default();
+    for Wanted { leg, client, server, before, after } in wanted {
+        if others.contains(&before) || taken.get(&before).is_some_and(Shared::may_go_on) {
             continue;
         }
-        let is_free = !taken.contains_key(&after) && !others.may_hold(after);
+        let is_free = taken.get(&after).is_none_or(|shared| shared.legs == 0) && !others.contains(&after);
         if given.get(&after).map_or(is_free, |was| *was == before) {
             given.insert(after, before);
             renames.push(Rename { leg, client, server });
         }
     }
-    renames
+    Ok(renames)
 }

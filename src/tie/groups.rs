@@ -75,6 +75,7 @@ mod tests {
             evidence: Evidence::AccessLog { file: "log".to_owned(), line: 1 },
             requests: 1,
             logged: vec![],
+            exchanged: 0,
             exchanges: vec![],
         }
     }

@@ -111,7 +111,7 @@ impl<'a> Logs<'a> {
         }
         let edge = self.edges.entry((near, far)).or_insert_with(|| {
             let evidence = Evidence::AccessLog { file: file.to_owned(), line: record.line };
-            Edge { near, far, evidence, requests: 0, logged: Vec::new(), exchanges: Vec::new() }
+            Edge { near, far, evidence, requests: 0, logged: Vec::new(), exchanged: 0, exchanges: Vec::new() }
         });
         edge.requests += 1;
         if self.logged < LOGGED {

@@ -56,6 +56,11 @@ impl Mappings {
         Ok((mappings, unused))
     }
 
+    /// Whether nothing was redirected, as far as they tell.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// The clients that wrote what the proxy saw with these ends, if they wrote another port.
     pub fn written(&self, seen: &(SocketAddr, SocketAddr)) -> &[SocketAddr] {
         self.ports.get(seen).map_or(&[], Vec::as_slice)

@@ -46,7 +46,9 @@ pub struct Edge {
     pub requests: u64,
     /// What the log says of them, the first ones.
     pub logged: Vec<Logged>,
-    /// When they were captured on both sides, the first ones.
+    /// How many exchanges were captured on both sides.
+    pub exchanged: usize,
+    /// When they were, if anybody wants to know.
     pub exchanges: Vec<infer::Exchange>,
 }
 
@@ -106,7 +108,9 @@ pub struct Tied {
     pub evidence: Option<Evidence>,
     /// Requests that went over it, as far as they were told apart.
     pub requests: u64,
-    /// When its requests were captured, the first ones, and their x-request-id where a log tells it.
+    /// How many of its exchanges were captured on both sides, of the first ones.
+    pub exchanged: usize,
+    /// When its requests were, if anybody wants to know, and their x-request-id where a log tells it.
     pub exchanges: Vec<(infer::Span, Option<String>)>,
     /// Its clients, of a leg from the proxy to the application.
     pub clients: Vec<IpAddr>,

@@ -294,7 +294,7 @@ fn holds(near: &Shape, far: &Shape) -> bool {
 }
 
 /// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
-pub fn exchanges(stage: Stage, near: &Shape, far: &Shape, most: usize) -> Vec<Exchange> {
+pub fn exchanges(stage: Stage, near: &Shape, far: &Shape) -> Vec<Exchange> {
     let pairs = near.readings().flat_map(|n| far.readings().map(move |f| (n, f)));
     let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f));
     let Some((n, f)) = same.next() else { return Vec::new() };
@@ -303,7 +303,7 @@ pub fn exchanges(stage: Stage, near: &Shape, far: &Shape, most: usize) -> Vec<Ex
     if n.len() != f.len() || !n.iter().zip(&f).all(is_like) {
         (n, f) = (Turn::all(&n).into_iter().collect(), Turn::all(&f).into_iter().collect());
     }
-    n.iter().zip(&f).filter_map(|(n, f)| Exchange::of(n, f)).take(most).collect()
+    n.iter().zip(&f).filter_map(|(n, f)| Exchange::of(n, f)).collect()
 }
 
 /// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS. A gateway may end

@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::matching::{Far, Matching, OnPort};
-use super::{Clients, EXCHANGES, Evidence, Exchange, Inferred, Shelf, Side, Stage, Tie};
+use super::{Clients, Evidence, Exchange, Inferred, Shelf, Side, Stage, Tie};
 use crate::capture::Timestamp;
 
 /// Rounds of learning: what is learned tells more pairs apart, which tell more.
@@ -81,7 +81,7 @@ impl Matching<'_> {
                 inferred.clients.push((id, Clients::Unknown));
                 continue;
             };
-            inferred.ties.extend(self.ties(leg, &exchanges));
+            inferred.ties.extend(self.ties(leg, &exchanges, inferred.has_exchanges));
             let clients: Vec<IpAddr> = clients.into_iter().collect();
             let clients = match clients[..] {
                 [client] => Clients::One(client),
@@ -105,7 +105,7 @@ impl Matching<'_> {
         far.candidates.iter().all(|n| of(n) == first).then_some(first)
     }
 
-    fn ties(&self, leg: usize, exchanges: &[&Far]) -> Vec<Tie> {
+    fn ties(&self, leg: usize, exchanges: &[&Far], has_exchanges: bool) -> Vec<Tie> {
         let mut ties: Vec<(usize, Tie)> = Vec::new();
         for far in exchanges {
             let near = self.only_slot(far).and(far.candidates.first()).map(|&n| &self.near[n as usize]);
@@ -114,13 +114,12 @@ impl Matching<'_> {
                 continue;
             }
             let at = ties.iter().position(|(leg, _)| *leg == near.leg).unwrap_or_else(|| {
-                let (near_id, far_id) = (self.near_legs[near.leg].leg.id, self.far_legs[leg].leg.id);
-                let tie = Tie { near: near_id, far: far_id, evidence: Evidence::Exchanges, exchanges: Vec::new() };
+                let tie = Tie::new(self.near_legs[near.leg].leg, self.far_legs[leg].leg, Evidence::Exchanges);
                 ties.push((near.leg, tie));
                 ties.len() - 1
             });
-            if ties[at].1.exchanges.len() < EXCHANGES {
-                ties[at].1.exchanges.extend(Exchange::of(&near.turn, &far.turn));
+            if let Some(exchange) = Exchange::of(&near.turn, &far.turn) {
+                ties[at].1.add(exchange, has_exchanges);
             }
         }
         ties.into_iter().map(|(_, tie)| tie).collect()

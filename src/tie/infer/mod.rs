@@ -81,6 +81,8 @@ pub struct TcpLeg {
 /// What was inferred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inferred {
+    /// Whether the exchanges of ties are wanted.
+    pub has_exchanges: bool,
     /// The ties.
     pub ties: Vec<Tie>,
     /// Far legs whose clients were looked for.
@@ -96,8 +98,24 @@ pub struct Tie {
     pub far: u32,
     /// What shows it.
     pub evidence: Evidence,
-    /// What they carried, at most [`EXCHANGES`] of it.
+    /// How many exchanges they carried, at most [`EXCHANGES`].
+    pub exchanged: usize,
+    /// These exchanges, if they are wanted.
     pub exchanges: Vec<Exchange>,
+}
+
+impl Tie {
+    fn new(near: &TcpLeg, far: &TcpLeg, evidence: Evidence) -> Tie {
+        Tie { near: near.id, far: far.id, evidence, exchanged: 0, exchanges: Vec::new() }
+    }
+
+    /// Adds an exchange, if there is room; `has_exchanges` if it is wanted itself.
+    fn add(&mut self, exchange: Exchange, has_exchanges: bool) {
+        if self.exchanged < EXCHANGES {
+            self.exchanged += 1;
+            self.exchanges.extend(Some(exchange).filter(|_| has_exchanges));
+        }
+    }
 }
 
 /// What shows that two legs belong together.
@@ -151,18 +169,26 @@ pub enum Clients {
 /// Ties the legs on both sides of proxies.
 ///
 /// `near` and `far` are all that may be on that side, whether they can be tied or not: a leg that is left out may be the
-/// true partner of one that then fits another. Of pods whose applications listen on loopback, one at a time.
+/// true partner of one that then fits another. `has_exchanges` if those of ties are wanted. Of pods whose applications listen on loopback, one at a time.
 ///
 /// Errors: what was observed cannot be read.
-pub fn infer(observed: &Observed, stage: Stage, near: &[TcpLeg], far: &[TcpLeg]) -> io::Result<Inferred> {
-    let mut inferred = Inferred::default();
+pub fn infer(
+    observed: &Observed,
+    stage: Stage,
+    near: &[TcpLeg],
+    far: &[TcpLeg],
+    has_exchanges: bool,
+) -> io::Result<Inferred> {
+    let mut inferred = Inferred { has_exchanges, ..Inferred::default() };
     let (end, mut shelf) = (observed.end(), Shelf::new(observed));
     let near = shelf.sides(stage, near)?;
     let far = shelf.sides(stage, far)?;
     for tied in bytes::tie(stage, &near, &far, end, &mut shelf)? {
         let (near, far) = (near[tied.near].leg, far[tied.far].leg);
-        let exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?, EXCHANGES);
-        inferred.ties.push(Tie { near: near.id, far: far.id, evidence: tied.evidence, exchanges });
+        let mut tie = Tie::new(near, far, tied.evidence);
+        let exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?);
+        exchanges.into_iter().for_each(|exchange| tie.add(exchange, has_exchanges));
+        inferred.ties.push(tie);
         inferred.clients.push((far.id, Clients::One(near.client.ip())));
     }
     let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();

@@ -133,7 +133,7 @@ impl World {
 
     /// What is inferred, which does not depend on what is in memory.
     pub fn infer_of(&self, stage: Stage, far: &[TcpLeg]) -> Inferred {
-        let inferred = |limits| infer(&self.observed(limits), stage, &self.near, far).expect("it can be read");
+        let inferred = |limits| infer(&self.observed(limits), stage, &self.near, far, true).expect("it can be read");
         let all = inferred(Limits::default());
         for limits in [Limits { least: 0, most: 0 }, Limits { least: 0, most: 3000 }] {
             assert_eq!(inferred(limits), all);

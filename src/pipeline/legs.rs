@@ -1,0 +1,347 @@
+//! The legs of a survey, put away until they are tied, commented on and reported: each in as few octets as it needs.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::survey::Kept;
+use crate::audit::{Agreement, Contradiction};
+use crate::capture::Timestamp;
+use crate::flow::{Direction, Evidence, Leg, Outcome, Part, Place, Reason};
+use crate::nat::{Protocol, Role};
+use crate::store::{self, Put, Reader, Store, put, put_from};
+use crate::tie::Tied;
+
+/// Legs in the order in which they were completed.
+#[derive(Default)]
+pub(super) struct Legs {
+    store: Store,
+    places: Vec<store::Place>,
+    /// What is known of the calls of those that belong to one.
+    tied: Vec<Option<Box<Tied>>>,
+    octets: Vec<u8>,
+}
+
+impl Legs {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Adds a leg.
+    pub fn push(&mut self, kept: &Kept) -> io::Result<()> {
+        self.octets.clear();
+        put_kept(kept, &mut self.octets);
+        self.places.push(self.store.push(&self.octets)?);
+        Ok(())
+    }
+
+    /// Changes a leg.
+    pub fn set(&mut self, number: usize, kept: &Kept) -> io::Result<()> {
+        self.octets.clear();
+        put_kept(kept, &mut self.octets);
+        self.places[number] = self.store.push(&self.octets)?;
+        Ok(())
+    }
+
+    /// Reads a leg.
+    pub fn get(&self, number: usize, reader: &mut Reader) -> io::Result<Kept> {
+        Ok(take_kept(&mut Put(reader.read(&self.store, self.places[number])?)))
+    }
+
+    /// Reads them all.
+    pub fn iter(&self) -> impl Iterator<Item = io::Result<Kept>> {
+        let mut reader = Reader::default();
+        (0..self.len()).map(move |number| self.get(number, &mut reader))
+    }
+
+    /// The call of a leg.
+    pub fn tied(&self, number: usize) -> Option<&Tied> {
+        self.tied.get(number)?.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub fn tied_mut(&mut self, number: usize) -> &mut Tied {
+        if self.tied.len() <= number {
+            self.tied.resize_with(self.len().max(number + 1), || None);
+        }
+        self.tied[number].get_or_insert_default()
+    }
+}
+
+/// Bits of the octet that a leg begins with.
+mod bits {
+    pub const UDP: u8 = 1;
+    pub const CLIENT_KNOWN: u8 = 1 << 1;
+    pub const CLIENT_IS_LOCAL: u8 = 1 << 2;
+    pub const SERVER_IS_LOCAL: u8 = 1 << 3;
+    pub const UNASKED: u8 = 1 << 4;
+    /// The client of the forward half, of the reply half.
+    pub const CLIENT_IS_FIRST: [u8; 2] = [1 << 5, 1 << 6];
+    /// Client and server as captured follow.
+    pub const CAPTURED: u8 = 1 << 7;
+}
+
+fn put_kept(Kept { leg, agreement, captured }: &Kept, to: &mut Vec<u8>) {
+    let set = |is: bool, bit: u8| if is { bit } else { 0 };
+    to.push(
+        set(leg.protocol == Protocol::Udp, bits::UDP)
+            | set(leg.client_known, bits::CLIENT_KNOWN)
+            | set(leg.client_is_local, bits::CLIENT_IS_LOCAL)
+            | set(leg.server_is_local, bits::SERVER_IS_LOCAL)
+            | set(leg.unasked, bits::UNASKED)
+            | set(leg.forward.client_is_first, bits::CLIENT_IS_FIRST[0])
+            | set(leg.reply.client_is_first, bits::CLIENT_IS_FIRST[1])
+            | set(captured.is_some(), bits::CAPTURED),
+    );
+    to.push(Role::ALL.iter().position(|role| *role == leg.role).unwrap_or_default() as u8);
+    put_end(leg.client, to);
+    put_end(leg.server, to);
+    if let Some((client, server)) = captured {
+        put_end(*client, to);
+        put_end(*server, to);
+    }
+    put_outcome(&leg.outcome, to);
+    for direction in [&leg.from_client, &leg.from_server] {
+        let Direction { packets, bytes, syn, fin, rst } = *direction;
+        to.push(u8::from(syn) | u8::from(fin) << 1 | u8::from(rst) << 2);
+        put(to, packets);
+        put(to, bytes);
+    }
+    put_place(leg.first, to);
+    put(to, leg.first_time.0);
+    put_from(to, leg.first_time.0, leg.last_time.0);
+    put_from(to, leg.first_time.0, leg.last_request.0);
+    put(to, leg.forward.number);
+    put_from(to, leg.forward.number, leg.reply.number);
+    put_agreement(agreement.as_ref(), to);
+}
+
+fn take_kept(from: &mut Put<'_>) -> Kept {
+    let first = from.octet();
+    let is = |bit: u8| first & bit != 0;
+    let role = Role::ALL.get(usize::from(from.octet())).copied().unwrap_or(Role::Network);
+    let (client, server) = (take_end(from), take_end(from));
+    let captured = is(bits::CAPTURED).then(|| (take_end(from), take_end(from)));
+    let outcome = take_outcome(from);
+    let mut direction = || {
+        let is = from.octet();
+        let (packets, bytes) = (from.take(), from.take());
+        Direction { packets, bytes, syn: is & 1 != 0, fin: is & 2 != 0, rst: is & 4 != 0 }
+    };
+    let (from_client, from_server) = (direction(), direction());
+    let (first, first_time) = (take_place(from), from.take());
+    let (last_time, last_request) = (from.take_from(first_time), from.take_from(first_time));
+    let forward = from.take();
+    let reply = from.take_from(forward);
+    let [forward, reply] = [(forward, bits::CLIENT_IS_FIRST[0]), (reply, bits::CLIENT_IS_FIRST[1])]
+        .map(|(number, bit)| Part { number, client_is_first: is(bit) });
+    let leg = Leg {
+        protocol: if is(bits::UDP) { Protocol::Udp } else { Protocol::Tcp },
+        role,
+        client,
+        server,
+        client_known: is(bits::CLIENT_KNOWN),
+        client_is_local: is(bits::CLIENT_IS_LOCAL),
+        server_is_local: is(bits::SERVER_IS_LOCAL),
+        unasked: is(bits::UNASKED),
+        outcome,
+        from_client,
+        from_server,
+        first,
+        first_time: Timestamp(first_time),
+        last_time: Timestamp(last_time),
+        last_request: Timestamp(last_request),
+        written: None,
+        forward,
+        reply,
+    };
+    Kept { leg, agreement: take_agreement(from), captured }
+}
+
+/// An address and a port. Scopes and flow labels are nowhere.
+fn put_end(end: SocketAddr, to: &mut Vec<u8>) {
+    match end.ip() {
+        IpAddr::V4(address) => {
+            to.push(4);
+            to.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            to.push(6);
+            to.extend_from_slice(&address.octets());
+        }
+    }
+    to.extend_from_slice(&end.port().to_le_bytes());
+}
+
+fn take_end(from: &mut Put<'_>) -> SocketAddr {
+    let address: IpAddr = match from.octet() {
+        6 => Ipv6Addr::from(from.array()).into(),
+        _ => Ipv4Addr::from(from.array()).into(),
+    };
+    SocketAddr::new(address, u16::from_le_bytes(from.array()))
+}
+
+fn put_place(place: Place, to: &mut Vec<u8>) {
+    put(to, u64::from(place.input));
+    put(to, place.frame);
+}
+
+fn take_place(from: &mut Put<'_>) -> Place {
+    Place { input: from.take() as u16, frame: from.take() }
+}
+
+/// Why a leg was left, by the place here.
+const REASONS: [Reason; 6] =
+    [Reason::NoReply, Reason::OneDirection, Reason::Ambiguous, Reason::Direct, Reason::LookAhead, Reason::Evicted];
+
+fn put_outcome(outcome: &Outcome, to: &mut Vec<u8>) {
+    match *outcome {
+        Outcome::Whole => to.push(0),
+        Outcome::Left(reason) => {
+            to.push(1);
+            to.push(REASONS.iter().position(|known| *known == reason).unwrap_or_default() as u8);
+        }
+        Outcome::Repaired { source, destination, evidence } => {
+            let kind = match evidence {
+                Evidence::Handshake { refused, .. } => 2 + u8::from(refused),
+                Evidence::Sequence { echo, .. } => 4 + u8::from(echo),
+                Evidence::Dns { .. } => 6,
+                Evidence::Conntrack { .. } => 7,
+            };
+            to.push(kind);
+            put_end(source, to);
+            put_end(destination, to);
+            let (forward, reply) = evidence.places();
+            put_place(forward, to);
+            if let Evidence::Conntrack { listing, line, .. } = evidence {
+                put(to, u64::from(listing));
+                put(to, line);
+            }
+            if let Some(reply) = reply {
+                put_place(reply, to);
+            }
+        }
+    }
+}
+
+fn take_outcome(from: &mut Put<'_>) -> Outcome {
+    match from.octet() {
+        0 => Outcome::Whole,
+        1 => Outcome::Left(REASONS.get(usize::from(from.octet())).copied().unwrap_or(Reason::Evicted)),
+        kind => {
+            let (source, destination) = (take_end(from), take_end(from));
+            let first = take_place(from);
+            let evidence = match kind {
+                2 | 3 => Evidence::Handshake { syn: first, answer: take_place(from), refused: kind == 3 },
+                4 | 5 => Evidence::Sequence { forward: first, reply: take_place(from), echo: kind == 5 },
+                6 => Evidence::Dns { query: first, reply: take_place(from) },
+                _ => Evidence::Conntrack { forward: first, listing: from.take() as u16, line: from.take() },
+            };
+            Outcome::Repaired { source, destination, evidence }
+        }
+    }
+}
+
+fn put_agreement(agreement: Option<&Agreement>, to: &mut Vec<u8>) {
+    to.push(match agreement {
+        None => 0,
+        Some(Agreement::Agrees) => 1,
+        Some(Agreement::Undecided) => 2,
+        Some(Agreement::Contradicts(_)) => 3,
+        Some(Agreement::Bypasses(_)) => 4,
+    });
+    if let Some(Contradiction { packets, rules }) = agreement.and_then(Agreement::contradiction) {
+        for text in [packets, rules] {
+            put(to, text.len() as u64);
+            to.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+fn take_agreement(from: &mut Put<'_>) -> Option<Agreement> {
+    let kind = from.octet();
+    let mut text = || {
+        let len = from.take() as usize;
+        String::from_utf8_lossy(from.octets(len)).into_owned()
+    };
+    match kind {
+        0 => None,
+        1 => Some(Agreement::Agrees),
+        2 => Some(Agreement::Undecided),
+        3 => Some(Agreement::Contradicts(Contradiction { packets: text(), rules: text() })),
+        _ => Some(Agreement::Bypasses(Contradiction { packets: text(), rules: text() })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(client: &str, server: &str, outcome: Outcome, number: u64) -> Leg {
+        let end = |text: &str| text.parse().expect("an address and a port");
+        let is = |bit: u64| number & bit != 0;
+        let direction = |bytes| Direction { packets: number * 100, bytes, syn: is(1), fin: is(2), rst: is(4) };
+        Leg {
+            protocol: if is(1) { Protocol::Udp } else { Protocol::Tcp },
+            role: Role::ALL[number as usize % Role::ALL.len()],
+            client: end(client),
+            server: end(server),
+            client_known: is(2),
+            client_is_local: is(4),
+            server_is_local: is(1),
+            unasked: is(2),
+            outcome,
+            from_client: direction(u64::MAX),
+            from_server: direction(0),
+            first: Place { input: 3, frame: number },
+            first_time: Timestamp(1_700_000_000_000_000_000 + number),
+            last_time: Timestamp(u64::MAX),
+            last_request: Timestamp(0),
+            written: None,
+            forward: Part { number: number + 1, client_is_first: is(4) },
+            reply: Part { number, client_is_first: is(1) },
+        }
+    }
+
+    #[test]
+    fn legs_come_back_as_they_were() {
+        let (here, there) = (Place { input: 0, frame: 1 }, Place { input: u16::MAX, frame: 1 << 40 });
+        let all = [
+            Evidence::Handshake { syn: here, answer: there, refused: false },
+            Evidence::Handshake { syn: here, answer: there, refused: true },
+            Evidence::Sequence { forward: there, reply: here, echo: false },
+            Evidence::Sequence { forward: there, reply: here, echo: true },
+            Evidence::Dns { query: here, reply: there },
+            Evidence::Conntrack { forward: here, listing: 7, line: 1 << 33 },
+        ];
+        let end = |text: &str| text.parse().expect("an address and a port");
+        let repaired =
+            |evidence| Outcome::Repaired { source: end("[fd00::1]:1"), destination: end("1.2.3.4:5"), evidence };
+        let outcomes = all.map(repaired).into_iter().chain(REASONS.map(Outcome::Left)).chain([Outcome::Whole]);
+        let told = || Contradiction { packets: "packets\u{a0}".to_owned(), rules: String::new() };
+        let agreements = [
+            None,
+            Some(Agreement::Agrees),
+            Some(Agreement::Undecided),
+            Some(Agreement::Contradicts(told())),
+            Some(Agreement::Bypasses(told())),
+        ];
+        let mut legs = Legs::default();
+        let mut kept = Vec::new();
+        for (outcome, number) in outcomes.zip(0..) {
+            kept.push(Kept {
+                leg: leg("10.0.0.1:65535", "[fd00::2]:0", outcome, number),
+                agreement: agreements[number as usize % agreements.len()].clone(),
+                captured: (number % 2 == 1).then(|| (end("[::1]:7"), end("127.0.0.1:8"))),
+            });
+        }
+        kept.iter().for_each(|kept| legs.push(kept).expect("there is room"));
+        kept.swap(0, 5);
+        legs.set(0, &kept[0]).expect("there is room");
+        legs.set(5, &kept[5]).expect("there is room");
+        let again: Vec<String> = legs.iter().map(|kept| format!("{:?}", kept.expect("it is there"))).collect();
+        assert_eq!(again, kept.iter().map(|kept| format!("{kept:?}")).collect::<Vec<_>>());
+        legs.tied_mut(3).requests = 7;
+        assert_eq!((legs.tied(2).is_none(), legs.tied(3).map(|tied| tied.requests)), (true, Some(7)));
+    }
+}
