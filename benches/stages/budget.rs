@@ -33,13 +33,13 @@ impl Stage {
     pub fn budget(self) -> u64 {
         match self {
             Stage::Read => 140,
-            Stage::Decode => 290,
-            Stage::Duplicates => 530,
+            Stage::Decode => 175,
+            Stage::Duplicates => 520,
             Stage::Pair => 780,
             Stage::Observe => 645,
-            Stage::Rewrite => 750,
+            Stage::Rewrite => 700,
             Stage::Checksum => 420,
-            Stage::Encode => 550,
+            Stage::Encode => 530,
             Stage::Merge => 5_700,
             Stage::MergeSmall => 4_800,
         }

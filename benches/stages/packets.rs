@@ -74,7 +74,7 @@ impl Packets {
             let origin = view.link.origin;
             let mark = match Segment::from_view(view, self.bytes(packet), origin, record.time, place, &hasher) {
                 Some(segment) => flows.observe(&segment),
-                None => flows.observe_other(view, origin, record.time),
+                None => flows.observe_other(view, self.bytes(packet), origin, record.time),
             };
             if let (Mark::Conversation { from_first, .. }, Some(number)) = (mark, flows.number(mark)) {
                 taken(packet, number, from_first);

@@ -77,8 +77,8 @@ fn duplicates(packets: &Packets) {
 fn observe(packets: &Packets) {
     let mut segments = Vec::new();
     packets.pair(|packet, conversation, from_first| {
-        let (Transport::Tcp(tcp), Some(ip)) = (packet.view.transport, packet.view.ip) else { return };
-        let data = packets.bytes(packet).get(tcp.data..ip.end).unwrap_or_default();
+        let Transport::Tcp(tcp) = packet.view.transport else { return };
+        let data = packet.view.data(packets.bytes(packet));
         segments.push((Half { conversation: conversation as u32, from_first }, packet.record.time, tcp, data));
     });
     let mut observer = Observer::new(infer::Limits::default());

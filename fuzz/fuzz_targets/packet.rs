@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
     if to_ethernet(&view, &frame, &mut out) {
         let longer = decode(LinkType::ETHERNET, &out, out.len() + (original_len - frame.len()));
         keeps_its_contract(&longer, &out);
-        let (before, after) = (view.ip.map(|ip| ip.end - ip.offset), longer.ip.map(|ip| ip.end - ip.offset));
+        let (before, after) = (datagram_len(&view), datagram_len(&longer));
         assert_eq!(before, after, "the datagram is the same");
         assert_eq!(view.transport.ports(), longer.transport.ports());
     } else {
@@ -52,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
             let icmp_right = icmp_is_right(&completed, &ip);
             if complete_checksum(&mut completed, &view) == Checksum::Completed {
                 if let Transport::IcmpError(quote) = view.transport {
-                    let quoted = &completed[quote.offset..quote.end];
+                    let quoted = &completed[quote.offset()..quote.end()];
                     let inner = decode(LinkType::RAW, quoted, quoted.len()).ip.expect("what was quoted");
                     assert_eq!(is_right(quoted, &inner), Some(true), "completed in the quote");
                     assert!(!icmp_right || icmp_is_right(&completed, &ip), "a right ICMP checksum stays right");
@@ -70,7 +70,7 @@ fuzz_target!(|data: &[u8]| {
     let (source, destination) = (parse(source), parse(destination));
 
     let right = is_right(&frame, &ip);
-    let header_right = header_is_right(&frame, &ip);
+    let header_right = header_is_right(&frame, &view);
     let (mut translated, mut new_view) = (frame.clone(), view);
     let found = translate(&mut translated, &mut new_view, source, destination);
     assert_eq!(translated.len(), frame.len());
@@ -78,7 +78,8 @@ fuzz_target!(|data: &[u8]| {
     let read_again = decode(link_type, &translated, original_len);
     let new_ip = read_again.ip.expect("still a datagram");
     assert_eq!((new_ip.source, new_ip.destination), (source.ip(), destination.ip()));
-    assert_eq!((new_ip.offset, new_ip.payload, new_ip.end), (ip.offset, ip.payload, ip.end));
+    assert_eq!((new_ip.payload(), new_ip.end()), (ip.payload(), ip.end()));
+    assert_eq!(read_again.link.network(), view.link.network());
     assert_eq!(read_again.transport.ports(), new_view.transport.ports());
     if view.transport.ports().is_some() {
         assert_eq!(read_again.transport.ports(), Some((source.port(), destination.port())));
@@ -87,38 +88,44 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(is_right(&translated, &new_ip), Some(true), "a right checksum stays right ({found:?})");
     }
     if header_right {
-        assert!(header_is_right(&translated, &new_ip), "a right header checksum stays right");
+        assert!(header_is_right(&translated, &read_again), "a right header checksum stays right");
     }
 
-    if let Transport::IcmpError(quote) = view.transport {
+    if let Transport::IcmpError(_) = view.transport {
         let right = icmp_is_right(&frame, &ip);
-        let (mut translated, mut new_view) = (frame.clone(), view);
-        translate_quote(&mut translated, &mut new_view, source, destination);
+        let mut translated = frame.clone();
+        translate_quote(&mut translated, &view, source, destination);
         assert_eq!(translated.len(), frame.len());
-        keeps_its_contract(&new_view, &translated);
-        if right && quote.source.is_ipv4() == source.is_ipv4() {
+        keeps_its_contract(&view, &translated);
+        if right && ip.source.is_ipv4() == source.is_ipv4() {
             assert!(icmp_is_right(&translated, &ip), "a right ICMP checksum stays right");
         }
     }
 });
 
 fn keeps_its_contract(view: &View, frame: &[u8]) {
-    assert!(view.link.network <= frame.len());
+    assert!(view.link.network() <= frame.len());
     let Some(ip) = view.ip else {
         assert!(matches!(view.transport, Transport::Other));
         return;
     };
-    assert!(ip.offset <= ip.payload && ip.payload <= ip.end && ip.end <= frame.len());
-    assert!(ip.end - ip.payload <= ip.payload_len);
+    assert!(view.link.network() <= ip.payload() && ip.payload() <= ip.end() && ip.end() <= frame.len());
+    assert!(ip.end() - ip.payload() <= ip.payload_len());
     match view.transport {
-        Transport::Tcp(tcp) => assert!(ip.payload + 20 <= tcp.data && tcp.data <= ip.end),
-        Transport::Udp(udp) => assert!(udp.data == ip.payload + 8 && udp.data <= ip.end),
+        Transport::Tcp(_) => assert!(view.data(frame).len() + 20 <= ip.end() - ip.payload()),
+        Transport::Udp(_) => assert_eq!(view.data(frame).len() + 8, ip.end() - ip.payload()),
         Transport::IcmpError(quote) => {
-            assert!(ip.payload <= quote.offset && quote.offset <= quote.transport && quote.transport + 4 <= ip.end);
+            assert!(ip.payload() <= quote.offset() && quote.offset() <= quote.transport());
+            assert!(quote.transport() + 4 <= quote.end() && quote.end() <= ip.end());
+            assert!(quote.ends(frame).is_some());
         }
-        Transport::Ports(_) => assert!(ip.payload + 4 <= ip.end),
+        Transport::Ports(_) => assert!(ip.payload() + 4 <= ip.end()),
         Transport::Other => {}
     }
+}
+
+fn datagram_len(view: &View) -> Option<usize> {
+    view.ip.map(|ip| ip.end() - view.link.network())
 }
 
 /// The sum of 16-bit words, the plain way.
@@ -145,7 +152,7 @@ fn covered<'a>(frame: &'a [u8], ip: &Ip) -> Option<(&'a [u8], usize)> {
     if ip.fragment.is_some() || !ip.is_whole() {
         return None;
     }
-    let payload = &frame[ip.payload..ip.end];
+    let payload = &frame[ip.payload()..ip.end()];
     let (at, covered) = match ip.protocol {
         protocol::TCP => (16, payload),
         protocol::UDP => match usize::from(u16::from_be_bytes([*payload.get(4)?, *payload.get(5)?])) {
@@ -179,21 +186,21 @@ fn make_right(frame: &mut [u8], ip: &Ip) {
         0 if ip.protocol == protocol::UDP => 0xffff,
         checksum => checksum,
     };
-    frame[ip.payload + at..ip.payload + at + 2].copy_from_slice(&checksum.to_be_bytes());
+    frame[ip.payload() + at..ip.payload() + at + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 fn make_partial(frame: &mut [u8], ip: &Ip) {
     let Some((octets, at)) = covered(frame, ip) else { return };
     let partial = fold(pseudo_header(ip, octets.len()));
-    frame[ip.payload + at..ip.payload + at + 2].copy_from_slice(&partial.to_be_bytes());
+    frame[ip.payload() + at..ip.payload() + at + 2].copy_from_slice(&partial.to_be_bytes());
 }
 
-fn header_is_right(frame: &[u8], ip: &Ip) -> bool {
-    ip.source.is_ipv4() && fold(sum(&frame[ip.offset..ip.payload])) == 0xffff
+fn header_is_right(frame: &[u8], view: &View) -> bool {
+    view.ip.is_some_and(|ip| ip.source.is_ipv4() && fold(sum(&frame[view.link.network()..ip.payload()])) == 0xffff)
 }
 
 fn icmp_is_right(frame: &[u8], ip: &Ip) -> bool {
-    let message = &frame[ip.payload..ip.end];
+    let message = &frame[ip.payload()..ip.end()];
     let pseudo = if ip.source.is_ipv6() { pseudo_header(ip, message.len()) } else { 0 };
     ip.is_whole() && fold(sum(message) + pseudo) == 0xffff
 }

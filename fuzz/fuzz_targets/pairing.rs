@@ -219,7 +219,7 @@ fn step(run: &mut Run, event: &Event, time: Timestamp) {
 
 /// A packet without ports of its own.
 fn other(run: &mut Run, frame: &[u8], origin: Origin, time: Timestamp) {
-    let mark = run.flows.observe_other(&decode(LinkType::RAW, frame, frame.len()), origin, time);
+    let mark = run.flows.observe_other(&decode(LinkType::RAW, frame, frame.len()), frame, origin, time);
     run.number += 1;
     run.queue.push_back((mark, run.number));
     run.release();

@@ -277,7 +277,7 @@ impl Live {
                 let is_reset = tcp.flags & flags::RST != 0;
                 // What a RST carries is no data (RFC 9293, section 3.5.3).
                 if !is_reset {
-                    let data = frame.bytes.get(tcp.data..ip.end).unwrap_or_default();
+                    let data = view.data(frame.bytes);
                     let Half { order, content, .. } = half;
                     let mut out = |octets: &[u8]| content.octets(octets, asked, settings);
                     order.segment(tcp.seq, tcp.flags, data, tcp.data_len, &mut out);
@@ -287,9 +287,9 @@ impl Live {
                     self.reset = Some(side);
                 }
             }
-            Transport::Udp(udp) => {
+            Transport::Udp(_) => {
                 half.is_cut |= !ip.is_whole();
-                half.content.datagram(frame.bytes.get(udp.data..ip.end).unwrap_or_default(), settings);
+                half.content.datagram(view.data(frame.bytes), settings);
             }
             _ => half.is_cut = true,
         }

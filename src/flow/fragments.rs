@@ -57,7 +57,7 @@ impl Fragments {
     /// The group of a later fragment, if it may belong to a redirected leg.
     pub fn later(&mut self, view: &View, now: Timestamp) -> Option<u32> {
         let ip = view.ip.as_ref()?;
-        let fragment = ip.fragment.filter(|f| !f.first)?;
+        let fragment = ip.fragment.filter(|f| !f.is_first())?;
         let key = key(view, fragment.identification)?;
         if !is_redirect_address(ip.destination) {
             return None;
@@ -68,7 +68,7 @@ impl Fragments {
     /// Tells the group of a first fragment whose it is.
     pub fn first(&mut self, view: &View, id: u32, serial: u64, now: Timestamp) {
         let Some(ip) = &view.ip else { return };
-        let Some(fragment) = ip.fragment.filter(|f| f.first) else { return };
+        let Some(fragment) = ip.fragment.filter(|f| f.is_first()) else { return };
         if !is_redirect_address(ip.destination) {
             return;
         }

@@ -230,19 +230,20 @@ impl Flows {
     }
 
     /// Takes in a packet that bears no transport header of its own: a later fragment, an ICMP error.
-    pub fn observe_other(&mut self, view: &View, origin: Origin, time: Timestamp) -> Mark {
+    pub fn observe_other(&mut self, view: &View, frame: &[u8], origin: Origin, time: Timestamp) -> Mark {
         self.expire(time);
         if origin == Origin::Network {
             return Mark::Untracked;
         }
         if let crate::packet::Transport::IcmpError(quote) = view.transport {
+            let Some((source, destination)) = quote.ends(frame) else { return Mark::Untracked };
             let protocol = if quote.protocol == 6 { Protocol::Tcp } else { Protocol::Udp };
-            let (key, side) = Key::new(protocol, false, quote.source, quote.destination);
+            let (key, side) = Key::new(protocol, false, source, destination);
             return match self.table.find(&key) {
                 Some(id) => {
                     let record = &mut self.table.records[id as usize];
                     record.in_flight += 1;
-                    debug_assert_eq!(record.ends[side], quote.source);
+                    debug_assert_eq!(record.ends[side], source);
                     Mark::Quote { id, from_first: side == 0 }
                 }
                 None => Mark::Untracked,

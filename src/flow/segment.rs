@@ -97,17 +97,17 @@ impl Segment {
         let ip = view.ip.as_ref()?;
         let (protocol, ports, data_len, content) = match view.transport {
             Transport::Tcp(tcp) => {
-                let content = Content::Tcp { seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, timestamps: tcp.timestamps };
+                let content =
+                    Content::Tcp { seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, timestamps: tcp.timestamps() };
                 (Protocol::Tcp, (tcp.source, tcp.destination), tcp.data_len, content)
             }
             Transport::Udp(udp) => {
-                let data = frame.get(udp.data..ip.end).unwrap_or_default();
                 // RFC 9293 and RFC 768: a UDP header is 8 octets.
-                let data_len = ip.payload_len.saturating_sub(8) as u32;
+                let data_len = ip.payload_len().saturating_sub(8) as u32;
                 // Only what a loopback interface shows is ever redirected.
                 let content = match origin {
                     Origin::Network => Content::Opaque,
-                    Origin::Loopback | Origin::Unknown => dns(data, hasher),
+                    Origin::Loopback | Origin::Unknown => dns(view.data(frame), hasher),
                 };
                 (Protocol::Udp, (udp.source, udp.destination), data_len, content)
             }

@@ -24,7 +24,7 @@ impl Fingerprints {
     /// The fingerprint of a packet; 0 if it has no IP header.
     #[inline]
     pub fn of(&self, view: &View, bytes: &[u8]) -> u64 {
-        let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(ip.offset..ip.end)) else { return 0 };
+        let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(view.link.network()..ip.end())) else { return 0 };
         let hash = match (&view.transport, datagram.first_chunk::<START>(), datagram.last_chunk::<END>()) {
             (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => {
                 self.0.hash_one((start, end))

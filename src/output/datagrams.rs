@@ -50,7 +50,7 @@ impl<T> Datagrams<T> {
     pub fn read(&mut self, ip: &Ip, header: impl FnOnce() -> Option<T>) -> Option<T> {
         match ip.fragment {
             Some(fragment) if ip.is_whole() => {
-                let says = if fragment.first { header() } else { None };
+                let says = if fragment.is_first() { header() } else { None };
                 self.add(ip, fragment, says)
             }
             Some(_) if ip.source.is_ipv6() => None,
@@ -66,9 +66,9 @@ impl<T> Datagrams<T> {
         let known = self.recent.remove(&key).or_else(|| self.older.remove(&key));
         let mut datagram = known.unwrap_or(Datagram { first: None, parts: Vec::new(), end: None });
         datagram.first = datagram.first.or(says);
-        let start = usize::from(fragment.offset);
-        let end = start + ip.payload_len;
-        datagram.end = datagram.end.or((!fragment.more).then_some(end));
+        let start = usize::from(fragment.offset());
+        let end = start + ip.payload_len();
+        datagram.end = datagram.end.or((!fragment.has_more()).then_some(end));
         datagram.cover(start, end);
         match (datagram.end, &datagram.parts[..]) {
             (Some(whole), &[(0, end)]) if end >= whole => return datagram.first,
@@ -100,22 +100,17 @@ impl<T> Datagram<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::LinkType;
+    use crate::packet::decode;
+    use crate::packet::tests::build;
 
     /// Adds octets `start` to `end` of datagram `identification`.
     fn add(datagrams: &mut Datagrams<u32>, identification: u32, start: u16, end: usize, more: bool) -> Option<u32> {
-        let fragment = Fragment { identification, first: start == 0, offset: start, more };
-        let address = IpAddr::from([10, 0, 0, 1]);
-        let ip = Ip {
-            offset: 0,
-            source: address,
-            destination: address,
-            protocol: 17,
-            payload: 20,
-            end: 20 + end - usize::from(start),
-            payload_len: end - usize::from(start),
-            fragment: Some(fragment),
-        };
-        datagrams.add(&ip, fragment, (start == 0).then_some(identification))
+        let word = (start / 8) | if more { 0x2000 } else { 0 };
+        let mut frame = build::v4_with(17, word, &[], &vec![0; end - usize::from(start)]);
+        frame[4..6].copy_from_slice(&(identification as u16).to_be_bytes());
+        let ip = decode(LinkType::RAW, &frame, frame.len()).ip.expect("a header");
+        datagrams.add(&ip, ip.fragment.expect("a fragment"), (start == 0).then_some(identification))
     }
 
     #[test]

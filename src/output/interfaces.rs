@@ -159,7 +159,7 @@ impl Interfaces {
         };
         let input = self.numbers.get(usize::from(described.input)).copied().unwrap_or(described.input);
         let mut text = format!("{kind}; input {}, interface {}", input + 1, described.number);
-        if let Some(index) = link.and_then(|l| l.ifindex) {
+        if let Some(index) = link.and_then(Link::ifindex) {
             text += &format!(", index {index}");
         }
         if name.is_some() {
@@ -201,12 +201,12 @@ impl Interfaces {
 
 /// By which index the user names an interface.
 fn index(number: u32, link: Option<&Link>) -> u32 {
-    link.and_then(|l| l.ifindex).unwrap_or(number)
+    link.and_then(Link::ifindex).unwrap_or(number)
 }
 
 /// What tells the interfaces of one `-i any` capture apart.
 fn part(link: &Link, link_type: LinkType) -> u32 {
-    match link.ifindex {
+    match link.ifindex() {
         Some(index) => index,
         None => u32::from(link_type == LinkType::LINUX_SLL && link.origin == Origin::Loopback),
     }
@@ -215,7 +215,7 @@ fn part(link: &Link, link_type: LinkType) -> u32 {
 /// A name for an interface that the capture does not name.
 fn inferred(link_type: LinkType, link: Option<&Link>) -> Option<String> {
     let link = link?;
-    match (link.origin, link.ifindex) {
+    match (link.origin, link.ifindex()) {
         (Origin::Loopback, _) => Some("lo".to_owned()),
         (_, Some(index)) => Some(format!("if{index}")),
         // Kubernetes gives a pod's network interface this name.

@@ -205,7 +205,7 @@ impl Output {
         let description = describe(capture, frame.input, frame.interface);
         let interface = self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?;
         if let Some(names) = &mut self.names {
-            names.before(view, change, &mut self.blocks)?;
+            names.before(view, frame.bytes, change, &mut self.blocks)?;
         }
         if let Some(secrets) = &mut self.secrets {
             secrets.before(view, frame.bytes, &mut self.blocks)?;

@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// Writes the names that a packet is the first to need, with the addresses that it leaves with.
-    pub fn before(&mut self, view: &View, change: Change, blocks: &mut Blocks) -> io::Result<()> {
+    pub fn before(&mut self, view: &View, frame: &[u8], change: Change, blocks: &mut Blocks) -> io::Result<()> {
         let Some(ip) = &view.ip else { return Ok(()) };
         self.body.clear();
         let outer = match change {
@@ -53,10 +53,11 @@ impl Names {
         outer.into_iter().for_each(|address| self.add(address));
         if let Transport::IcmpError(quote) = &view.transport {
             let quoted = match change {
-                Change::TranslateQuote(to) => [to.source, to.destination],
-                Change::None | Change::Translate(_) => [quote.source, quote.destination],
+                Change::TranslateQuote(to) => Some((to.source, to.destination)),
+                Change::None | Change::Translate(_) => quote.ends(frame),
             };
-            quoted.into_iter().for_each(|end| self.add(end.ip()));
+            let quoted = quoted.into_iter().flat_map(|(source, destination)| [source, destination]);
+            quoted.for_each(|end| self.add(end.ip()));
         }
         if self.body.is_empty() {
             return Ok(());

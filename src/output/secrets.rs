@@ -64,7 +64,7 @@ impl Secrets {
     /// Writes the secrets of the session that a packet, as captured, opens.
     pub fn before(&mut self, view: &View, frame: &[u8], blocks: &mut Blocks) -> io::Result<()> {
         let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return Ok(()) };
-        let Some(data @ [first, ..]) = frame.get(tcp.data..ip.end) else { return Ok(()) };
+        let data @ [first, ..] = view.data(frame) else { return Ok(()) };
         if !matches!(first, 0x16 | b'P' | b'\r') && self.waiting.is_empty() {
             return Ok(());
         }

@@ -65,7 +65,7 @@ impl Streams {
     /// begins in between.
     #[cold]
     fn expected(&self, view: &View, ip: &Ip, bytes: &[u8]) -> Option<u32> {
-        ip.fragment.filter(|fragment| fragment.first && ip.is_whole())?;
+        ip.fragment.filter(|fragment| fragment.is_first() && ip.is_whole())?;
         let header = Header::of(view, ip, bytes).filter(|header| !header.is_quoted)?;
         let (key, _) = Key::new(header.protocol, false, header.source, header.destination);
         let next = if header.protocol == Protocol::Tcp { self.tcp } else { self.udp };
@@ -183,13 +183,13 @@ impl Header {
                 let (seq, ack, control) = (tcp.seq, tcp.ack, tcp.flags);
                 Some(Header { protocol: Protocol::Tcp, source, destination, seq, ack, control, is_quoted: false })
             }
-            Transport::Udp(udp) => Header::udp(ends(udp.source, udp.destination), bytes.get(ip.payload..ip.end)?),
+            Transport::Udp(udp) => Header::udp(ends(udp.source, udp.destination), bytes.get(ip.payload()..ip.end())?),
             Transport::Ports(ports) if ports.protocol == protocol::TCP => {
-                Header::tcp(ends(ports.source, ports.destination), bytes.get(ip.payload..ip.end)?)
+                Header::tcp(ends(ports.source, ports.destination), bytes.get(ip.payload()..ip.end())?)
             }
             Transport::IcmpError(quote) => {
-                let header = bytes.get(quote.transport..quote.end).unwrap_or_default();
-                let ends = (quote.source, quote.destination);
+                let header = bytes.get(quote.transport()..quote.end()).unwrap_or_default();
+                let ends = quote.ends(bytes)?;
                 let quoted = match quote.protocol {
                     protocol::UDP => Header::udp(ends, header),
                     _ => Header::tcp(ends, header),

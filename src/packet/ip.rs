@@ -4,10 +4,10 @@
 //! frame, and why the headers could not be walked to their end. A header whose own lengths contradict each other gives
 //! no [`Ip`]; one whose lengths go beyond the captured bytes does.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bytes::{array, be32};
-use super::{ETHERTYPE_IPV4, Fragment, Ip, Stop};
+use super::{ETHERTYPE_IPV4, Fragment, Ip, Stop, narrow};
 
 /// IPv6 extension headers that are followed.
 const MAX_EXTENSIONS: usize = 16;
@@ -20,6 +20,15 @@ pub(super) fn decode(ethertype: u16, bytes: &[u8], offset: usize, original_len: 
     match v6(bytes, offset, original_len) {
         (Some(ip), None) => extensions(bytes, ip),
         stopped => stopped,
+    }
+}
+
+/// Source and destination of an IP header: RFC 791, section 3.1; RFC 8200, section 3.
+pub(super) fn addresses(header: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match header.first()? >> 4 {
+        4 => Some((array::<4>(header, 12)?.into(), array::<4>(header, 16)?.into())),
+        6 => Some((array::<16>(header, 8)?.into(), array::<16>(header, 24)?.into())),
+        _ => None,
     }
 }
 
@@ -52,19 +61,17 @@ pub(super) fn v4(bytes: &[u8], offset: usize, original_len: usize) -> (Option<Ip
     // More Fragments and Fragment Offset.
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
     let ip = Ip {
-        offset,
         source: Ipv4Addr::from([header[12], header[13], header[14], header[15]]).into(),
         destination: Ipv4Addr::from([header[16], header[17], header[18], header[19]]).into(),
         protocol: header[9],
-        payload: offset + header_len.min(captured.len()),
-        end: offset + total_len.min(captured.len()),
-        payload_len: total_len - header_len,
-        fragment: (fragment != 0).then(|| Fragment {
-            identification: u32::from(u16::from_be_bytes([header[4], header[5]])),
-            first: fragment & 0x1fff == 0,
-            offset: (fragment & 0x1fff) << 3,
-            more: fragment & 0x2000 != 0,
-        }),
+        payload: narrow(offset + header_len.min(captured.len())),
+        end: narrow(offset + total_len.min(captured.len())),
+        payload_len: narrow(total_len - header_len),
+        fragment: Fragment::new(
+            u32::from(u16::from_be_bytes([header[4], header[5]])),
+            (fragment & 0x1fff) << 3,
+            fragment & 0x2000 != 0,
+        ),
     };
     (Some(ip), (captured.len() < header_len).then_some(Stop::Truncated))
 }
@@ -90,13 +97,12 @@ pub(super) fn v6(bytes: &[u8], offset: usize, original_len: usize) -> (Option<Ip
         len => usize::from(len),
     };
     let ip = Ip {
-        offset,
         source: Ipv6Addr::from(source).into(),
         destination: Ipv6Addr::from(destination).into(),
         protocol: next_header,
-        payload,
-        end: payload.saturating_add(payload_len).min(bytes.len()),
-        payload_len,
+        payload: narrow(payload),
+        end: narrow(payload.saturating_add(payload_len).min(bytes.len())),
+        payload_len: narrow(payload_len),
         fragment: None,
     };
     (Some(ip), None)
@@ -148,9 +154,9 @@ pub(super) fn extensions(bytes: &[u8], mut ip: Ip) -> (Option<Ip>, Option<Stop>)
             return (Some(ip), None);
         }
         let is_fragment = ip.protocol == FRAGMENT;
-        let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
+        let captured = bytes.get(ip.payload()..ip.end()).unwrap_or_default();
         // Claimed to be there, or not.
-        let cut = |len| if ip.payload_len < len { Stop::Malformed } else { Stop::Truncated };
+        let cut = |len| if ip.payload_len() < len { Stop::Malformed } else { Stop::Truncated };
         let Some(&[next, len, a, b, ..]) = captured.first_chunk::<8>() else {
             return (Some(ip), Some(cut(8)));
         };
@@ -164,16 +170,14 @@ pub(super) fn extensions(bytes: &[u8], mut ip: Ip) -> (Option<Ip>, Option<Stop>)
         }
         if is_fragment {
             let (offset, more) = (u16::from_be_bytes([a, b & 0xf8]), b & 1 != 0);
-            if offset > 0 || more {
-                let identification = be32(captured, 4).unwrap_or_default();
-                ip.fragment = Some(Fragment { identification, first: offset == 0, offset, more });
-            }
+            let identification = be32(captured, 4).unwrap_or_default();
+            ip.fragment = Fragment::new(identification, offset, more).or(ip.fragment);
         }
         ip.protocol = next;
-        ip.payload += header_len;
+        ip.payload += narrow(header_len);
         // Not below zero: the captured octets, hence the claimed ones, hold the header.
-        ip.payload_len -= header_len;
-        if ip.fragment.is_some_and(|fragment| !fragment.first) {
+        ip.payload_len -= narrow(header_len);
+        if ip.is_later_fragment() {
             return (Some(ip), None);
         }
     }

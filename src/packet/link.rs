@@ -11,11 +11,11 @@ use crate::capture::LinkType;
 const MAX_TAGS: usize = 8;
 
 /// ARPHRD_LOOPBACK (Linux, if_arp.h).
-const ARPHRD_LOOPBACK: u16 = 772;
+pub(super) const ARPHRD_LOOPBACK: u16 = 772;
 
 /// ARPHRD_FRAD, ARPHRD_IEEE80211_RADIOTAP and ARPHRD_NETLINK: here the protocol field of LINKTYPE_LINUX_SLL and
 /// LINKTYPE_LINUX_SLL2 is no EtherType (<https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>).
-const ARPHRD_WITHOUT_ETHERTYPE: [u16; 3] = [770, 803, 824];
+pub(super) const ARPHRD_WITHOUT_ETHERTYPE: [u16; 3] = [770, 803, 824];
 
 /// Reads the link layer; the one list of the link types that are read. The network offset is at most `bytes.len()`.
 pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) {
@@ -33,7 +33,7 @@ pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) 
 }
 
 fn nothing(link_type: LinkType) -> Link {
-    Link { link_type, network: 0, ethertype: 0, origin: Origin::Unknown, ifindex: None }
+    Link { link_type, network: 0, ethertype: 0, origin: Origin::Unknown, ifindex: [0; 4] }
 }
 
 /// Ethernet (IEEE 802.3, clause 3): destination, source, EtherType.
@@ -66,7 +66,7 @@ pub(super) fn sll2(bytes: &[u8]) -> (Link, Option<Stop>) {
         return (link, Some(Stop::Truncated));
     };
     let [p0, p1, _, _, i0, i1, i2, i3, a0, a1, ..] = header;
-    let link = Link { network: 20, ifindex: Some(u32::from_be_bytes([i0, i1, i2, i3])), ..link };
+    let link = Link { network: 20, ifindex: [i0, i1, i2, i3], ..link };
     cooked(link, u16::from_be_bytes([a0, a1]), u16::from_be_bytes([p0, p1]), bytes)
 }
 
@@ -119,10 +119,10 @@ fn skip_tags(mut link: Link, bytes: &[u8]) -> (Link, Option<Stop>) {
         if !is_tag(link.ethertype) {
             break;
         }
-        let Some(inner) = be16(bytes, link.network + 2) else {
+        let Some(inner) = be16(bytes, link.network() + 2) else {
             return (link, Some(Stop::Truncated));
         };
-        link.network += 4;
+        link.network += 4; // at most 20 + 4 * MAX_TAGS
         link.ethertype = inner;
     }
     let stop = match link.ethertype {

@@ -13,8 +13,10 @@ mod link;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
+mod usual;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
 use crate::capture::{Described, LinkType};
 
@@ -25,15 +27,28 @@ pub(crate) use bytes::{array, be16};
 /// `bytes` is what was captured of it; `original_len` is its length in octets on the wire, which counts only where a
 /// header leaves the length open (IPv4 Total Length 0, IPv6 Payload Length 0).
 ///
-/// Every offset in the result is at most `bytes.len()`, and an [`Ip`] has `offset <= payload <= end`.
+/// Every offset in the result is at most `bytes.len()`, and [`Link::network`] <= [`Ip::payload`] <= [`Ip::end`]. Nothing is
+/// looked at behind the first 4 GiB.
 pub fn decode(link_type: LinkType, bytes: &[u8], original_len: usize) -> View {
-    // One path per common link type and IP version, down to the one place where the view is put together: a view that is
-    // passed on in parts takes four times as long.
-    match link_type {
-        LinkType::ETHERNET => behind_link(link::ethernet(bytes), bytes, original_len),
-        LinkType::LINUX_SLL2 => behind_link(link::sll2(bytes), bytes, original_len),
-        _ => behind_link(link::decode(link_type, bytes), bytes, original_len),
+    usual::decode(link_type, bytes, original_len)
+}
+
+/// The same, step by step; [`usual`] reads most frames.
+#[inline(never)]
+fn stepwise(link_type: LinkType, bytes: &[u8], original_len: usize) -> View {
+    // Offsets and lengths have 32 bits in a view.
+    let bytes = bytes.get(..u32::MAX as usize).unwrap_or(bytes);
+    let (link, stop) = link::decode(link_type, bytes);
+    let without_ip = View { link, ip: None, transport: Transport::Other, stop };
+    if stop.is_some() {
+        return without_ip;
     }
+    let (ip, stop) = ip::decode(link.ethertype, bytes, link.network(), original_len);
+    let (Some(ip), None) = (ip, stop) else {
+        return View { ip, stop, ..without_ip };
+    };
+    let (transport, stop) = transport::decode(bytes, &ip);
+    View { ip: Some(ip), transport, stop, ..without_ip }
 }
 
 /// The same of a packet of an interface, as its capture describes that.
@@ -46,33 +61,10 @@ pub fn is_read(link_type: LinkType) -> bool {
     link::decode(link_type, &[]).1 != Some(Stop::LinkType)
 }
 
-#[inline(always)]
-fn behind_link((link, stop): (Link, Option<Stop>), bytes: &[u8], original_len: usize) -> View {
-    if stop.is_some() {
-        return View { link, ip: None, transport: Transport::Other, stop };
-    }
-    if link.ethertype == ETHERTYPE_IPV4 {
-        return behind_ip(link, ip::v4(bytes, link.network, original_len), bytes);
-    }
-    match ip::v6(bytes, link.network, original_len) {
-        (Some(ip), None) if ip::is_extension(ip.protocol) => behind_ip(link, ip::extensions(bytes, ip), bytes),
-        fixed => behind_ip(link, fixed, bytes),
-    }
-}
-
-#[inline(always)]
-fn behind_ip(link: Link, (ip, stop): (Option<Ip>, Option<Stop>), bytes: &[u8]) -> View {
-    let (Some(ip), None) = (ip, stop) else {
-        return View { link, ip, transport: Transport::Other, stop };
-    };
-    if ip.protocol == protocol::TCP
-        && ip.fragment.is_none()
-        && let Some(tcp) = transport::whole_tcp(bytes, &ip)
-    {
-        return View { link, ip: Some(ip), transport: Transport::Tcp(tcp), stop: None };
-    }
-    let (transport, stop) = transport::decode(bytes, &ip);
-    View { link, ip: Some(ip), transport, stop }
+/// A length or offset as a view holds it.
+#[inline]
+fn narrow(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// What one frame holds.
@@ -88,20 +80,43 @@ pub struct View {
     pub stop: Option<Stop>,
 }
 
+impl View {
+    /// The data of a TCP segment or UDP datagram, as far as they were captured; nothing of anything else. `frame` is what
+    /// the view is of.
+    #[inline]
+    pub fn data<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        self.ip.and_then(|ip| frame.get(self.transport.data(&ip)?..ip.end())).unwrap_or_default()
+    }
+}
+
 /// The link layer, VLAN tags included.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
     /// What the frame starts with.
     pub link_type: LinkType,
-    /// Offset of the network header in the frame.
-    pub network: usize,
+    network: u8,
     /// The EtherType of the network header, after VLAN tags; 0x0800 and 0x86dd also where the link type has no
     /// EtherType. 0 if there is none.
     pub ethertype: u16,
     /// Where the packet was seen, as far as the link layer tells.
     pub origin: Origin,
+    /// SLL2: the interface index, in network byte order.
+    ifindex: [u8; 4],
+}
+
+impl Link {
+    /// Offset of the network header in the frame: where an [`Ip`] starts.
+    #[inline]
+    pub fn network(&self) -> usize {
+        usize::from(self.network)
+    }
+
     /// SLL2: the interface index.
-    pub ifindex: Option<u32>,
+    #[inline]
+    pub fn ifindex(&self) -> Option<u32> {
+        let is_there = self.link_type == LinkType::LINUX_SLL2 && self.network > 0;
+        is_there.then_some(u32::from_be_bytes(self.ifindex))
+    }
 }
 
 /// What the link layer tells of the interface.
@@ -118,28 +133,48 @@ pub enum Origin {
 /// An IP header.
 #[derive(Clone, Copy, Debug)]
 pub struct Ip {
-    /// Offset of the IP header in the frame.
-    pub offset: usize,
     /// The source address.
     pub source: IpAddr,
     /// The destination address.
     pub destination: IpAddr,
     /// The protocol of the payload, after IPv6 extension headers.
     pub protocol: u8,
-    /// Offset of the payload in the frame, after options and extension headers.
-    pub payload: usize,
-    /// Where the datagram ends in the frame: link-layer padding lies behind it; never past the captured bytes.
-    pub end: usize,
-    /// Length in octets of the payload as the header claims it, captured or not. For a fragment, that of the fragment.
-    pub payload_len: usize,
     /// Set if the datagram is a fragment. An IPv6 "atomic fragment" (RFC 6946) is whole, and none.
     pub fragment: Option<Fragment>,
+    payload: u32,
+    end: u32,
+    payload_len: u32,
 }
 
 impl Ip {
+    /// Offset of the payload in the frame, after options and extension headers.
+    #[inline]
+    pub fn payload(&self) -> usize {
+        self.payload as usize
+    }
+
+    /// Where the datagram ends in the frame: link-layer padding lies behind it; never past the captured bytes.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    /// Length in octets of the payload as the header claims it, captured or not. For a fragment, that of the fragment.
+    #[inline]
+    pub fn payload_len(&self) -> usize {
+        self.payload_len as usize
+    }
+
     /// Whether every octet of the payload was captured.
+    #[inline]
     pub fn is_whole(&self) -> bool {
         self.end - self.payload == self.payload_len
+    }
+
+    /// Whether this is a fragment other than the first: it bears no transport header.
+    #[inline]
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment.is_some_and(|fragment| !fragment.is_first())
     }
 }
 
@@ -148,12 +183,30 @@ impl Ip {
 pub struct Fragment {
     /// IPv4 Identification, or the IPv6 Fragment header's.
     pub identification: u32,
+    /// As in the IPv6 Fragment header: the offset, a multiple of 8, and the M flag as bit 0.
+    word: NonZeroU16,
+}
+
+impl Fragment {
+    /// None if it is all of the datagram.
+    fn new(identification: u32, offset: u16, more: bool) -> Option<Fragment> {
+        NonZeroU16::new(offset & !7 | u16::from(more)).map(|word| Fragment { identification, word })
+    }
+
     /// Whether this fragment holds the start of the datagram.
-    pub first: bool,
+    pub fn is_first(&self) -> bool {
+        self.offset() == 0
+    }
+
     /// Fragment Offset, in octets.
-    pub offset: u16,
+    pub fn offset(&self) -> u16 {
+        self.word.get() & !7
+    }
+
     /// Whether more fragments follow behind this one.
-    pub more: bool,
+    pub fn has_more(&self) -> bool {
+        self.word.get() & 1 != 0
+    }
 }
 
 /// A transport header.
@@ -179,6 +232,17 @@ impl Transport {
             | Transport::Udp(Udp { source, destination, .. })
             | Transport::Ports(Ports { source, destination, .. }) => Some((source, destination)),
             Transport::IcmpError(_) | Transport::Other => None,
+        }
+    }
+
+    /// Where the data of a segment or datagram starts in the frame; [`Ip::end`] if nothing of it was captured.
+    #[inline]
+    fn data(&self, ip: &Ip) -> Option<usize> {
+        match self {
+            // A header in several fragments is longer than the payload, and claims no data.
+            Transport::Tcp(tcp) => Some(ip.end().min(ip.payload() + (ip.payload_len - tcp.data_len) as usize)),
+            Transport::Udp(_) => Some(ip.payload() + 8),
+            _ => None,
         }
     }
 
@@ -210,10 +274,17 @@ pub struct Tcp {
     pub window: u16,
     /// Length in octets of the segment's data as the headers claim it, captured or not.
     pub data_len: u32,
-    /// Offset of the data in the frame; [`Ip::end`] if nothing of it was captured.
-    pub data: usize,
+    has_timestamps: bool,
+    tsval: u32,
+    tsecr: u32,
+}
+
+impl Tcp {
     /// TSval and TSecr of the Timestamps option (RFC 7323).
-    pub timestamps: Option<(u32, u32)>,
+    #[inline]
+    pub fn timestamps(&self) -> Option<(u32, u32)> {
+        self.has_timestamps.then_some((self.tsval, self.tsecr))
+    }
 }
 
 /// A UDP header.
@@ -223,8 +294,6 @@ pub struct Udp {
     pub source: u16,
     /// Destination port.
     pub destination: u16,
-    /// Offset of the data in the frame.
-    pub data: usize,
 }
 
 /// The ports of a TCP or UDP header that could not be read further.
@@ -241,18 +310,35 @@ pub struct Ports {
 /// The IP header that an ICMP error quotes, and the ports behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Quote {
-    /// Offset of the quoted IP header in the frame.
-    pub offset: usize,
     /// Its protocol: TCP (6) or UDP (17).
     pub protocol: u8,
+    offset: u32,
+    transport: u32,
+    end: u32,
+}
+
+impl Quote {
+    /// Offset of the quoted IP header in the frame.
+    pub fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
     /// Offset of the quoted transport header in the frame.
-    pub transport: usize,
+    pub fn transport(&self) -> usize {
+        self.transport as usize
+    }
+
     /// Where the quoted octets end in the frame: before an extension (RFC 4884), if the message has one.
-    pub end: usize,
-    /// The quoted source.
-    pub source: SocketAddr,
-    /// The quoted destination.
-    pub destination: SocketAddr,
+    pub fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    /// The quoted source and destination. `frame` is what the view is of; none if it is another one.
+    pub fn ends(&self, frame: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+        let (source, destination) = ip::addresses(frame.get(self.offset()..)?)?;
+        let (from, to) = (be16(frame, self.transport())?, be16(frame, self.transport() + 2)?);
+        Some((SocketAddr::new(source, from), SocketAddr::new(destination, to)))
+    }
 }
 
 /// Why decoding stopped before or in the transport header.

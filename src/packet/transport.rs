@@ -3,14 +3,12 @@
 //! What comes in is a frame and its IP header; what goes out is the [`Transport`] and why it is less than a header. Data is
 //! not looked into.
 
-use std::net::SocketAddr;
-
 use super::bytes::{array, be16};
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ports, Quote, Stop, Tcp, Transport, Udp, ip, protocol};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ports, Quote, Stop, Tcp, Transport, Udp, ip, narrow, protocol};
 
 /// Reads what the IP datagram carries.
 pub(super) fn decode(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
-    if ip.fragment.is_some_and(|fragment| !fragment.first) {
+    if ip.is_later_fragment() {
         return (Transport::Other, None);
     }
     match ip.protocol {
@@ -33,14 +31,15 @@ fn tcp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
 /// section 3.1.
 #[inline(always)]
 pub(super) fn whole_tcp(bytes: &[u8], ip: &Ip) -> Option<Tcp> {
-    let captured = bytes.get(ip.payload..ip.end)?;
+    let captured = bytes.get(ip.payload()..ip.end())?;
     let header = captured.first_chunk::<20>()?;
     // Data Offset, in 32-bit words.
     let header_len = usize::from(header[12] >> 4) * 4;
-    if header_len < 20 || (header_len > ip.payload_len && ip.fragment.is_none()) {
+    if header_len < 20 || (header_len > ip.payload_len() && ip.fragment.is_none()) {
         return None;
     }
-    let captured_len = header_len.min(captured.len());
+    let options = captured.get(20..header_len.min(captured.len())).unwrap_or_default();
+    let (has_timestamps, (tsval, tsecr)) = timestamps(options).map_or((false, (0, 0)), |pair| (true, pair));
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     Some(Tcp {
         source: u16::from_be_bytes([header[0], header[1]]),
@@ -49,14 +48,14 @@ pub(super) fn whole_tcp(bytes: &[u8], ip: &Ip) -> Option<Tcp> {
         ack: word(8),
         flags: header[13],
         window: u16::from_be_bytes([header[14], header[15]]),
-        data_len: u32::try_from(ip.payload_len.saturating_sub(header_len)).unwrap_or(u32::MAX),
-        data: ip.payload + captured_len,
-        timestamps: timestamps(captured.get(20..captured_len).unwrap_or_default()),
+        data_len: ip.payload_len.saturating_sub(u32::from(header[12] >> 4) * 4),
+        has_timestamps,
+        tsval,
+        tsecr,
     })
 }
 
 /// TSval and TSecr (RFC 7323, section 3.2: kind 8, length 10) among the TCP options.
-#[inline(always)]
 fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
     // RFC 7323, appendix A: NOP, NOP, Timestamps, which is what nearly every segment has.
     if let [1, 1, 8, 10, rest @ ..] = options {
@@ -83,14 +82,13 @@ fn timestamp_pair(value: &[u8]) -> Option<(u32, u32)> {
 
 /// RFC 768.
 fn udp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
-    let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
+    let captured = bytes.get(ip.payload()..ip.end()).unwrap_or_default();
     let Some(header) = captured.first_chunk::<8>() else {
         return cut(bytes, ip, 8);
     };
     let udp = Udp {
         source: u16::from_be_bytes([header[0], header[1]]),
         destination: u16::from_be_bytes([header[2], header[3]]),
-        data: ip.payload + 8,
     };
     (Transport::Udp(udp), None)
 }
@@ -98,8 +96,8 @@ fn udp(bytes: &[u8], ip: &Ip) -> (Transport, Option<Stop>) {
 /// The ports of a TCP or UDP header that is not there whole (`header_len` octets), or contradicts itself.
 #[cold]
 fn cut(bytes: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
-    let captured = bytes.get(ip.payload..ip.end).unwrap_or_default();
-    let too_short = ip.payload_len < header_len && ip.fragment.is_none();
+    let captured = bytes.get(ip.payload()..ip.end()).unwrap_or_default();
+    let too_short = ip.payload_len() < header_len && ip.fragment.is_none();
     let stop = if too_short || captured.len() >= header_len { Stop::Malformed } else { Stop::Truncated };
     match (be16(captured, 0), be16(captured, 2)) {
         (Some(source), Some(destination)) => {
@@ -111,37 +109,30 @@ fn cut(bytes: &[u8], ip: &Ip, header_len: usize) -> (Transport, Option<Stop>) {
 
 /// Errors quote from octet 8 on: RFC 792 types 3, 4, 5, 11, 12; RFC 4443, section 2.1, types 1 to 4.
 fn icmp(bytes: &[u8], ip: &Ip, ethertype: u16) -> (Transport, Option<Stop>) {
-    let datagram = bytes.get(..ip.end).unwrap_or_default();
+    let datagram = bytes.get(..ip.end()).unwrap_or_default();
     let is_error = matches!(
-        (ethertype, datagram.get(ip.payload)),
+        (ethertype, datagram.get(ip.payload())),
         (ETHERTYPE_IPV4, Some(3 | 4 | 5 | 11 | 12)) | (ETHERTYPE_IPV6, Some(1..=4))
     );
     if !is_error {
         return (Transport::Other, None);
     }
-    let offset = ip.payload + 8;
-    let end = quoted_len(&datagram[ip.payload..], ethertype).map_or(ip.end, |len| ip.end.min(offset + len));
+    let offset = ip.payload() + 8;
+    let end = quoted_len(&datagram[ip.payload()..], ethertype).map_or(ip.end(), |len| ip.end().min(offset + len));
     let datagram = &datagram[..end];
     let (inner, stop) = ip::decode(ethertype, datagram, offset, end);
     let (Some(inner), None) = (inner, stop) else {
         return (Transport::Other, stop);
     };
-    let later = inner.fragment.is_some_and(|fragment| !fragment.first);
+    let later = inner.is_later_fragment();
     if later || !matches!(inner.protocol, protocol::TCP | protocol::UDP) {
         return (Transport::Other, None);
     }
-    let quoted = datagram.get(inner.payload..inner.end).unwrap_or_default();
-    let (Some(source), Some(destination)) = (be16(quoted, 0), be16(quoted, 2)) else {
+    let quoted = datagram.get(inner.payload()..inner.end()).unwrap_or_default();
+    if quoted.len() < 4 {
         return (Transport::Other, Some(Stop::Truncated));
-    };
-    let quote = Quote {
-        offset: inner.offset,
-        protocol: inner.protocol,
-        transport: inner.payload,
-        end,
-        source: SocketAddr::new(inner.source, source),
-        destination: SocketAddr::new(inner.destination, destination),
-    };
+    }
+    let quote = Quote { protocol: inner.protocol, offset: narrow(offset), transport: inner.payload, end: narrow(end) };
     (Transport::IcmpError(quote), None)
 }
 

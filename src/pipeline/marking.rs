@@ -30,7 +30,7 @@ impl Marker {
                 }
                 mark
             }
-            None => self.flows.observe_other(view, origin, frame.time),
+            None => self.flows.observe_other(view, frame.bytes, origin, frame.time),
         }
     }
 

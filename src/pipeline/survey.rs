@@ -326,7 +326,7 @@ impl Survey {
             self.fragmented.insert(conversation);
         }
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
-            let data = view.ip.as_ref().and_then(|ip| frame.bytes.get(tcp.data..ip.end)).unwrap_or_default();
+            let data = view.data(frame.bytes);
             let half = Half { conversation, from_first };
             if let Some(observing) = &mut self.observing {
                 observing.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);

@@ -63,7 +63,7 @@ fn split<'a>(view: &View, frame: &'a [u8]) -> Option<Parts<'a>> {
             payload: frame.get(20..)?,
         },
         // No addresses, no tags: the network header is the payload.
-        _ => Parts { source: [0; 6], ethertype: view.link.ethertype, payload: frame.get(view.link.network..)? },
+        _ => Parts { source: [0; 6], ethertype: view.link.ethertype, payload: frame.get(view.link.network()..)? },
     };
     Some(parts)
 }

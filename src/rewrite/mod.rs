@@ -53,17 +53,18 @@ pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destinat
     };
     let same_family = ip.source.is_ipv4() == source.is_ipv4() && ip.source.is_ipv4() == destination.is_ipv4();
     debug_assert!(same_family, "{} to {source} > {destination}", ip.source);
-    if !same_family || frame.len() < ip.end {
+    if !same_family || frame.len() < ip.end() {
         return Checksum::None;
     }
-    let translated = Ip { source: source.ip(), destination: destination.ip(), ..ip };
+    let mut translated = ip;
+    (translated.source, translated.destination) = (source.ip(), destination.ip());
 
     let mut old = checksum::address(ip.source) + checksum::address(ip.destination);
     let mut new = checksum::address(translated.source) + checksum::address(translated.destination);
-    put_addresses(frame, &translated);
+    put_addresses(frame, view.link.network(), &translated);
     if ip.source.is_ipv4() {
         // RFC 791, section 3.1: Header Checksum.
-        update_at(frame, ip.offset + 10, old, new);
+        update_at(frame, view.link.network() + 10, old, new);
     }
 
     if let Some((old_source, old_destination)) = view.transport.ports_mut() {
@@ -71,8 +72,8 @@ pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destinat
         new += u64::from(source.port()) + u64::from(destination.port());
         *old_source = source.port();
         *old_destination = destination.port();
-        put16(frame, ip.payload, source.port());
-        put16(frame, ip.payload + 2, destination.port());
+        put16(frame, ip.payload(), source.port());
+        put16(frame, ip.payload() + 2, destination.port());
     }
     view.ip = Some(translated);
 
@@ -91,24 +92,11 @@ pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destinat
 /// Gives the datagram that an ICMP error quotes new addresses, as [`translate`] does for a packet; the ICMP checksum follows.
 ///
 /// Does nothing if the frame is no ICMP error that quotes TCP or UDP, or if the families differ.
-pub fn translate_quote(frame: &mut [u8], view: &mut View, source: SocketAddr, destination: SocketAddr) -> Checksum {
-    let Transport::IcmpError(mut quote) = view.transport else {
+pub fn translate_quote(frame: &mut [u8], view: &View, source: SocketAddr, destination: SocketAddr) -> Checksum {
+    let Transport::IcmpError(quote) = view.transport else {
         return Checksum::None;
     };
-    let found = in_quote(frame, view, quote, |quoted, inner| {
-        let found = translate(quoted, inner, source, destination);
-        if let Some(ip) = inner.ip {
-            quote.source.set_ip(ip.source);
-            quote.destination.set_ip(ip.destination);
-        }
-        if let Some((source, destination)) = inner.transport.ports_mut() {
-            quote.source.set_port(*source);
-            quote.destination.set_port(*destination);
-        }
-        found
-    });
-    view.transport = Transport::IcmpError(quote);
-    found
+    in_quote(frame, view, quote, |quoted, inner| translate(quoted, inner, source, destination))
 }
 
 /// Completes a partial TCP or UDP checksum in a whole packet, or in a whole one that an ICMP error quotes. Returns what it
@@ -134,7 +122,7 @@ fn in_quote(
     quote: Quote,
     change: impl FnOnce(&mut [u8], &mut View) -> Checksum,
 ) -> Checksum {
-    let (Some(ip), Some(quoted)) = (view.ip, frame.get_mut(quote.offset..quote.end)) else {
+    let (Some(ip), Some(quoted)) = (view.ip, frame.get_mut(quote.offset()..quote.end())) else {
         return Checksum::None;
     };
     let mut inner = decode(LinkType::RAW, quoted, quoted.len());
@@ -143,7 +131,7 @@ fn in_quote(
     let found = change(quoted, &mut inner);
     let new = checksum::sum(quoted);
     // RFC 792 and RFC 4443, section 2.1: Checksum at octet 2.
-    update_at(frame, ip.payload + 2, u64::from(old), u64::from(new));
+    update_at(frame, ip.payload() + 2, u64::from(old), u64::from(new));
     found
 }
 
@@ -166,20 +154,20 @@ struct Field {
 impl Field {
     /// Where the checksum of the datagram stands, if it has one that covers its addresses.
     fn find(frame: &[u8], ip: &Ip) -> Option<Field> {
-        if ip.fragment.is_some_and(|fragment| !fragment.first) {
+        if ip.is_later_fragment() {
             return None;
         }
-        let datagram = frame.get(..ip.end)?;
+        let datagram = frame.get(..ip.end())?;
         let (at, len) = match ip.protocol {
             // RFC 9293, section 3.1.
-            protocol::TCP => (ip.payload + 16, ip.payload_len),
+            protocol::TCP => (ip.payload() + 16, ip.payload_len()),
             // RFC 768; a length of 0 is that of a jumbogram (RFC 2675, section 4).
-            protocol::UDP => match be16(datagram, ip.payload + 4)? {
-                0 => (ip.payload + 6, ip.payload_len),
-                len => (ip.payload + 6, usize::from(len)),
+            protocol::UDP => match be16(datagram, ip.payload() + 4)? {
+                0 => (ip.payload() + 6, ip.payload_len()),
+                len => (ip.payload() + 6, usize::from(len)),
             },
             // RFC 4443, section 2.3.
-            protocol::ICMPV6 if ip.source.is_ipv6() => (ip.payload + 2, ip.payload_len),
+            protocol::ICMPV6 if ip.source.is_ipv6() => (ip.payload() + 2, ip.payload_len()),
             _ => return None,
         };
         let stored = be16(datagram, at)?;
@@ -188,8 +176,8 @@ impl Field {
         }
         let fragment = ip.fragment.is_some();
         // A length that ends before its own checksum covers nothing that could be summed.
-        let whole = !fragment && ip.is_whole() && len <= ip.payload_len && ip.payload + len >= at + 2;
-        Some(Field { protocol: ip.protocol, at, stored, start: ip.payload, len, whole, fragment })
+        let whole = !fragment && ip.is_whole() && len <= ip.payload_len() && ip.payload() + len >= at + 2;
+        Some(Field { protocol: ip.protocol, at, stored, start: ip.payload(), len, whole, fragment })
     }
 
     fn partial(&self, ip: &Ip) -> u16 {
@@ -230,15 +218,15 @@ impl Field {
 }
 
 /// Source and destination: RFC 791, section 3.1; RFC 8200, section 3.
-fn put_addresses(frame: &mut [u8], ip: &Ip) {
+fn put_addresses(frame: &mut [u8], at: usize, ip: &Ip) {
     match (ip.source, ip.destination) {
         (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => {
-            put(frame, ip.offset + 12, source.octets());
-            put(frame, ip.offset + 16, destination.octets());
+            put(frame, at + 12, source.octets());
+            put(frame, at + 16, destination.octets());
         }
         (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
-            put(frame, ip.offset + 8, source.octets());
-            put(frame, ip.offset + 24, destination.octets());
+            put(frame, at + 8, source.octets());
+            put(frame, at + 24, destination.octets());
         }
         _ => {}
     }

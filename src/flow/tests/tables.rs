@@ -537,13 +537,22 @@ fn what_a_listener_sends_from_its_own_address_stays() {
 }
 
 /// A datagram of raw IPv4: a fragment at this offset, which is not the last.
-fn fragment(source: [u8; 4], destination: [u8; 4], id: u8, offset: u16) -> View {
+fn fragment(source: [u8; 4], destination: [u8; 4], id: u8, offset: u16) -> Vec<u8> {
     let mut frame = vec![0x45, 0, 0, 40, 0, id, 0x20, 0, 64, 17, 0, 0];
     frame[6..8].copy_from_slice(&(0x2000 | (offset / 8)).to_be_bytes());
     frame.extend_from_slice(&source);
     frame.extend_from_slice(&destination);
     frame.resize(40, 0);
-    crate::packet::decode(crate::capture::LinkType::RAW, &frame, frame.len())
+    frame
+}
+
+fn view(frame: &[u8]) -> View {
+    crate::packet::decode(crate::capture::LinkType::RAW, frame, frame.len())
+}
+
+/// Feeds a datagram of raw IPv4 that bears no ports of its own.
+fn observe_other(run: &mut Run, frame: &[u8], origin: Origin, time: Timestamp) -> Mark {
+    run.flows.observe_other(&view(frame), frame, origin, time)
 }
 
 const POD: [u8; 4] = [10, 0, 0, 1];
@@ -553,13 +562,13 @@ const LOCAL: [u8; 4] = [127, 0, 0, 1];
 fn first_fragment(run: &mut Run, event: &str, id: u8) -> Mark {
     let segment = parse(event, 1);
     let mark = run.packet(&segment);
-    run.flows.observe_first_fragment(&fragment(POD, LOCAL, id, 0), mark, segment.time);
+    run.flows.observe_first_fragment(&view(&fragment(POD, LOCAL, id, 0)), mark, segment.time);
     mark
 }
 
 fn later_fragment(run: &mut Run, id: u8, seconds: u64) {
     let time = Timestamp(seconds * 1_000_000_000);
-    let mark = run.flows.observe_other(&fragment(POD, LOCAL, id, 16), Origin::Loopback, time);
+    let mark = observe_other(run, &fragment(POD, LOCAL, id, 16), Origin::Loopback, time);
     run.enqueue(mark, time);
 }
 
@@ -616,7 +625,7 @@ fn a_fragment_behind_its_forgotten_leg_stays() {
     }
     later_fragment(&mut run, 7, 2);
     assert!(run.legs.iter().any(|leg| matches!(leg.outcome, Outcome::Repaired { .. })), "forgotten");
-    let later = run.flows.observe_other(&fragment(POD, LOCAL, 7, 16), Origin::Loopback, Timestamp(0));
+    let later = observe_other(&mut run, &fragment(POD, LOCAL, 7, 16), Origin::Loopback, Timestamp(0));
     assert!(matches!((mark, later), (Mark::Conversation { .. }, Mark::Fragment { .. })));
     run.finish();
     assert_eq!(run.out.last(), Some(&None));
@@ -642,12 +651,12 @@ fn an_icmp_error_follows_the_leg_that_it_quotes() {
         frame.extend_from_slice(&[3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
         frame.extend_from_slice(&[POD, LOCAL].concat());
         frame.extend_from_slice(&[port.to_be_bytes(), 15053_u16.to_be_bytes(), [0, 8], [0, 0]].concat());
-        crate::packet::decode(crate::capture::LinkType::RAW, &frame, frame.len())
+        frame
     };
     let mut run = Run::new(Limits::default(), None);
     run.packet(&parse("lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 1));
     for (port, origin) in [(4000, Origin::Loopback), (4001, Origin::Loopback), (4000, Origin::Network)] {
-        let mark = run.flows.observe_other(&quote(port), origin, Timestamp(0));
+        let mark = observe_other(&mut run, &quote(port), origin, Timestamp(0));
         assert_eq!(matches!(mark, Mark::Quote { .. }), (port, origin) == (4000, Origin::Loopback));
         run.enqueue(mark, Timestamp(0));
     }

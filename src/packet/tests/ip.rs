@@ -7,7 +7,7 @@ fn extent(packet: &[u8], original_len: usize) -> (usize, usize, usize, u8) {
     let view = decode(LinkType::RAW, packet, original_len);
     assert_contract(&view, packet);
     let ip = ip_of(&view);
-    (ip.payload, ip.end, ip.payload_len, ip.protocol)
+    (ip.payload(), ip.end(), ip.payload_len(), ip.protocol)
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn v4_total_length_zero() {
     assert_eq!(tcp_of(&decode(LinkType::RAW, &packet[..60], 200_000)).data_len, 199_960);
     // Behind a link layer, its octets do not count; a length on the wire below what was captured is not believed.
     let frame = ethernet(0x0800, &packet);
-    assert_eq!(ip_of(&decode(LinkType::ETHERNET, &frame, frame.len())).payload_len, 1020);
-    assert_eq!(ip_of(&decode(LinkType::ETHERNET, &frame, 5)).payload_len, 1020);
+    assert_eq!(ip_of(&decode(LinkType::ETHERNET, &frame, frame.len())).payload_len(), 1020);
+    assert_eq!(ip_of(&decode(LinkType::ETHERNET, &frame, 5)).payload_len(), 1020);
 }
 
 #[test]
@@ -83,13 +83,14 @@ fn v4_fragments() {
         (0x1fff, Some((0x1234, false)), false),
     ] {
         let view = raw(&v4_with(17, word, &[], &datagram));
-        let fragment = ip_of(&view).fragment.map(|fragment| (fragment.identification, fragment.first));
+        let fragment = ip_of(&view).fragment.map(|fragment| (fragment.identification, fragment.is_first()));
         assert_eq!((fragment, view.transport.ports().is_some()), (expected, has_ports), "{word:#06x}");
         assert_eq!(view.stop, None);
     }
     // A TCP header that goes on in the next fragment.
-    let view = raw(&v4_with(6, 0x2000, &[], &tcp(&[1; 20], b"")[..24]));
-    assert_eq!((tcp_of(&view).data_len, tcp_of(&view).data), (0, 44));
+    let packet = v4_with(6, 0x2000, &[], &tcp(&[1; 20], b"")[..24]);
+    let view = raw(&packet);
+    assert_eq!((tcp_of(&view).data_len, view.data(&packet)), (0, &[][..]));
     let view = raw(&v4_with(6, 0x2000, &[], &tcp(&[], b"")[..16]));
     assert_eq!((view.transport.ports(), view.stop), (Some((1000, 2000)), Some(Stop::Truncated)));
 }
@@ -130,10 +131,10 @@ fn v6_extension_headers() {
     ] {
         let view = raw(&packet);
         let ip = ip_of(&view);
-        assert_eq!((ip.payload, ip.protocol, view.stop), (payload, protocol, stop), "{what}");
+        assert_eq!((ip.payload(), ip.protocol, view.stop), (payload, protocol, stop), "{what}");
         assert_eq!(view.transport.ports().is_some(), protocol == 17, "{what}");
         assert!(ip.is_whole(), "{what}");
-        assert_eq!(ip.payload_len, packet.len() - payload, "{what}");
+        assert_eq!(ip.payload_len(), packet.len() - payload, "{what}");
     }
 }
 
@@ -143,7 +144,7 @@ fn v6_routing_header_with_segments_left() {
     let mut routing = extension(17, 3);
     routing[3] = 1;
     let view = raw(&v6(43, &[&routing[..], &udp(b"x")].concat()));
-    assert_eq!((ip_of(&view).protocol, ip_of(&view).payload, view.stop), (43, 40, None));
+    assert_eq!((ip_of(&view).protocol, ip_of(&view).payload(), view.stop), (43, 40, None));
     assert!(view.transport.ports().is_none());
 }
 
@@ -154,13 +155,13 @@ fn v6_fragments() {
     {
         let view = raw(&v6(44, &[&fragment(17, offset, more)[..], &udp(&[7; 24])].concat()));
         let ip = ip_of(&view);
-        assert_eq!(ip.fragment.map(|f| (f.identification, f.first)), expected.map(|first| (0xaabb_ccdd, first)));
-        assert_eq!((ip.payload, ip.protocol, ip.payload_len), (48, 17, 32));
+        assert_eq!(ip.fragment.map(|f| (f.identification, f.is_first())), expected.map(|first| (0xaabb_ccdd, first)));
+        assert_eq!((ip.payload(), ip.protocol, ip.payload_len()), (48, 17, 32));
         assert_eq!(view.transport.ports().is_some(), expected != Some(false));
     }
     // What follows the header of a later fragment is data, though it looks like a header.
     let view = raw(&v6(44, &[&fragment(60, 8, false)[..], &extension(17, 1), &udp(b"x")].concat()));
-    assert_eq!((ip_of(&view).payload, ip_of(&view).protocol), (48, 60));
+    assert_eq!((ip_of(&view).payload(), ip_of(&view).protocol), (48, 60));
 }
 
 #[test]

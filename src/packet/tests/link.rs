@@ -83,7 +83,7 @@ fn link_layers() {
         let view = decode(link_type, &frame, frame.len());
         assert_contract(&view, &frame);
         let link = view.link;
-        assert_eq!((link.link_type, link.network, link.ethertype), (link_type, network, ethertype), "{what}");
+        assert_eq!((link.link_type, link.network(), link.ethertype), (link_type, network, ethertype), "{what}");
         assert_eq!((link.origin, view.stop), (origin, stop), "{what}");
         assert_eq!(view.ip.is_some(), stop.is_none(), "{what}");
     }
@@ -93,7 +93,7 @@ fn link_layers() {
 fn only_the_second_cooked_header_tells_the_interface() {
     let packet = v4(17, &udp(b"x"));
     let link = |link_type, frame: &[u8]| decode(link_type, frame, frame.len()).link;
-    assert_eq!(link(LinkType::LINUX_SLL, &sll(4, 1, 0x0800, &packet)).ifindex, None);
-    assert_eq!(link(LinkType::LINUX_SLL2, &sll2(0x0102_0304, 4, 1, 0x0800, &packet)).ifindex, Some(0x0102_0304));
-    assert_eq!(link(LinkType::ETHERNET, &ethernet(0x0800, &packet)).ifindex, None);
+    assert_eq!(link(LinkType::LINUX_SLL, &sll(4, 1, 0x0800, &packet)).ifindex(), None);
+    assert_eq!(link(LinkType::LINUX_SLL2, &sll2(0x0102_0304, 4, 1, 0x0800, &packet)).ifindex(), Some(0x0102_0304));
+    assert_eq!(link(LinkType::ETHERNET, &ethernet(0x0800, &packet)).ifindex(), None);
 }

@@ -31,31 +31,39 @@ fn tcp_of(view: &View) -> Tcp {
 /// What [`decode`] promises about its offsets, whatever the bytes.
 fn assert_contract(view: &View, bytes: &[u8]) {
     let len = bytes.len();
-    assert!(view.link.network <= len, "{view:?}");
+    assert!(view.link.network() <= len, "{view:?}");
     let Some(ip) = view.ip else {
         assert!(matches!(view.transport, Transport::Other), "{view:?}");
         return;
     };
-    assert_eq!(ip.offset, view.link.network);
-    assert!(ip.offset <= ip.payload && ip.payload <= ip.end && ip.end <= len, "{view:?}");
-    assert!(ip.end - ip.payload <= ip.payload_len, "{view:?}");
+    let (payload, end) = (ip.payload(), ip.end());
+    assert!(view.link.network() <= payload && payload <= end && end <= len, "{view:?}");
+    assert!(end - payload <= ip.payload_len(), "{view:?}");
     assert_eq!(ip.source.is_ipv4(), ip.destination.is_ipv4());
     match view.transport {
         Transport::Tcp(tcp) => {
-            assert!(ip.payload + 20 <= tcp.data && tcp.data <= ip.end, "{view:?}");
-            assert!(tcp.data_len as usize <= ip.payload_len, "{view:?}");
+            assert!(view.data(bytes).len() + 20 <= end - payload, "{view:?}");
+            assert!(tcp.data_len as usize <= ip.payload_len(), "{view:?}");
         }
-        Transport::Udp(udp) => assert!(ip.payload + 8 == udp.data && udp.data <= ip.end, "{view:?}"),
+        Transport::Udp(_) => assert_eq!(view.data(bytes).len() + 8, end - payload, "{view:?}"),
         Transport::IcmpError(quote) => {
-            assert!(ip.payload + 8 == quote.offset && quote.offset + 20 <= quote.transport, "{view:?}");
-            assert!(quote.transport + 4 <= quote.end && quote.end <= ip.end, "{view:?}");
+            assert!(payload + 8 == quote.offset() && quote.offset() + 20 <= quote.transport(), "{view:?}");
+            assert!(quote.transport() + 4 <= quote.end() && quote.end() <= end, "{view:?}");
+            assert!(quote.ends(bytes).is_some(), "{view:?}");
         }
-        Transport::Ports(_) => assert!(ip.payload + 4 <= ip.end && view.stop.is_some(), "{view:?}"),
+        Transport::Ports(_) => assert!(payload + 4 <= end && view.stop.is_some(), "{view:?}"),
         Transport::Other => {}
     }
-    if ip.fragment.is_some_and(|fragment| !fragment.first) {
+    if ip.is_later_fragment() {
         assert!(matches!(view.transport, Transport::Other), "{view:?}");
     }
+}
+
+/// Views are kept by the thousand on their way from one thread to another.
+#[test]
+fn a_view_is_small() {
+    assert!(size_of::<View>() <= 96 && size_of::<Link>() <= 10, "{} {}", size_of::<View>(), size_of::<Link>());
+    assert!(size_of::<Ip>() <= 56 && size_of::<Transport>() <= 28, "{} {}", size_of::<Ip>(), size_of::<Transport>());
 }
 
 /// One of each kind, with the offset of what comes behind the headers that are read.
@@ -67,6 +75,9 @@ fn specimens() -> Vec<(LinkType, Vec<u8>)> {
     let chain = [extension(60, 1), extension(43, 2), fragment(17, 0, true), datagram.clone()].concat();
     vec![
         (LinkType::ETHERNET, ethernet(0x0800, &v4_tcp)),
+        (LinkType::ETHERNET, ethernet(0x86dd, &v6(17, &datagram))),
+        (LinkType::LINUX_SLL, sll(0, 772, 0x86dd, &v6_tcp)),
+        (LinkType::LINUX_SLL2, sll2(2, 4, 1, 0x0800, &v4(6, &tcp(&[], b"data")))),
         (LinkType::ETHERNET, ethernet(0x88a8, &[&tag(0x8100)[..], &tag(0x86dd), &v6_tcp].concat())),
         (LinkType::LINUX_SLL, sll(4, 1, 0x0800, &v4_with(6, 0, &[7, 7, 4, 0, 0, 0, 0, 0], &segment))),
         (LinkType::LINUX_SLL2, sll2(3, 0, 772, 0x86dd, &v6(0, &chain))),
@@ -90,8 +101,8 @@ fn cut_at_every_octet() {
             assert_contract(&cut, &frame[..len]);
             // A cut frame tells nothing else than the whole one, only less.
             if let (Some(cut), Some(whole)) = (cut.ip, whole.ip) {
-                assert_eq!((cut.source, cut.destination, cut.offset), (whole.source, whole.destination, whole.offset));
-                assert!(!cut.is_whole() || cut.payload < whole.payload, "{link_type:?} cut to {len}");
+                assert_eq!((cut.source, cut.destination), (whole.source, whole.destination));
+                assert!(!cut.is_whole() || cut.payload() < whole.payload(), "{link_type:?} cut to {len}");
             }
             if let Some(ports) = cut.transport.ports() {
                 assert_eq!(Some(ports), whole.transport.ports(), "{link_type:?} cut to {len}");
@@ -131,5 +142,24 @@ proptest! {
         }
         frame.truncate(1 + cut.index(2 * frame.len()));
         assert_contract(&decode(link_type, &frame, original_len), &frame);
+    }
+
+    /// However a frame is read, the view is the same.
+    #[test]
+    fn usual_frames_are_read_as_step_by_step(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        (cut, longer) in (0..20_usize, 0..20_usize),
+    ) {
+        let (link_type, mut frame) = which.get(&specimens()).clone();
+        for (at, value) in changes {
+            let at = at.index(frame.len());
+            frame[at] = value;
+        }
+        frame.truncate(frame.len().saturating_sub(cut));
+        frame.resize(frame.len() + longer, 7);
+        let views = [decode(link_type, &frame, frame.len()), super::stepwise(link_type, &frame, frame.len())];
+        let [usual, stepwise] = views.map(|view| format!("{view:?}"));
+        prop_assert_eq!(usual, stepwise);
     }
 }

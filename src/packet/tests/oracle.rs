@@ -27,9 +27,9 @@ fn ours(view: &View, bytes: &[u8]) -> Fields {
     match view.transport {
         Transport::Tcp(tcp) => {
             fields.tcp = Some((tcp.source, tcp.destination, tcp.seq, tcp.ack, tcp.flags, tcp.window));
-            fields.timestamps = tcp.timestamps;
-            let end = view.ip.map_or(bytes.len(), |ip| ip.end);
-            fields.data = Some((tcp.data, end - tcp.data));
+            fields.timestamps = tcp.timestamps();
+            let data = view.data(bytes);
+            fields.data = Some((offset_in(bytes, data), data.len()));
         }
         Transport::Udp(udp) => fields.udp = Some((udp.source, udp.destination)),
         _ => {}
@@ -71,7 +71,7 @@ fn assert_agreement(bytes: &[u8]) {
     let (Some(ip), Some(net)) = (view.ip, &packet.net) else {
         // Only these stand in the way of one where the other has an IP header.
         let same = view.ip.is_some() == matches!(packet.net, Some(LaxNetSlice::Ipv4(_) | LaxNetSlice::Ipv6(_)));
-        let cut_options = view.ip.is_some_and(|ip| ip.payload == ip.end) && view.stop == Some(Stop::Truncated);
+        let cut_options = view.ip.is_some_and(|ip| ip.payload() == ip.end()) && view.stop == Some(Stop::Truncated);
         let tags = packet.link_exts.len() == LaxSlicedPacket::LINK_EXTS_CAP;
         assert!(same || cut_options || tags || view.stop == Some(Stop::Malformed), "{view:?} {packet:?}");
         return;
@@ -92,8 +92,8 @@ fn assert_agreement(bytes: &[u8]) {
     let payload = packet.ip_payload().expect("IP has a payload");
     let both_done = view.stop.is_none() && packet.stop_err.is_none() && !super::super::ip::is_extension(ip.protocol);
     if both_done && payload.ip_number.0 == ip.protocol {
-        assert_eq!(offset_in(bytes, payload.payload), ip.payload, "{view:?}");
-        assert!(is_open || payload.payload.len() == ip.end - ip.payload, "{view:?} {packet:?}");
+        assert_eq!(offset_in(bytes, payload.payload), ip.payload(), "{view:?}");
+        assert!(is_open || payload.payload.len() == ip.end() - ip.payload(), "{view:?} {packet:?}");
         assert_eq!(payload.fragmented, ip.fragment.is_some());
     }
     let (ours, mut theirs) = (ours(&view, bytes), theirs(&packet, bytes));
@@ -210,16 +210,16 @@ proptest! {
         let view = decode(LinkType::ETHERNET, &frame, frame.len());
         prop_assert_eq!(view.stop, None);
         let ip = ip_of(&view);
-        prop_assert_eq!((ip.source.is_ipv6(), ip.end, ip.is_whole()), (plan.v6, frame.len(), true));
+        prop_assert_eq!((ip.source.is_ipv6(), ip.end(), ip.is_whole()), (plan.v6, frame.len(), true));
         prop_assert_eq!(view.transport.ports(), Some(plan.ports));
         match view.transport {
             Transport::Tcp(tcp) => {
                 prop_assert!(plan.tcp);
                 prop_assert_eq!((tcp.seq, tcp.ack), plan.numbers);
                 prop_assert_eq!((tcp.flags, tcp.window), (plan.flags, plan.window));
-                prop_assert_eq!((tcp.data, tcp.data_len as usize), (start, plan.data.len()));
+                prop_assert_eq!((offset_in(&frame, view.data(&frame)), tcp.data_len as usize), (start, plan.data.len()));
             }
-            Transport::Udp(udp) => prop_assert_eq!((plan.tcp, udp.data), (false, start)),
+            Transport::Udp(_) => prop_assert_eq!((plan.tcp, offset_in(&frame, view.data(&frame))), (false, start)),
             other => prop_assert!(false, "{:?}", other),
         }
         assert_agreement(&frame);
