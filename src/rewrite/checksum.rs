@@ -2,35 +2,39 @@
 //!
 //! What comes in is octets and addresses; what goes out is numbers. Nothing here knows where in a frame they stand.
 //!
-//! A sum is kept wide, in 32-bit words, and folded late: 2^16 and 2^32 are both 1 modulo 2^16 - 1.
+//! A sum is kept wide, in words of 32 bits and more, and folded late: 2^16, 2^32 and 2^64 are all 1 modulo 2^16 - 1.
 
 use std::net::IpAddr;
 
 /// The folded one's-complement sum of `bytes`, a last odd octet padded with zero.
 ///
-/// The words are added in the byte order of the machine and the result is swapped (RFC 1071, section 2 (B)). Four
-/// accumulators of two halves each are what the compiler turns into vector additions.
+/// Words of 64 bits are added, little-endian, each with the carry of the one before it, and the result is swapped (RFC 1071,
+/// section 2 (B)). Processors have an instruction for that, so that it takes one for each word.
 pub(super) fn sum(bytes: &[u8]) -> u16 {
-    let (blocks, rest) = bytes.as_chunks::<64>();
-    let mut low = [0u64; 8];
-    let mut high = [0u64; 8];
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (blocks, words) = words.as_chunks::<8>();
+    let (mut total, mut carries) = (0_u64, 0_u64);
     for block in blocks {
-        for ((low, high), word) in low.iter_mut().zip(&mut high).zip(block.as_chunks::<8>().0) {
-            let word = u64::from_ne_bytes(*word);
-            // Below 2^32 each: 2^32 blocks fit, which is more than a slice of a frame can hold.
-            *low += word & 0xffff_ffff;
-            *high += word >> 32;
+        let mut carry = false;
+        for word in block {
+            (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
         }
+        carries += u64::from(carry);
     }
-    let mut total: u64 = low.iter().chain(&high).map(|&lane| u64::from(fold(lane))).sum();
-    let (words, rest) = rest.as_chunks::<4>();
-    for word in words {
-        total += u64::from(u32::from_ne_bytes(*word));
-    }
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest); // `as_chunks` leaves less than 4
-    total += u64::from(u32::from_ne_bytes(last));
-    u16::from_be(fold(total))
+    let last = match bytes.last_chunk::<8>() {
+        _ if rest.is_empty() => 0,
+        // Without the octets that are in a word already.
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)),
+    };
+    let mut add = |word| {
+        let (sum, carry) = total.overflowing_add(word);
+        (total, carries) = (sum, carries + u64::from(carry));
+    };
+    words.iter().for_each(|word| add(u64::from_le_bytes(*word)));
+    add(last);
+    // Far below 2^64: there are fewer carries than words.
+    fold((total >> 32) + (total & 0xffff_ffff) + carries).swap_bytes()
 }
 
 /// Folds a sum of words into 16 bits. Zero only for zero.

@@ -102,20 +102,21 @@ pub fn translate_quote(frame: &mut [u8], view: &View, source: SocketAddr, destin
 /// Completes a partial TCP or UDP checksum in a whole packet, or in a whole one that an ICMP error quotes. Returns what it
 /// found.
 pub fn complete_checksum(frame: &mut [u8], view: &View) -> Checksum {
-    let Some(ip) = view.ip else {
+    let Some(ip) = &view.ip else {
         return Checksum::None;
     };
     if let Transport::IcmpError(quote) = view.transport {
         return in_quote(frame, view, quote, |quoted, inner| complete_checksum(quoted, inner));
     }
-    match Field::find(frame, &ip) {
+    match Field::find(frame, ip) {
         None => Checksum::None,
-        Some(field) if field.is_partial(&ip) => field.complete(frame),
+        Some(field) if field.is_partial(ip) => field.complete(frame),
         Some(field) => field.kind(),
     }
 }
 
 /// Changes what an ICMP error quotes; the ICMP checksum follows.
+#[cold]
 fn in_quote(
     frame: &mut [u8],
     view: &View,
@@ -153,6 +154,7 @@ struct Field {
 
 impl Field {
     /// Where the checksum of the datagram stands, if it has one that covers its addresses.
+    #[inline(always)]
     fn find(frame: &[u8], ip: &Ip) -> Option<Field> {
         if ip.is_later_fragment() {
             return None;
@@ -180,16 +182,19 @@ impl Field {
         Some(Field { protocol: ip.protocol, at, stored, start: ip.payload(), len, whole, fragment })
     }
 
+    #[inline]
     fn partial(&self, ip: &Ip) -> u16 {
         let len = u32::try_from(self.len).unwrap_or(u32::MAX);
         checksum::pseudo_header(ip.source, ip.destination, self.protocol, len)
     }
 
+    #[inline]
     fn is_partial(&self, ip: &Ip) -> bool {
         !self.fragment && self.protocol != protocol::ICMPV6 && self.stored == self.partial(ip)
     }
 
     /// Completes the partial checksum that stands in the frame, if it can be.
+    #[inline]
     fn complete(&self, frame: &mut [u8]) -> Checksum {
         if !self.whole {
             return Checksum::NotWhole;
