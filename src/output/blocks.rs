@@ -72,9 +72,13 @@ impl Blocks {
         Ok(Blocks { writer })
     }
 
-    /// The bytes encoded since the last call.
-    pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(self.writer.get_mut())
+    /// Moves what was encoded since the last call to the end of `buffer`.
+    #[inline]
+    pub fn take(&mut self, buffer: &mut Vec<u8>) {
+        let encoded = self.writer.get_mut();
+        if !encoded.is_empty() {
+            buffer.append(encoded);
+        }
     }
 
     /// Describes an interface.

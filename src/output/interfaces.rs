@@ -76,6 +76,14 @@ impl Interfaces {
         }
     }
 
+    /// The number in the output of the interface that an input was asked for last, if it is this one.
+    #[inline]
+    pub fn same(&self, input: u16, interface: u32, link: &Link, ethernet: bool) -> Option<u32> {
+        let (last, id) = (*self.last.get(usize::from(input))?)?;
+        let is_same = last.interface == interface && last.part == part(link) && last.ethernet == ethernet;
+        is_same.then_some(id)
+    }
+
     /// The number of an interface in the output; describes it first if it is new.
     ///
     /// `-i any` captures several interfaces as one: SLL2 tells them apart by their index, SLL only loopback
@@ -88,13 +96,7 @@ impl Interfaces {
         blocks: &mut Blocks,
     ) -> Result<u32, std::io::Error> {
         let Description { input, number: interface, .. } = *described;
-        let part = link.map_or(0, |l| part(l, described.interface.link_type));
-        let key = Key { input, interface, part, ethernet };
-        if let Some(&Some((last, id))) = self.last.get(usize::from(input))
-            && last == key
-        {
-            return Ok(id);
-        }
+        let key = Key { input, interface, part: link.map_or(0, part), ethernet };
         let known = match link {
             Some(_) => self.known.get_index_of(&key).map(|place| place as u32),
             None => self.first.get(&(input, interface)).copied(),
@@ -205,10 +207,11 @@ fn index(number: u32, link: Option<&Link>) -> u32 {
 }
 
 /// What tells the interfaces of one `-i any` capture apart.
-fn part(link: &Link, link_type: LinkType) -> u32 {
+#[inline]
+fn part(link: &Link) -> u32 {
     match link.ifindex() {
         Some(index) => index,
-        None => u32::from(link_type == LinkType::LINUX_SLL && link.origin == Origin::Loopback),
+        None => u32::from(link.link_type == LinkType::LINUX_SLL && link.origin == Origin::Loopback),
     }
 }
 

@@ -202,8 +202,13 @@ impl Output {
             self.counts.not_ethernet += u64::from(!converted);
             converted
         };
-        let description = describe(capture, frame.input, frame.interface);
-        let interface = self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?;
+        let interface = match self.interfaces.same(frame.input, frame.interface, &view.link, ethernet) {
+            Some(interface) => interface,
+            None => {
+                let description = describe(capture, frame.input, frame.interface);
+                self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?
+            }
+        };
         if let Some(names) = &mut self.names {
             names.before(view, frame.bytes, change, &mut self.blocks)?;
         }
@@ -217,25 +222,23 @@ impl Output {
             time: frame.time,
             original_len: (i64::from(frame.original_len) + grown).clamp(0, i64::from(u32::MAX)) as u32,
         };
-        let start = packet::begin(&mut self.buffer, &header);
         if ethernet {
-            self.buffer.extend_from_slice(&self.scratch);
             *view = crate::packet::decode(LinkType::ETHERNET, &self.scratch, header.original_len as usize);
-        } else {
-            self.buffer.extend_from_slice(frame.bytes);
         }
-        let bytes = &mut self.buffer[packet::data_start(start)..];
+        let data = if ethernet { &self.scratch[..] } else { frame.bytes };
+        let start = packet::begin(&mut self.buffer, &header, data);
+        let bytes = &mut self.buffer[start..];
         let checksum = match change {
             Change::None => rewrite::complete_checksum(bytes, view),
             Change::Translate(to) => rewrite::translate(bytes, view, to.source, to.destination),
             Change::TranslateQuote(to) => rewrite::translate_quote(bytes, view, to.source, to.destination),
         };
-        let stream = self.streams.as_mut().and_then(|s| s.of(view, &self.buffer[packet::data_start(start)..]));
-        self.counts.translated += u64::from(change != Change::None);
-        self.counts.completed += u64::from(checksum == rewrite::Checksum::Completed);
+        let stream = self.streams.as_mut().and_then(|s| s.of(view, &self.buffer[start..]));
+        let (translated, completed) = (!matches!(change, Change::None), checksum == rewrite::Checksum::Completed);
+        self.counts.translated += u64::from(translated);
+        self.counts.completed += u64::from(completed);
         self.counts.packets += 1;
-        let completed = checksum == rewrite::Checksum::Completed;
-        let done = packet::Done { changed: ethernet || completed || change != Change::None, completed };
+        let done = packet::Done { changed: ethernet || completed || translated, completed };
         packet::end(&mut self.buffer, start, frame.options, done, comment);
         self.spill()?;
         Ok(Written { frame: self.counts.packets, stream, interface })
@@ -305,11 +308,12 @@ impl Output {
         Ok(Finished { counts: self.counts, link_types, unused_names })
     }
 
+    #[inline]
     fn flush_blocks(&mut self) {
-        let bytes = self.blocks.take();
-        self.buffer.extend_from_slice(&bytes);
+        self.blocks.take(&mut self.buffer);
     }
 
+    #[inline]
     fn spill(&mut self) -> io::Result<()> {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }

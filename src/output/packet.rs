@@ -14,22 +14,33 @@ pub(super) struct Header {
     pub original_len: u32,
 }
 
-/// Starts a block; the packet data is to be appended, then [`end`] called with the returned place.
-pub(super) fn begin(buffer: &mut Vec<u8>, header: &Header) -> usize {
-    let start = buffer.len();
-    let mut head = [0; 28];
+/// Octets of a block before the packet data, and those behind it where there is nothing but padding and the length.
+const HEAD: usize = 28;
+const TAIL: usize = 8;
+
+/// Starts a block with its packet data; the data may still be changed where it stands, which is what is returned. Then
+/// [`end`] is to be called with that.
+#[inline]
+pub(super) fn begin(buffer: &mut Vec<u8>, header: &Header, data: &[u8]) -> usize {
+    let mut head = [0; HEAD];
     head[0..4].copy_from_slice(&ENHANCED_PACKET.to_le_bytes());
+    head[4..8].copy_from_slice(&total(data.len()).to_le_bytes());
     head[8..12].copy_from_slice(&header.interface.to_le_bytes());
     head[12..16].copy_from_slice(&((header.time.0 >> 32) as u32).to_le_bytes());
     head[16..20].copy_from_slice(&(header.time.0 as u32).to_le_bytes());
+    head[20..24].copy_from_slice(&(data.len() as u32).to_le_bytes());
     head[24..28].copy_from_slice(&header.original_len.to_le_bytes());
+    buffer.reserve(HEAD + data.len() + TAIL);
     buffer.extend_from_slice(&head);
+    let start = buffer.len();
+    buffer.extend_from_slice(data);
     start
 }
 
-/// Where the packet data of a block that began at `start` is.
-pub(super) fn data_start(start: usize) -> usize {
-    start + 28
+/// The length of a block with so many octets of data and nothing else.
+#[inline]
+fn total(data: usize) -> u32 {
+    (HEAD + data.next_multiple_of(4) + 4) as u32
 }
 
 /// What was done to the packet data.
@@ -41,15 +52,27 @@ pub(super) struct Done {
     pub completed: bool,
 }
 
-/// Ends a block: lengths, padding, those of the options it had (raw, little-endian) that are still true, a comment.
+/// Ends a block, whose data begin at `start`: padding, those of the options it had (raw, little-endian) that are still true, a
+/// comment, the length.
+#[inline]
 pub(super) fn end(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, comment: Option<&str>) {
-    let captured = (buffer.len() - data_start(start)) as u32;
-    buffer[start + 20..start + 24].copy_from_slice(&captured.to_le_bytes());
-    pad(buffer, start);
-    let options_start = buffer.len();
-    if !raw.is_empty() {
-        keep(buffer, raw, done);
+    if !raw.is_empty() || comment.is_some() {
+        return end_with_options(buffer, start, raw, done, comment);
     }
+    let len = buffer.len() - start;
+    let end = start + len.next_multiple_of(4) + 4;
+    // One number behind the data: as much padding as is needed, and the length.
+    let tail = u64::from(total(len)) << (8 * (len.wrapping_neg() % 4));
+    buffer.extend_from_slice(&tail.to_le_bytes());
+    buffer.truncate(end);
+}
+
+#[cold]
+fn end_with_options(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, comment: Option<&str>) {
+    let len = buffer.len() - start;
+    buffer.resize(start + len.next_multiple_of(4), 0);
+    let options_start = buffer.len();
+    keep(buffer, raw, done);
     if let Some(comment) = comment {
         option(buffer, code::COMMENT, comment.as_bytes());
     }
@@ -57,13 +80,13 @@ pub(super) fn end(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, co
         // opt_endofopt
         buffer.extend_from_slice(&[0; 4]);
     }
-    let total = (buffer.len() - start + 4) as u32;
+    let block = start - HEAD;
+    let total = (buffer.len() - block + 4) as u32;
     buffer.extend_from_slice(&total.to_le_bytes());
-    buffer[start + 4..start + 8].copy_from_slice(&total.to_le_bytes());
+    buffer[block + 4..block + 8].copy_from_slice(&total.to_le_bytes());
 }
 
 /// Copies options, but not those that may not be copied, and a hash only of octets that are as they were.
-#[inline(never)]
 fn keep(buffer: &mut Vec<u8>, raw: &[u8], done: Done) {
     for (code, value) in options(raw) {
         match (code, value) {
@@ -86,13 +109,6 @@ fn option(buffer: &mut Vec<u8>, code: u16, value: &[u8]) {
     buffer.extend_from_slice(&[0; 3][..value.len().next_multiple_of(4) - value.len()]);
 }
 
-fn pad(buffer: &mut Vec<u8>, start: usize) {
-    let used = (buffer.len() - start) % 4;
-    if used != 0 {
-        buffer.extend_from_slice(&[0; 3][..4 - used]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,18 +117,33 @@ mod tests {
     fn a_block_as_the_draft_draws_it() {
         let mut buffer = b"before--".to_vec();
         let header = Header { interface: 2, time: Timestamp(0x1_0000_0002), original_len: 60 };
-        let start = begin(&mut buffer, &header);
-        buffer.extend_from_slice(b"abcde");
+        let start = begin(&mut buffer, &header, b"abcde");
         end(&mut buffer, start, &[], Done::default(), Some("hi"));
         let expected = b"before--\x06\0\0\0\x34\0\0\0\x02\0\0\0\x01\0\0\0\x02\0\0\0\x05\0\0\0\x3c\0\0\0abcde\0\0\0\
             \x01\0\x02\0hi\0\0\0\0\0\0\x34\0\0\0";
         assert_eq!(buffer, expected);
     }
 
+    #[test]
+    fn data_are_padded_to_words() {
+        for len in 0..9_u8 {
+            let data: Vec<u8> = (1..=len).collect();
+            let mut buffer = Vec::new();
+            let start = begin(&mut buffer, &Header { interface: 0, time: Timestamp(0), original_len: 9 }, &data);
+            assert_eq!(buffer[start..], data);
+            end(&mut buffer, start, &[], Done::default(), None);
+            let (total, padded) = (buffer.len(), usize::from(len).next_multiple_of(4));
+            assert_eq!((total, &buffer[28..28 + data.len()]), (32 + padded, &data[..]));
+            assert!(buffer[28 + data.len()..28 + padded].iter().all(|octet| *octet == 0));
+            let length = (total as u32).to_le_bytes();
+            assert_eq!((&buffer[4..8], &buffer[total - 4..]), (&length[..], &length[..]));
+        }
+    }
+
     /// The options that a block with these has in the end.
     fn kept(raw: &[u8], done: Done) -> Vec<(u16, Vec<u8>)> {
         let mut buffer = Vec::new();
-        let start = begin(&mut buffer, &Header { interface: 0, time: Timestamp(0), original_len: 0 });
+        let start = begin(&mut buffer, &Header { interface: 0, time: Timestamp(0), original_len: 0 }, &[]);
         end(&mut buffer, start, raw, done, None);
         let end = buffer.len() - 4;
         options(&buffer[28..end]).map(|(code, value)| (code, value.to_vec())).filter(|(code, _)| *code != 0).collect()
