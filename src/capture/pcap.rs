@@ -13,6 +13,9 @@ use super::{Interface, LinkType, PacketRecord, Section, Seen, Step, Timestamp};
 /// Octets of the file header.
 const HEADER: usize = 24;
 
+/// Octets before each packet, but for some dialects.
+const USUAL_HEADER: usize = 16;
+
 /// A pcap file whose header is read.
 pub(super) struct Pcap {
     order: Order,
@@ -22,6 +25,8 @@ pub(super) struct Pcap {
     record_header: usize,
     lengths: Lengths,
     largest: u32,
+    /// Whether records are as nearly all are: little-endian, 16 octets before each packet, its captured length first.
+    is_usual: bool,
 }
 
 /// In which order a record has its two lengths.
@@ -96,7 +101,7 @@ impl Pcap {
         let largest = largest_packet(link_type);
         buffer.consume(if ixia { HEADER + 4 } else { HEADER });
 
-        let mut pcap = Pcap { order, unit, record_header: 16, lengths, largest };
+        let mut pcap = Pcap { order, unit, record_header: 16, lengths, largest, is_usual: false };
         pcap.record_header = match (modified, lengths) {
             (true, Lengths::CapturedFirst) => pcap.guess_record_header(buffer, snaplen, &[24, 28]),
             // Red Hat 6.1 and Nokia IPSO wrote longer records without saying so.
@@ -105,6 +110,8 @@ impl Pcap {
             }
             _ => 16,
         };
+        pcap.is_usual =
+            order == Order::Little && pcap.record_header == USUAL_HEADER && lengths == Lengths::CapturedFirst;
         seen.described.sections.push(Section::default());
         seen.described.interfaces.push(Interface {
             link_type,
@@ -128,8 +135,24 @@ impl Pcap {
     }
 
     /// Moves to the next packet.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {
+        if self.is_usual
+            && let Some((header, rest)) = buffer.ahead().split_first_chunk::<USUAL_HEADER>()
+        {
+            let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+            let captured = word(8);
+            if captured > 0 && captured <= self.largest && rest.len() >= captured as usize {
+                self.deliver(buffer, current, seen, USUAL_HEADER, [word(0), word(4), captured, word(12)]);
+                return Ok(Step::Packet);
+            }
+        }
+        self.next_of_any(buffer, current, seen)
+    }
+
+    /// The next packet of any dialect, which may have to be read first.
+    #[inline(never)]
+    fn next_of_any(&mut self, buffer: &mut Buffer, current: &mut Current, seen: &mut Seen) -> Result<Step, Fault> {
         let header_len = self.record_header;
         seen.in_packet = true;
         if !buffer.ensure(header_len)? {
@@ -158,9 +181,24 @@ impl Pcap {
             buffer.end(cut)?;
             return Ok(Step::End);
         }
+        self.deliver(buffer, current, seen, header_len, [seconds, fraction, captured, original_len]);
+        Ok(Step::Packet)
+    }
+
+    /// Takes a record that is all at hand, with what its header says.
+    #[inline(always)]
+    fn deliver(
+        &self,
+        buffer: &mut Buffer,
+        current: &mut Current,
+        seen: &mut Seen,
+        header_len: usize,
+        [seconds, fraction, captured, original_len]: [u32; 4],
+    ) {
         let offset = buffer.offset();
-        let record = buffer.consume(len);
+        let record = buffer.consume(header_len + captured as usize);
         current.body = Span::Buffered(record.start + header_len..record.end);
+        seen.in_packet = true;
         seen.frames += 1;
         current.packet = PacketRecord {
             interface: 0,
@@ -170,7 +208,6 @@ impl Pcap {
             number: seen.frames,
             offset,
         };
-        Ok(Step::Packet)
     }
 
     /// The length of the record headers that fits the first records best, the first of equally good ones.
