@@ -1,5 +1,6 @@
 //! The merge, from reading to writing: the stages in their order, and when a run has to start anew.
 
+mod calls;
 mod check;
 mod copies;
 mod error;

@@ -9,10 +9,10 @@ use std::sync::Mutex;
 const IN_MEMORY: usize = 256 * 1024;
 
 /// Octets that are read from the file at once.
-const BLOCK: u64 = 32 * 1024;
+const BLOCK: u64 = 4 * 1024;
 
 /// Blocks that a [`Reader`] keeps.
-const BLOCKS: usize = 32;
+const BLOCKS: u64 = 256;
 
 /// Bits of a [`Place`] for the length.
 const LENGTH: u32 = 24;
@@ -112,18 +112,16 @@ fn poisoned() -> io::Error {
 /// Reads strings that lie close to each other: what is around them stays in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
+    /// Each where its number, divided by how many there are, leaves it.
     blocks: Vec<Block>,
-    turn: u64,
     /// A string that lies in two blocks.
     octets: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Block {
     number: u64,
     octets: Vec<u8>,
-    /// When it was used last.
-    used: u64,
 }
 
 impl Reader {
@@ -135,8 +133,7 @@ impl Reader {
         let (first, end) = (place.offset() / BLOCK, place.offset() + place.len() as u64);
         let start = (place.offset() % BLOCK) as usize;
         if end <= (first + 1) * BLOCK {
-            let block = self.block(store, first)?;
-            return self.blocks[block].octets.get(start..start + place.len()).ok_or_else(ended);
+            return self.block(store, first)?.get(start..start + place.len()).ok_or_else(ended);
         }
         let mut octets = std::mem::take(&mut self.octets);
         octets.clear();
@@ -145,38 +142,33 @@ impl Reader {
             let block = self.block(store, at / BLOCK)?;
             let from = (at % BLOCK) as usize;
             let most = (end - at).min(BLOCK - at % BLOCK) as usize;
-            octets.extend_from_slice(self.blocks[block].octets.get(from..from + most).ok_or_else(ended)?);
+            octets.extend_from_slice(block.get(from..from + most).ok_or_else(ended)?);
             at += most as u64;
         }
         self.octets = octets;
         Ok(&self.octets)
     }
 
-    /// Where a block is that was read.
-    fn block(&mut self, store: &Store, number: u64) -> io::Result<usize> {
-        self.turn += 1;
-        let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
-        let known = self.blocks.iter().position(|block| block.number == number);
-        if let Some(known) = known.filter(|known| self.blocks[*known].octets.len() == len) {
-            self.blocks[known].used = self.turn;
-            return Ok(known);
+    /// A block of a store's file.
+    fn block(&mut self, store: &Store, number: u64) -> io::Result<&[u8]> {
+        let place = (number % BLOCKS) as usize;
+        if self.blocks.len() <= place {
+            self.blocks.resize_with(place + 1, Block::default);
         }
-        // It may have been the last one, and be longer now.
-        let place = if let Some(known) = known {
-            known
-        } else if self.blocks.len() < BLOCKS {
-            self.blocks.push(Block { number, octets: Vec::new(), used: 0 });
-            self.blocks.len() - 1
-        } else {
-            (0..BLOCKS).min_by_key(|&place| self.blocks[place].used).unwrap_or_default()
-        };
         let block = &mut self.blocks[place];
-        // Until it is read, it is none that anybody looks for.
-        block.number = u64::MAX;
-        block.octets.resize(len, 0);
-        store.fill(number * BLOCK, &mut block.octets)?;
-        (block.number, block.used) = (number, self.turn);
-        Ok(place)
+        // The last one of a file may have become longer.
+        let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
+        if block.number != number || block.octets.len() != len {
+            block.octets.clear();
+            block.octets.resize(len, 0);
+            // What could not be read is none of this length.
+            if let Err(error) = store.fill(number * BLOCK, &mut block.octets) {
+                block.octets.clear();
+                return Err(error);
+            }
+            block.number = number;
+        }
+        Ok(&block.octets)
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Error, MEMORY, Merge, Opened, open, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};
 use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
+use crate::store::Reader;
 use crate::tie::Tied;
 
 /// Captures of one packet, and packets that look like it, that are remembered.
@@ -54,13 +55,14 @@ pub fn check(
     found.number().map_err(Error::Temporary)?;
     let collector = std::mem::take(&mut found.collector).unwrap_or_default();
     let mut packets = found.packets();
-    let legs: Vec<Kept> = found.legs.iter().collect::<io::Result<_>>().map_err(Error::Temporary)?;
-    let no_call = Tied::default();
-    let fact = |(number, kept)| {
-        let tied = found.legs.tied(number).unwrap_or(&no_call);
-        fact(kept, tied, &found.streams, &collector)
+    let mut reader = Reader::default();
+    let read = |number| {
+        let tied = found.legs.tied(number, &mut reader)?.unwrap_or_default();
+        Ok((found.legs.get(number, &mut reader)?, tied))
     };
-    let facts: Vec<Fact<'_>> = legs.iter().enumerate().map(fact).collect();
+    let legs: Vec<(Kept, Tied)> =
+        (0..found.legs.len()).map(read).collect::<io::Result<_>>().map_err(Error::Temporary)?;
+    let facts: Vec<Fact<'_>> = legs.iter().map(|(kept, tied)| fact(kept, tied, &found.streams, &collector)).collect();
     let audit = found.summary.findings.as_ref();
     let drafts = check::check(&Context { facts: &facts, collector: &collector, audit, inputs: &names });
     let legs = facts.len() as u64;

@@ -9,15 +9,16 @@ use crate::capture::Timestamp;
 use crate::flow::{Direction, Evidence, Leg, Outcome, Part, Place, Reason};
 use crate::nat::{Protocol, Role};
 use crate::store::{self, Put, Reader, Store, put, put_from};
-use crate::tie::Tied;
+use crate::tie::infer::Span;
+use crate::tie::{self, Tied};
 
 /// Legs in the order in which they were completed.
 #[derive(Default)]
 pub(super) struct Legs {
     store: Store,
     places: Vec<store::Place>,
-    /// What is known of the calls of those that belong to one.
-    tied: Vec<Option<Box<Tied>>>,
+    /// Of each, where it is put away what is known of its call.
+    tied: Vec<Option<store::Place>>,
     octets: Vec<u8>,
 }
 
@@ -54,17 +55,21 @@ impl Legs {
         (0..self.len()).map(move |number| self.get(number, &mut reader))
     }
 
-    /// The call of a leg.
-    pub fn tied(&self, number: usize) -> Option<&Tied> {
-        self.tied.get(number)?.as_deref()
+    /// What is known of a leg's call, if anything.
+    pub fn tied(&self, number: usize, reader: &mut Reader) -> io::Result<Option<Tied>> {
+        let Some(place) = self.tied.get(number).copied().flatten() else { return Ok(None) };
+        Ok(Some(take_tied(&mut Put(reader.read(&self.store, place)?))))
     }
 
-    /// The same, to be changed.
-    pub fn tied_mut(&mut self, number: usize) -> &mut Tied {
+    /// Notes what is known of a leg's call.
+    pub fn set_tied(&mut self, number: usize, tied: &Tied) -> io::Result<()> {
         if self.tied.len() <= number {
-            self.tied.resize_with(self.len().max(number + 1), || None);
+            self.tied.resize(self.len().max(number + 1), None);
         }
-        self.tied[number].get_or_insert_default()
+        self.octets.clear();
+        put_tied(tied, &mut self.octets);
+        self.tied[number] = Some(self.store.push(&self.octets)?);
+        Ok(())
     }
 }
 
@@ -242,6 +247,77 @@ fn take_outcome(from: &mut Put<'_>) -> Outcome {
     }
 }
 
+fn put_tied(Tied { tie, evidence, requests, exchanged, exchanges, clients, flags }: &Tied, to: &mut Vec<u8>) {
+    match tie {
+        None => put(to, 0),
+        Some((number, None)) => put(to, number << 1 | 1),
+        Some((number, Some(filter))) => {
+            put(to, (number + 1) << 1);
+            put_text(filter, to);
+        }
+    }
+    match evidence {
+        None => to.push(0),
+        Some(tie::Evidence::Bytes) => to.push(1),
+        Some(tie::Evidence::Elimination) => to.push(2),
+        Some(tie::Evidence::Exchanges) => to.push(3),
+        Some(tie::Evidence::AccessLog { file, line }) => {
+            to.push(4);
+            put_text(file, to);
+            put(to, *line);
+        }
+    }
+    put(to, *requests);
+    put(to, *exchanged as u64);
+    put(to, exchanges.len() as u64);
+    for (Span { request, response }, id) in exchanges {
+        put(to, request.0.0);
+        [request.1, response.0, response.1].into_iter().for_each(|time| put_from(to, request.0.0, time.0));
+        to.push(u8::from(id.is_some()));
+        id.iter().for_each(|id| put_text(id, to));
+    }
+    put(to, clients.len() as u64);
+    clients.iter().for_each(|client| put_end(SocketAddr::new(*client, 0), to));
+    put(to, flags.len() as u64);
+    flags.iter().for_each(|flag| put_text(flag, to));
+}
+
+fn take_tied(from: &mut Put<'_>) -> Tied {
+    let tie = match from.take() {
+        0 => None,
+        number if number & 1 == 1 => Some((number >> 1, None)),
+        number => Some(((number >> 1) - 1, Some(take_text(from).into()))),
+    };
+    let evidence = match from.octet() {
+        0 => None,
+        1 => Some(tie::Evidence::Bytes),
+        2 => Some(tie::Evidence::Elimination),
+        3 => Some(tie::Evidence::Exchanges),
+        _ => Some(tie::Evidence::AccessLog { file: take_text(from), line: from.take() }),
+    };
+    let (requests, exchanged, len) = (from.take(), from.take() as usize, from.take());
+    let exchange = |_| {
+        let first = from.take();
+        let [asked, answered, last] = std::array::from_fn(|_| Timestamp(from.take_from(first)));
+        let span = Span { request: (Timestamp(first), asked), response: (answered, last) };
+        (span, (from.octet() == 1).then(|| take_text(from)))
+    };
+    let exchanges = (0..len).map(exchange).collect();
+    let clients = (0..from.take()).map(|_| take_end(from).ip()).collect();
+    let flags = (0..from.take()).map(|_| take_text(from)).collect();
+    Tied { tie, evidence, requests, exchanged, exchanges, clients, flags }
+}
+
+fn put_text(text: &str, to: &mut Vec<u8>) {
+    put(to, text.len() as u64);
+    to.extend_from_slice(text.as_bytes());
+}
+
+fn take_text(from: &mut Put<'_>) -> String {
+    let len = from.take() as usize;
+    String::from_utf8_lossy(from.octets(len)).into_owned()
+}
+
 fn put_agreement(agreement: Option<&Agreement>, to: &mut Vec<u8>) {
     to.push(match agreement {
         None => 0,
@@ -251,19 +327,14 @@ fn put_agreement(agreement: Option<&Agreement>, to: &mut Vec<u8>) {
         Some(Agreement::Bypasses(_)) => 4,
     });
     if let Some(Contradiction { packets, rules }) = agreement.and_then(Agreement::contradiction) {
-        for text in [packets, rules] {
-            put(to, text.len() as u64);
-            to.extend_from_slice(text.as_bytes());
-        }
+        put_text(packets, to);
+        put_text(rules, to);
     }
 }
 
 fn take_agreement(from: &mut Put<'_>) -> Option<Agreement> {
     let kind = from.octet();
-    let mut text = || {
-        let len = from.take() as usize;
-        String::from_utf8_lossy(from.octets(len)).into_owned()
-    };
+    let mut text = || take_text(from);
     match kind {
         0 => None,
         1 => Some(Agreement::Agrees),
@@ -314,7 +385,7 @@ mod tests {
             Evidence::Dns { query: here, reply: there },
             Evidence::Conntrack { forward: here, listing: 7, line: 1 << 33 },
         ];
-        let end = |text: &str| text.parse().expect("an address and a port");
+        let end = |text: &str| -> SocketAddr { text.parse().expect("an address and a port") };
         let repaired =
             |evidence| Outcome::Repaired { source: end("[fd00::1]:1"), destination: end("1.2.3.4:5"), evidence };
         let outcomes = all.map(repaired).into_iter().chain(REASONS.map(Outcome::Left)).chain([Outcome::Whole]);
@@ -341,7 +412,26 @@ mod tests {
         legs.set(5, &kept[5]).expect("there is room");
         let again: Vec<String> = legs.iter().map(|kept| format!("{:?}", kept.expect("it is there"))).collect();
         assert_eq!(again, kept.iter().map(|kept| format!("{kept:?}")).collect::<Vec<_>>());
-        legs.tied_mut(3).requests = 7;
-        assert_eq!((legs.tied(2).is_none(), legs.tied(3).map(|tied| tied.requests)), (true, Some(7)));
+        let time = |n: u64| Timestamp(1_700_000_000_000_000_000 + n);
+        let span = Span { request: (time(5), time(7)), response: (time(6), Timestamp(u64::MAX)) };
+        let full = Tied {
+            tie: Some((7, Some("tcp.stream in {1}".into()))),
+            evidence: Some(tie::Evidence::AccessLog { file: "log".to_owned(), line: 1 << 40 }),
+            requests: 300,
+            exchanged: 2,
+            exchanges: vec![(span, None), (span, Some("an id".to_owned()))],
+            clients: vec![end("1.2.3.4:0").ip(), end("[fd00::1]:0").ip()],
+            flags: vec!["UF".to_owned(), String::new()],
+        };
+        let others = [tie::Evidence::Bytes, tie::Evidence::Elimination, tie::Evidence::Exchanges];
+        let others = others.map(|evidence| Tied { tie: Some((0, None)), evidence: Some(evidence), ..Tied::default() });
+        let all = others.into_iter().chain([full, Tied::default()]);
+        let mut reader = Reader::default();
+        for (tied, number) in all.zip(3..) {
+            legs.set_tied(number, &tied).expect("there is room");
+            let again = legs.tied(number, &mut reader).expect("it is there").expect("it was put");
+            assert_eq!(format!("{again:?}"), format!("{tied:?}"));
+        }
+        assert!(legs.tied(2, &mut reader).expect("nothing is wrong").is_none());
     }
 }

@@ -103,7 +103,8 @@ impl Replay {
     /// The comment on a leg's first packet.
     fn comment(&mut self, leg: usize) -> io::Result<String> {
         let legs = &self.surveyed.legs;
-        Ok(legs.get(leg, &mut self.reader)?.comment(legs.tied(leg)))
+        let tied = legs.tied(leg, &mut self.reader)?.unwrap_or_default();
+        Ok(legs.get(leg, &mut self.reader)?.comment(&tied))
     }
 
     /// Writes a block that goes with the packets.
@@ -119,7 +120,8 @@ impl Replay {
             for number in 0..legs.len() {
                 let mut kept = legs.get(number, &mut self.reader).map_err(Failed::Queue)?;
                 kept.leg.written = written(&kept.leg.forward, &kept.leg.reply, &self.first, &self.surveyed.streams);
-                report.leg(&kept.told(legs.tied(number), mesh)).map_err(Failed::Report)?;
+                let tied = legs.tied(number, &mut self.reader).map_err(Failed::Queue)?;
+                report.leg(&kept.told(tied.as_ref(), mesh)).map_err(Failed::Report)?;
             }
             // If the report cannot be written, there is to be no output either.
             report.complete().map_err(Failed::Report)?;

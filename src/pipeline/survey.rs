@@ -6,10 +6,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::calls::Calls;
 use super::copies::Copies;
 use super::legs::Legs;
 use super::marking::Marker;
@@ -28,7 +28,7 @@ use crate::packet::{Ip, Transport, View, protocol};
 use crate::report::{Summary, Told};
 use crate::store::Reader;
 use crate::tie::infer::{self as observer, Half, Observed};
-use crate::tie::{self, Others, Tie, Tied};
+use crate::tie::{Others, Tied};
 
 /// A leg, and what is known of it beside its packets and its call.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub(super) struct Kept {
 
 impl Kept {
     /// The comment on its first packet.
-    pub fn comment(&self, tied: Option<&Tied>) -> String {
-        comment::of(&self.leg, self.captured, tied.unwrap_or(&Tied::default()))
+    pub fn comment(&self, tied: &Tied) -> String {
+        comment::of(&self.leg, self.captured, tied)
     }
 
     /// What the report tells of it.
@@ -60,7 +60,8 @@ pub(super) struct Surveyed {
     pub fragments: HashMap<u32, u32, RandomState>,
     /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
     pub legs: Legs,
-    pub ties: Vec<Tie>,
+    /// What is known of their calls, until streams have their numbers.
+    pub calls: Calls,
     /// Of conversations of legs that are reported or tied: their `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has
     /// counted.
     pub streams: Numbers,
@@ -125,8 +126,8 @@ impl Surveyed {
     pub fn number(&mut self) -> io::Result<()> {
         let mut numbers = Numbers::default();
         let mut reader = Reader::default();
-        for leg in self.ties.iter().flat_map(|tie| &tie.legs) {
-            numbers.want(self.legs.get(*leg, &mut reader)?.leg.reply.number);
+        for leg in self.calls.edges.iter().flat_map(|edge| [edge.near, edge.far]) {
+            numbers.want(self.legs.get(leg, &mut reader)?.leg.reply.number);
         }
         if self.keeps_all {
             for leg in 0..self.legs.len() {
@@ -137,18 +138,7 @@ impl Surveyed {
         }
         numbers.count(&mut self.headers, &self.passages, &self.kept)?;
         self.streams = numbers;
-        for tie in std::mem::take(&mut self.ties) {
-            let mut streams = Vec::with_capacity(tie.legs.len());
-            for &leg in &tie.legs {
-                let number = self.legs.get(leg, &mut reader)?.leg.reply.number;
-                streams.push(self.streams.get(number));
-            }
-            let filter: Option<Arc<str>> = tie::filter(streams.into_iter()).map(Arc::from);
-            for leg in tie.legs {
-                self.legs.tied_mut(leg).tie = Some((tie.number, filter.clone()));
-            }
-        }
-        Ok(())
+        std::mem::take(&mut self.calls).tell(&mut self.legs, &self.streams)
     }
 }
 
@@ -489,7 +479,7 @@ impl Survey {
             passages: self.passages,
             fragments: self.fragments,
             legs: self.legs,
-            ties: Vec::new(),
+            calls: Calls::default(),
             streams: Numbers::default(),
             summary: self.summary,
             observed: observing.map(Finishing::finish).transpose()?,

@@ -8,6 +8,7 @@ use std::thread::Builder;
 use foldhash::fast::RandomState;
 
 use super::Error;
+use super::calls::Calls;
 use super::legs::Legs;
 use super::passages::{Passage, Passages};
 use super::survey::{Kept, Surveyed};
@@ -16,13 +17,7 @@ use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
 use crate::store::Reader;
 use crate::tie::infer::{self, Half, Observed, Stage, TcpLeg};
-use crate::tie::{self, Clients, Edge, Evidence, Logged, Logs, Mappings, Said, Side};
-
-/// Exchanges that are kept of a leg, at most.
-const EXCHANGES: usize = 1024;
-
-/// Envoy's clock in the log.
-const MILLISECOND: u64 = 1_000_000;
+use crate::tie::{self, Clients, Edge, Evidence, Logs, Mappings, Said, Side};
 
 /// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses, `has_exchanges` if those of legs are wanted.
 pub(super) fn tie(
@@ -50,14 +45,8 @@ pub(super) fn tie(
     if !keep_proxy {
         rename(surveyed, &edges, &clients).map_err(Error::Temporary)?;
     }
-    for (leg, known) in clients {
-        surveyed.legs.tied_mut(leg).clients = known.addresses;
-    }
-    for (leg, flags) in flags {
-        surveyed.legs.tied_mut(leg).flags = flags.into_iter().collect();
-    }
-    join(&mut surveyed.legs, &mut surveyed.passages, &edges).map_err(Error::Temporary)?;
-    surveyed.ties = tie::group(&edges, surveyed.legs.len());
+    comment(&surveyed.legs, &mut surveyed.passages, &edges).map_err(Error::Temporary)?;
+    surveyed.calls = Calls { edges, clients, flags };
     Ok(unused)
 }
 
@@ -227,47 +216,19 @@ fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
     TcpLeg { id, from_client, from_server, client: leg.client, server: leg.server }
 }
 
-/// Notes at each leg what its edges say.
-fn join(legs: &mut Legs, passages: &mut Passages, edges: &[Edge]) -> io::Result<()> {
+/// The first packets of tied legs have a comment, changed or not.
+fn comment(legs: &Legs, passages: &mut Passages, edges: &[Edge]) -> io::Result<()> {
     let mut reader = Reader::default();
-    for edge in edges {
-        for number in [edge.near, edge.far] {
-            let tied = legs.tied_mut(number);
-            tied.requests += edge.requests;
-            let room = EXCHANGES.saturating_sub(tied.exchanged);
-            tied.exchanged += edge.exchanged.min(room);
-            let exchanges = edge.exchanges.iter().take(room).map(|exchange| {
-                let span = if number == edge.near { exchange.near } else { exchange.far };
-                (span, logged(edge, exchange))
-            });
-            tied.exchanges.extend(exchanges);
-            tied.evidence = Evidence::weakest(tied.evidence.iter().chain([&edge.evidence])).cloned();
-            // Its first packet has a comment, changed or not.
-            let leg = legs.get(number, &mut reader)?.leg;
-            for Part { number: conversation, client_is_first } in [leg.forward, leg.reply] {
-                if passages.get(conversation as u32).is_none() {
-                    let passage = Passage { leg: number, client_is_first, to: None, both_ways: false };
-                    passages.set(conversation as u32, passage);
-                }
+    for number in edges.iter().flat_map(|edge| [edge.near, edge.far]) {
+        let leg = legs.get(number, &mut reader)?.leg;
+        for Part { number: conversation, client_is_first } in [leg.forward, leg.reply] {
+            if passages.get(conversation as u32).is_none() {
+                let passage = Passage { leg: number, client_is_first, to: None, both_ways: false };
+                passages.set(conversation as u32, passage);
             }
         }
     }
     Ok(())
-}
-
-/// The id of a request by the log: of the one line whose time lies between both sides'.
-fn logged(edge: &Edge, exchange: &infer::Exchange) -> Option<String> {
-    let (near, far) = (exchange.near, exchange.far);
-    let fits = |logged: &&Logged| {
-        let (start, end) = logged.times;
-        start <= far.request.0.0 + MILLISECOND
-            && end + MILLISECOND >= far.response.1.0
-            && start + MILLISECOND >= near.request.0.0
-            && end <= near.response.1.0 + MILLISECOND
-    };
-    let mut fitting = edge.logged.iter().filter(fits);
-    let only = fitting.next().filter(|_| fitting.next().is_none());
-    only.and_then(|logged| logged.id.clone())
 }
 
 fn side(kept: &Kept, surveyed: &Surveyed) -> Side {

@@ -136,31 +136,32 @@ impl Compared<'_> {
     }
 }
 
+/// The legs of both sides by port and total, where there are such of both.
 fn buckets(stage: Stage, near: &[Side<'_>], far: &[Side<'_>]) -> Buckets {
-    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
     let mut buckets = Buckets::default();
-    for (index, side) in near.iter().enumerate() {
-        let port = port_of(side);
-        for &total in &side.totals {
-            buckets.entry((port, Some(total))).or_default().near.push(index);
-        }
-        if side.is_loose {
-            buckets.entry((port, None)).or_default().near.push(index);
-        }
-    }
-    for (index, side) in far.iter().enumerate() {
-        let port = port_of(side);
-        for total in side.totals.iter().map(|total| Some(*total)).chain([None]) {
-            if let Some(bucket) = buckets.get_mut(&(port, total)) {
-                bucket.far.push(index);
+    // The legs with fewer totals say which ones count.
+    let count = |sides: &[Side<'_>]| sides.iter().flat_map(Side::totals).count();
+    let near_first = count(near) <= count(far);
+    for is_near in [near_first, !near_first] {
+        for (index, side) in if is_near { near } else { far }.iter().enumerate() {
+            let port = if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+            let any = (!is_near || side.is_loose).then_some(None);
+            for total in side.totals().map(Some).chain(any) {
+                let bucket = match is_near == near_first {
+                    true => Some(buckets.entry((port, total)).or_default()),
+                    false => buckets.get_mut(&(port, total)),
+                };
+                if let Some(bucket) = bucket {
+                    let legs = if is_near { &mut bucket.near } else { &mut bucket.far };
+                    // Two readings may have one total.
+                    if legs.last() != Some(&index) {
+                        legs.push(index);
+                    }
+                }
             }
         }
     }
-    for bucket in buckets.values_mut() {
-        // Two readings may have one total.
-        bucket.near.dedup();
-        bucket.far.dedup();
-    }
+    buckets.retain(|_, bucket| !bucket.near.is_empty() && !bucket.far.is_empty());
     buckets
 }
 

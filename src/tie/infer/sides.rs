@@ -11,7 +11,7 @@ use super::shape::Shape;
 use super::stream::Moment;
 use super::{Stage, TcpLeg, bytes, http};
 use crate::capture::Timestamp;
-use crate::store::Reader;
+use crate::store::{Put, Reader, put_from};
 
 /// Octets of legs that stay on a [`Shelf`], about.
 const KEPT: usize = 2 << 20;
@@ -28,8 +28,8 @@ pub struct Side<'a> {
     pub can_open: Moment,
     /// When it was answered, so that a far leg was opened before.
     pub answered: Moment,
-    /// The octets of each reading.
-    pub totals: Box<[(u64, u64)]>,
+    /// The octets of each reading: see [`Side::totals`].
+    totals: Box<[u8]>,
     /// How many units it has.
     pub len: u32,
     /// Whether the octets may differ from what the other side of the proxy has.
@@ -43,6 +43,12 @@ pub struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(stage: Stage, leg: &'a TcpLeg, shape: &Shape, end: Timestamp) -> Side<'a> {
+        let (mut totals, mut last) = (Vec::new(), (0, 0));
+        for (up, down) in shape.readings().map(|reading| reading.total) {
+            put_from(&mut totals, last.0, up);
+            put_from(&mut totals, last.1, down);
+            last = (up, down);
+        }
         let seen = || [shape.up.seen(), shape.down.seen()].into_iter().flatten();
         Side {
             leg,
@@ -51,7 +57,7 @@ impl<'a> Side<'a> {
             last: seen().map(|(_, last)| last).max().into(),
             can_open: bytes::can_open(stage, shape).into(),
             answered: bytes::answered(stage, shape).into(),
-            totals: shape.readings().map(|reading| reading.total).collect(),
+            totals: totals.into_boxed_slice(),
             len: shape.len() as u32,
             is_loose: bytes::is_loose(shape, end),
             has_ended: shape.up.ended().is_some() || shape.down.ended().is_some(),
@@ -59,6 +65,18 @@ impl<'a> Side<'a> {
             is_http: http::is_http(shape),
             is_http2: http::is_http2(shape),
         }
+    }
+}
+
+impl Side<'_> {
+    /// The octets of each reading, either way.
+    pub fn totals(&self) -> impl Iterator<Item = (u64, u64)> {
+        let (mut put, mut last) = (Put(&self.totals), (0, 0));
+        std::iter::from_fn(move || {
+            let is_there = !put.0.is_empty();
+            last = (put.take_from(last.0), put.take_from(last.1));
+            is_there.then_some(last)
+        })
     }
 }
 
