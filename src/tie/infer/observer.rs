@@ -18,7 +18,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { least: 4 << 20, most: 64 << 20 }
+        Limits { least: 4 << 20, most: 32 << 20 }
     }
 }
 
@@ -107,9 +107,12 @@ impl Observer {
         let Some(conversation) = &mut self.busy[at] else { return };
         conversation.is_busy = true;
         let stream = &mut conversation.streams[usize::from(half.from_first)];
-        let before = stream.memory();
+        // Without data it stays as large as it is.
+        let before = if data_len > 0 { stream.memory() } else { 0 };
         stream.segment(time, seq, flags, data, data_len);
-        self.memory = self.memory + stream.memory() - before;
+        if data_len > 0 {
+            self.memory = self.memory + stream.memory() - before;
+        }
         if self.memory > self.room {
             self.make_room();
         }
@@ -230,11 +233,25 @@ fn restore(octets: &[u8]) -> [Stream; 2] {
 }
 
 impl Observed {
-    /// Reads what was collected of a direction.
-    pub(super) fn stream(&self, half: Half, reader: &mut store::Reader) -> io::Result<Stream> {
-        let At::Away(place) = self.places.get(half.conversation) else { return Ok(Stream::default()) };
-        let [no, yes] = restore(reader.read(&self.store, place)?);
-        Ok(if half.from_first { yes } else { no })
+    /// Reads what was collected of two directions, which may be of one conversation.
+    pub(super) fn streams(&self, halves: [Half; 2], reader: &mut store::Reader) -> io::Result<[Stream; 2]> {
+        let [one, other] = halves;
+        if one.conversation == other.conversation && one.from_first != other.from_first {
+            let [no, yes] = self.both(one.conversation, reader)?;
+            return Ok(if one.from_first { [yes, no] } else { [no, yes] });
+        }
+        let mut stream = |half: Half| {
+            let [no, yes] = self.both(half.conversation, reader)?;
+            Ok::<_, io::Error>(if half.from_first { yes } else { no })
+        };
+        Ok([stream(one)?, stream(other)?])
+    }
+
+    fn both(&self, conversation: u32, reader: &mut store::Reader) -> io::Result<[Stream; 2]> {
+        match self.places.get(conversation) {
+            At::Away(place) => Ok(restore(reader.read(&self.store, place)?)),
+            At::Nowhere | At::Busy(_) => Ok(Default::default()),
+        }
     }
 
     /// When the last segment was captured.

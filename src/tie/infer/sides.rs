@@ -101,8 +101,7 @@ impl<'a> Shelf<'a> {
 
     /// Reads a leg.
     pub fn read(&mut self, leg: &TcpLeg) -> io::Result<Shape> {
-        let up = self.observed.stream(leg.from_client, &mut self.reader)?;
-        let down = self.observed.stream(leg.from_server, &mut self.reader)?;
+        let [up, down] = self.observed.streams([leg.from_client, leg.from_server], &mut self.reader)?;
         Ok(Shape::new(up, down))
     }
 

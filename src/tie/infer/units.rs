@@ -63,6 +63,9 @@ impl Unit {
     }
 }
 
+/// Room for a unit or two that come next.
+const MORE: usize = 16;
+
 /// Bits of the octet that begins an encoded unit, over its kind: whether [`Unit::count`] follows, and [`Unit::span`].
 const HAS_COUNT: u8 = 1 << 5;
 const HAS_SPAN: u8 = 1 << 6;
@@ -161,8 +164,10 @@ impl Units {
     pub fn restore(put: &mut Put<'_>) -> Units {
         let bits = put.octet();
         let (len, octets) = (put.take() as u16, put.take() as usize);
-        let octets = put.octets(octets).to_vec();
-        Units { octets, len, last: Timestamp(put.take()), thinned: bits & 1 != 0, overflowed: bits & 2 != 0 }
+        let known = put.octets(octets);
+        let mut units = Vec::with_capacity(known.len() + MORE);
+        units.extend_from_slice(known);
+        Units { octets: units, len, last: Timestamp(put.take()), thinned: bits & 1 != 0, overflowed: bits & 2 != 0 }
     }
 
     pub fn memory(&self) -> usize {

@@ -264,7 +264,8 @@ fn what_is_forgotten_is_nowhere_and_the_others_stay() {
         (0..300).filter(|n| !forgotten(*n)).for_each(|conversation| segment(&mut observer, conversation, 4));
         let observed = observer.finish().expect("the temporary file can be written");
         for conversation in 0..300 {
-            let stream = observed.stream(Half { conversation, from_first: true }, &mut reader).expect("it can be read");
+            let halves = [true, false].map(|from_first| Half { conversation, from_first });
+            let [stream, _] = observed.streams(halves, &mut reader).expect("it can be read");
             let octets = stream.data().map_or(0, |data| data.units.read().iter().map(|unit| unit.len).sum());
             assert_eq!(octets, if forgotten(conversation) { 0 } else { 20 });
         }
