@@ -2,9 +2,10 @@
 //!
 //! What comes in is inputs; what goes out is batches of their records, in their order, each packet with its [`View`] and with
 //! whether another input showed it. Memory: two batches more than [`WAITING`], of [`OCTETS`] octets, or of one record that is
-//! larger, and [`RECORDS`] records.
+//! larger, and [`RECORDS`] records; and the octets of those that somebody else still reads.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
@@ -40,6 +41,17 @@ pub struct Looked<'a> {
     pub view: &'a View,
     /// Whether another input showed it already.
     pub is_copy: bool,
+    /// Where its bytes are.
+    pub shared: Shared<'a>,
+}
+
+/// Where the bytes of a record are: among octets that another thread may go on to read.
+#[derive(Clone, Copy)]
+pub struct Shared<'a> {
+    /// The octets of a batch.
+    pub octets: &'a Arc<Vec<u8>>,
+    /// Where the record's begin.
+    pub start: usize,
 }
 
 /// Where batches are filled.
@@ -53,7 +65,7 @@ enum Source {
 struct Batch {
     records: Vec<Held>,
     /// The options and bytes of all of them.
-    octets: Vec<u8>,
+    octets: Arc<Vec<u8>>,
     /// What inputs describe up to the last of them, and did not before.
     described: Vec<(usize, Described)>,
     /// [`Inputs::late`] up to the last of them.
@@ -78,6 +90,8 @@ struct Reader {
     inputs: Inputs,
     fingerprints: Fingerprints,
     duplicates: Option<Duplicates>,
+    /// Octets of batches that came back while they were still read.
+    lent: Vec<Arc<Vec<u8>>>,
     /// Of each input: how many interfaces and sections were told.
     known: Vec<[usize; 2]>,
 }
@@ -88,7 +102,8 @@ impl Ahead {
     pub fn start(inputs: Inputs, duplicates: Option<Duplicates>, waits: bool) -> Ahead {
         let (described, progress) = (inputs.described().to_vec(), inputs.progress().to_vec());
         let known = described.iter().map(Described::counts).collect();
-        let reader = Box::new(Reader { inputs, fingerprints: Fingerprints::default(), duplicates, known });
+        let reader =
+            Box::new(Reader { inputs, fingerprints: Fingerprints::default(), duplicates, lent: Vec::new(), known });
         let source = if waits { Source::Here(reader) } else { Source::thread(reader) };
         Ahead { source, batch: Batch::default(), next: 0, described, progress }
     }
@@ -108,7 +123,8 @@ impl Ahead {
         let input = usize::from(held.input);
         let (bytes, options) = (octets(&held.bytes), octets(&held.options));
         let next = Next { input, record: held.record, bytes, options, captures: &self.described };
-        Some(Looked { next, view: &held.view, is_copy: held.is_copy })
+        let shared = Shared { octets: &self.batch.octets, start: held.bytes.start };
+        Some(Looked { next, view: &held.view, is_copy: held.is_copy, shared })
     }
 
     /// Takes the next batch.
@@ -198,14 +214,11 @@ impl Drop for Source {
 impl Reader {
     /// Fills a batch with records until there are enough.
     fn fill(&mut self, mut batch: Batch) -> Batch {
-        let Reader { inputs, fingerprints, duplicates, known } = self;
+        let mut octets = self.room(std::mem::take(&mut batch.octets));
+        let Reader { inputs, fingerprints, duplicates, known, .. } = self;
         batch.records.clear();
-        batch.octets.clear();
         batch.end = None;
-        if batch.octets.capacity() > 4 * OCTETS {
-            batch.octets = Vec::new();
-        }
-        while batch.octets.len() < OCTETS && batch.records.len() < RECORDS {
+        while octets.len() < OCTETS && batch.records.len() < RECORDS {
             let Some(Next { input, record, bytes, options, captures }) = inputs.advance() else {
                 batch.end = Some(std::mem::take(&mut inputs.damage));
                 break;
@@ -220,14 +233,15 @@ impl Reader {
                 }
                 Record::Block(_) => (nothing(), false),
             };
-            let start = batch.octets.len();
-            batch.octets.extend_from_slice(options);
-            let middle = batch.octets.len();
-            batch.octets.extend_from_slice(bytes);
-            let (options, bytes) = (start..middle, middle..batch.octets.len());
+            let start = octets.len();
+            octets.extend_from_slice(options);
+            let middle = octets.len();
+            octets.extend_from_slice(bytes);
+            let (options, bytes) = (start..middle, middle..octets.len());
             // There are no more inputs than a u16 can number.
             batch.records.push(Held { input: input as u16, is_copy, record, view, options, bytes });
         }
+        batch.octets = Arc::new(octets);
         batch.late = inputs.late();
         for (input, (described, known)) in inputs.described().iter().zip(known).enumerate() {
             if described.counts() != *known {
@@ -236,6 +250,21 @@ impl Reader {
             }
         }
         batch
+    }
+
+    /// Room for octets: where others were that nobody reads any more, or new.
+    fn room(&mut self, used: Arc<Vec<u8>>) -> Vec<u8> {
+        self.lent.push(used);
+        let free = self.lent.iter().position(|octets| Arc::strong_count(octets) == 1);
+        let free = free.and_then(|free| Arc::into_inner(self.lent.swap_remove(free)));
+        let usual = OCTETS + OCTETS / 4;
+        match free {
+            Some(mut octets) if (usual..=4 * OCTETS).contains(&octets.capacity()) => {
+                octets.clear();
+                octets
+            }
+            _ => Vec::with_capacity(usual),
+        }
     }
 }
 

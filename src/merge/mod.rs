@@ -15,7 +15,7 @@ use std::io;
 
 use crate::capture::{Capture, Described, Error, Progress, Record, Timestamp};
 
-pub use ahead::{Ahead, Looked};
+pub use ahead::{Ahead, Looked, Shared};
 pub use duplicates::{Duplicates, Fingerprints};
 
 use sorted::Sorted;

@@ -17,6 +17,7 @@ mod usual;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
+use std::ops::Range;
 
 use crate::capture::{Described, LinkType};
 
@@ -85,7 +86,13 @@ impl View {
     /// the view is of.
     #[inline]
     pub fn data<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        self.ip.and_then(|ip| frame.get(self.transport.data(&ip)?..ip.end())).unwrap_or_default()
+        frame.get(self.data_range()).unwrap_or_default()
+    }
+
+    /// Where they are in the frame.
+    #[inline]
+    pub fn data_range(&self) -> Range<usize> {
+        self.ip.and_then(|ip| Some(self.transport.data(&ip)?..ip.end())).unwrap_or_default()
     }
 }
 

@@ -94,7 +94,7 @@ impl First<'_> {
         let restores = !merge.beside.conntrack.is_empty();
         let mut survey = Survey::new(marker, audit, keeps_all, several, restores, summary, collector);
         let mut watch = Watch::new(passes, 0, progress);
-        while let Some(Looked { next, view, is_copy }) = ahead.advance() {
+        while let Some(Looked { next, view, is_copy, shared }) = ahead.advance() {
             let Next { input, record, bytes, options, captures } = next;
             match record {
                 Record::Block(block) => {
@@ -112,7 +112,7 @@ impl First<'_> {
                         survey.summary.duplicates += 1;
                         survey.duplicate(&captures[input], &frame, view)
                     } else {
-                        survey.packet(&captures[input], &frame, packet.number, view)
+                        survey.packet(&captures[input], &frame, packet.number, view, shared)
                     };
                     noted.map_err(Error::Temporary)?;
                 }

@@ -2,15 +2,14 @@
 //! depends on it before the end.
 
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use crate::capture::Timestamp;
 use crate::handover::{Giver, handover};
+use crate::merge::Shared;
 use crate::tie::infer::{Half, Limits, Observed, Observer};
-
-/// Octets of data that are handed over at once, and segments.
-const OCTETS: usize = 128 << 10;
-const SEGMENTS: usize = 2048;
 
 /// Batches that wait to be taken in.
 const WAITING: usize = 2;
@@ -31,24 +30,26 @@ enum Work {
     Here(Box<Observer>),
 }
 
-/// Segments, one after the other.
+/// Segments, one after the other, of one batch of records.
 #[derive(Default)]
 struct Batch {
     segments: Vec<Segment>,
-    /// What was captured of their data.
-    data: Vec<u8>,
+    /// What the batch holds.
+    octets: Arc<Vec<u8>>,
     /// Conversations that are forgotten behind them.
     forgotten: Vec<u32>,
 }
 
-struct Segment {
-    half: Half,
-    time: Timestamp,
-    seq: u32,
-    flags: u8,
-    /// Octets of data: captured, and sent.
-    captured: u32,
-    sent: u32,
+/// A TCP segment.
+pub(super) struct Segment {
+    pub half: Half,
+    pub time: Timestamp,
+    pub seq: u32,
+    pub flags: u8,
+    /// What was captured of its data, in its frame.
+    pub data: Range<usize>,
+    /// Octets of data that were sent.
+    pub sent: u32,
 }
 
 impl Observing {
@@ -70,14 +71,15 @@ impl Observing {
         Observing { batch: Batch::default(), work }
     }
 
-    /// Takes in a segment. `data` is what was captured of its `sent` octets.
+    /// Takes in a segment.
     #[inline]
-    pub fn segment(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], sent: u32) {
-        self.batch.data.extend_from_slice(data);
-        self.batch.segments.push(Segment { half, time, seq, flags, captured: data.len() as u32, sent });
-        if self.batch.data.len() >= OCTETS || self.batch.segments.len() >= SEGMENTS {
+    pub fn segment(&mut self, segment: Segment, shared: Shared<'_>) {
+        if !Arc::ptr_eq(&self.batch.octets, shared.octets) {
             self.turn();
+            self.batch.octets = Arc::clone(shared.octets);
         }
+        let data = shared.start + segment.data.start..shared.start + segment.data.end;
+        self.batch.segments.push(Segment { data, ..segment });
     }
 
     /// Forgets a conversation. No more segments of it come.
@@ -131,13 +133,12 @@ impl Finishing {
 impl Batch {
     /// Tells all its segments, and is empty then.
     fn tell(&mut self, observer: &mut Observer) {
-        let mut data = self.data.as_slice();
-        for Segment { half, time, seq, flags, captured, sent } in self.segments.drain(..) {
-            let (captured, behind) = data.split_at(captured as usize);
-            data = behind;
-            observer.segment(half, time, seq, flags, captured, sent);
+        for Segment { half, time, seq, flags, data, sent } in self.segments.drain(..) {
+            let data = self.octets.get(data).unwrap_or_default();
+            observer.segment(half, time, seq, flags, data, sent);
         }
-        self.data.clear();
         self.forgotten.drain(..).for_each(|conversation| observer.forget(conversation));
+        // Whoever reads ahead may use them again.
+        self.octets = Arc::default();
     }
 }

@@ -14,7 +14,7 @@ use super::copies::Copies;
 use super::legs::Legs;
 use super::marking::Marker;
 use super::numbers::Numbers;
-use super::observing::{Finishing, Observing};
+use super::observing::{Finishing, Observing, Segment};
 use super::pages::Pages;
 use super::passages::{Passage, Passages};
 use super::spools::{Counted, Entry, Headers, Origins, Plan};
@@ -22,6 +22,7 @@ use crate::audit::{Agreement, Audit};
 use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
 use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
+use crate::merge::Shared;
 use crate::nat::Protocol;
 use crate::output::{Datagrams, Frame, Header, comment};
 use crate::packet::{Ip, Transport, View, protocol};
@@ -283,8 +284,15 @@ impl Survey {
         self.plan.push(Entry::Copy { conversation }, frame)
     }
 
-    /// Takes a packet; `number` is its number in its input.
-    pub fn packet(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> io::Result<()> {
+    /// Takes a packet; `number` is its number in its input, `shared` where its bytes are.
+    pub fn packet(
+        &mut self,
+        capture: &Described,
+        frame: &Frame<'_>,
+        number: u64,
+        view: &View,
+        shared: Shared<'_>,
+    ) -> io::Result<()> {
         let seen = self.note(frame, view)?;
         let mark = self.marker.mark(capture, frame, number, view);
         let conversation = self.marker.flows.number(mark).map(|number| number as u32);
@@ -316,10 +324,10 @@ impl Survey {
             self.fragmented.insert(conversation);
         }
         if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
-            let data = view.data(frame.bytes);
-            let half = Half { conversation, from_first };
             if let Some(observing) = &mut self.observing {
-                observing.segment(half, frame.time, tcp.seq, tcp.flags, data, tcp.data_len);
+                let (half, data) = (Half { conversation, from_first }, view.data_range());
+                let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
+                observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
             }
             let ip = view.ip.as_ref().filter(|ip| ip.fragment.is_none());
             if let (Some(collector), Some(seen), Some(ip)) = (&mut self.collector, seen, ip) {
@@ -334,7 +342,7 @@ impl Survey {
                     ack: tcp.ack,
                     flags: tcp.flags,
                     window: tcp.window,
-                    data,
+                    data: view.data(frame.bytes),
                     data_len: tcp.data_len,
                 });
             }
