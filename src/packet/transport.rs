@@ -56,7 +56,7 @@ pub(super) fn whole_tcp(bytes: &[u8], ip: &Ip) -> Option<Tcp> {
 }
 
 /// TSval and TSecr (RFC 7323, section 3.2: kind 8, length 10) among the TCP options.
-fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
+pub(super) fn timestamps(options: &[u8]) -> Option<(u32, u32)> {
     // RFC 7323, appendix A: NOP, NOP, Timestamps, which is what nearly every segment has.
     if let [1, 1, 8, 10, rest @ ..] = options {
         return timestamp_pair(rest);

@@ -1,11 +1,12 @@
 //! The headers that nearly every packet has, each kind in one go.
 //!
 //! What comes in is a frame; what goes out is its [`View`]: that which [`stepwise`] would make of it, and makes of all that is not
-//! Ethernet or a cooked capture without VLAN tags, IPv4 without options or IPv6 without extension headers, TCP with no more
-//! than timestamps or UDP, all of it consistent and captured as far as the headers go.
+//! Ethernet or a cooked capture without VLAN tags, IPv4 without options or IPv6 without extension headers, TCP or UDP, all of
+//! it consistent and captured as far as the headers go.
 
 use super::bytes::{array, be16, be32};
 use super::link::{ARPHRD_LOOPBACK, ARPHRD_WITHOUT_ETHERTYPE};
+use super::transport::timestamps;
 use super::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Link, LinkType, Origin, Tcp, Transport, Udp, View, protocol, stepwise,
 };
@@ -57,20 +58,32 @@ fn behind_link<const LINK: u16>(bytes: &[u8], original_len: usize) -> View {
 /// Each kind has a function of its own, in which offsets are fixed and each field is written once.
 #[inline(never)]
 fn kind<const LINK: u16, const VERSION: u8, const PROTOCOL: u8>(bytes: &[u8], original_len: usize) -> View {
-    match usual::<LINK, VERSION, PROTOCOL>(bytes) {
+    match usual::<LINK, VERSION, PROTOCOL, false>(bytes) {
+        Some(view) => view,
+        None if PROTOCOL == protocol::TCP => with_options::<LINK, VERSION>(bytes, original_len),
+        None => stepwise(LinkType(LINK), bytes, original_len),
+    }
+}
+
+/// TCP with any options: those of the first segments, and of losses.
+#[inline(never)]
+fn with_options<const LINK: u16, const VERSION: u8>(bytes: &[u8], original_len: usize) -> View {
+    match usual::<LINK, VERSION, { protocol::TCP }, true>(bytes) {
         Some(view) => view,
         None => stepwise(LinkType(LINK), bytes, original_len),
     }
 }
 
 #[inline(always)]
-fn usual<const LINK: u16, const VERSION: u8, const PROTOCOL: u8>(bytes: &[u8]) -> Option<View> {
+fn usual<const LINK: u16, const VERSION: u8, const PROTOCOL: u8, const ANY_OPTIONS: bool>(
+    bytes: &[u8],
+) -> Option<View> {
     let (network, (start, len)) = const { (places(LINK).0, lengths(LINK, VERSION, PROTOCOL)) };
     // All that is looked at, but for TCP's options: its length is checked once.
     let head = bytes.get(..len)?;
     let payload_len = payload_len::<VERSION>(head, network)?;
     let captured = payload_len.min(bytes.len() - start);
-    let transport = transport::<PROTOCOL>(bytes, start, payload_len, captured)?;
+    let transport = transport::<PROTOCOL, ANY_OPTIONS>(bytes, start, payload_len, captured)?;
     let ip = ip::<VERSION, PROTOCOL>(head, network, start, payload_len, captured)?;
     Some(View { link: link::<LINK>(head)?, ip: Some(ip), transport, stop: None })
 }
@@ -127,9 +140,14 @@ fn cooked(arphrd: u16) -> Option<Origin> {
     }
 }
 
-/// The transport header at `at`. Of TCP, one without options, or with no more than most segments have.
+/// The transport header at `at`. Of TCP, one without options, or with no more than most segments have, or with any.
 #[inline(always)]
-fn transport<const PROTOCOL: u8>(bytes: &[u8], at: usize, payload_len: usize, captured: usize) -> Option<Transport> {
+fn transport<const PROTOCOL: u8, const ANY_OPTIONS: bool>(
+    bytes: &[u8],
+    at: usize,
+    payload_len: usize,
+    captured: usize,
+) -> Option<Transport> {
     let (source, destination) = (be16(bytes, at)?, be16(bytes, at + 2)?);
     if PROTOCOL == protocol::UDP {
         return (captured >= 8).then_some(Transport::Udp(Udp { source, destination }));
@@ -141,6 +159,10 @@ fn transport<const PROTOCOL: u8>(bytes: &[u8], at: usize, payload_len: usize, ca
         // RFC 7323, appendix A: NOP, NOP, Timestamps.
         32 if captured >= 32 && array(bytes, at + 20)? == [1, 1, 8, 10] => {
             (true, be32(bytes, at + 24)?, be32(bytes, at + 28)?)
+        }
+        21.. if ANY_OPTIONS && captured >= header_len => {
+            let found = timestamps(bytes.get(at + 20..at + header_len)?);
+            found.map_or((false, 0, 0), |(tsval, tsecr)| (true, tsval, tsecr))
         }
         _ => return None,
     };
