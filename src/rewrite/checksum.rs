@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use crate::packet::Ip;
+
 /// The folded one's-complement sum of `bytes`, a last odd octet padded with zero.
 ///
 /// Words of 64 bits are added, little-endian, each with the carry of the one before it, and the result is swapped (RFC 1071,
@@ -38,6 +40,7 @@ pub(super) fn sum(bytes: &[u8]) -> u16 {
 }
 
 /// Folds a sum of words into 16 bits. Zero only for zero.
+#[inline]
 pub(super) fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
@@ -48,6 +51,7 @@ pub(super) fn fold(sum: u64) -> u16 {
 
 /// The checksum after words that summed up to `old` became ones that sum up to `new`: RFC 1624, equation 3. An error of the
 /// checksum stays as it is.
+#[inline]
 pub(super) fn update(checksum: u16, old: u64, new: u64) -> u16 {
     if old == new {
         return checksum;
@@ -55,8 +59,14 @@ pub(super) fn update(checksum: u16, old: u64, new: u64) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!fold(old)) + u64::from(fold(new)))
 }
 
-/// The sum of the words of an address.
-pub(super) fn address(address: IpAddr) -> u64 {
+/// The sum of the words of both addresses.
+#[inline]
+pub(super) fn addresses(ip: &Ip) -> u64 {
+    address(ip.source) + address(ip.destination)
+}
+
+#[inline]
+fn address(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {
@@ -68,9 +78,10 @@ pub(super) fn address(address: IpAddr) -> u64 {
 }
 
 /// The folded sum of a pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1), which is also what a checksum that was
-/// left to the network card holds: not complemented.
+/// left to the network card holds: not complemented. `addresses` is the sum of both.
 ///
 /// The length has 32 bits: BIG TCP has IPv4 segments, too, for which 16 are too few, and Linux sums them so.
-pub(super) fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32) -> u16 {
-    fold(address(source) + address(destination) + u64::from(protocol) + u64::from(len))
+#[inline]
+pub(super) fn pseudo_header(addresses: u64, protocol: u8, len: u32) -> u16 {
+    fold(addresses + u64::from(protocol) + u64::from(len))
 }

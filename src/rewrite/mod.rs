@@ -48,7 +48,8 @@ pub enum Checksum {
 /// Does nothing if the frame has no IP header, or one of another family than the addresses. For an ICMP error this changes
 /// the outer header only: see [`translate_quote`].
 pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destination: SocketAddr) -> Checksum {
-    let Some(ip) = view.ip else {
+    let network = view.link.network();
+    let Some(ip) = &mut view.ip else {
         return Checksum::None;
     };
     let same_family = ip.source.is_ipv4() == source.is_ipv4() && ip.source.is_ipv4() == destination.is_ipv4();
@@ -56,17 +57,16 @@ pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destinat
     if !same_family || frame.len() < ip.end() {
         return Checksum::None;
     }
-    let mut translated = ip;
-    (translated.source, translated.destination) = (source.ip(), destination.ip());
-
-    let mut old = checksum::address(ip.source) + checksum::address(ip.destination);
-    let mut new = checksum::address(translated.source) + checksum::address(translated.destination);
-    put_addresses(frame, view.link.network(), &translated);
+    let old_addresses = checksum::addresses(ip);
+    (ip.source, ip.destination) = (source.ip(), destination.ip());
+    let new_addresses = checksum::addresses(ip);
+    put_addresses(frame, network, ip);
     if ip.source.is_ipv4() {
         // RFC 791, section 3.1: Header Checksum.
-        update_at(frame, view.link.network() + 10, old, new);
+        update_at(frame, network + 10, old_addresses, new_addresses);
     }
 
+    let (mut old, mut new) = (old_addresses, new_addresses);
     if let Some((old_source, old_destination)) = view.transport.ports_mut() {
         old += u64::from(*old_source) + u64::from(*old_destination);
         new += u64::from(source.port()) + u64::from(destination.port());
@@ -75,18 +75,17 @@ pub fn translate(frame: &mut [u8], view: &mut View, source: SocketAddr, destinat
         put16(frame, ip.payload(), source.port());
         put16(frame, ip.payload() + 2, destination.port());
     }
-    view.ip = Some(translated);
 
-    let Some(field) = Field::find(frame, &ip) else {
-        return Checksum::None;
+    let change = |frame: &mut [u8], field: Field| {
+        if field.is_partial(old_addresses) {
+            put16(frame, field.at, field.partial(new_addresses));
+            return field.complete(frame);
+        }
+        let updated = checksum::update(field.stored, old, new);
+        put16(frame, field.at, field.never_none(updated));
+        field.kind()
     };
-    if field.is_partial(&ip) {
-        put16(frame, field.at, field.partial(&translated));
-        return field.complete(frame);
-    }
-    let updated = checksum::update(field.stored, old, new);
-    put16(frame, field.at, field.never_none(updated));
-    field.kind()
+    Field::with(frame, &view.transport, ip, change)
 }
 
 /// Gives the datagram that an ICMP error quotes new addresses, as [`translate`] does for a packet; the ICMP checksum follows.
@@ -108,11 +107,9 @@ pub fn complete_checksum(frame: &mut [u8], view: &View) -> Checksum {
     if let Transport::IcmpError(quote) = view.transport {
         return in_quote(frame, view, quote, |quoted, inner| complete_checksum(quoted, inner));
     }
-    match Field::find(frame, ip) {
-        None => Checksum::None,
-        Some(field) if field.is_partial(ip) => field.complete(frame),
-        Some(field) => field.kind(),
-    }
+    Field::with(frame, &view.transport, ip, |frame, field| {
+        if field.is_partial(checksum::addresses(ip)) { field.complete(frame) } else { field.kind() }
+    })
 }
 
 /// Changes what an ICMP error quotes; the ICMP checksum follows.
@@ -153,8 +150,39 @@ struct Field {
 }
 
 impl Field {
-    /// Where the checksum of the datagram stands, if it has one that covers its addresses.
+    /// Does something about the checksum of a datagram, if it has one that covers its addresses.
     #[inline(always)]
+    fn with(
+        frame: &mut [u8],
+        transport: &Transport,
+        ip: &Ip,
+        change: impl Fn(&mut [u8], Field) -> Checksum,
+    ) -> Checksum {
+        // Most packets are these, of which less has to be asked.
+        let field = match transport {
+            Transport::Tcp(_) if ip.fragment.is_none() => Field::of_tcp(frame, ip),
+            _ => return Field::find(frame, ip).map_or(Checksum::None, |field| change(frame, field)),
+        };
+        field.map_or(Checksum::None, |field| change(frame, field))
+    }
+
+    /// That of a TCP header which is there whole: RFC 9293, section 3.1.
+    #[inline(always)]
+    fn of_tcp(frame: &[u8], ip: &Ip) -> Option<Field> {
+        let (start, len) = (ip.payload(), ip.payload_len());
+        let stored = be16(frame, start + 16)?;
+        Some(Field {
+            protocol: protocol::TCP,
+            at: start + 16,
+            stored,
+            start,
+            len,
+            whole: ip.is_whole(),
+            fragment: false,
+        })
+    }
+
+    /// Where the checksum of the datagram stands, if it has one that covers its addresses.
     fn find(frame: &[u8], ip: &Ip) -> Option<Field> {
         if ip.is_later_fragment() {
             return None;
@@ -183,14 +211,14 @@ impl Field {
     }
 
     #[inline]
-    fn partial(&self, ip: &Ip) -> u16 {
+    fn partial(&self, addresses: u64) -> u16 {
         let len = u32::try_from(self.len).unwrap_or(u32::MAX);
-        checksum::pseudo_header(ip.source, ip.destination, self.protocol, len)
+        checksum::pseudo_header(addresses, self.protocol, len)
     }
 
     #[inline]
-    fn is_partial(&self, ip: &Ip) -> bool {
-        !self.fragment && self.protocol != protocol::ICMPV6 && self.stored == self.partial(ip)
+    fn is_partial(&self, addresses: u64) -> bool {
+        !self.fragment && self.protocol != protocol::ICMPV6 && self.stored == self.partial(addresses)
     }
 
     /// Completes the partial checksum that stands in the frame, if it can be.
