@@ -197,11 +197,7 @@ impl Output {
         comment: Option<&str>,
     ) -> io::Result<Written> {
         let link_type = capture.interfaces[frame.interface as usize].link_type;
-        let ethernet = self.options.ethernet && link_type != LinkType::ETHERNET && {
-            let converted = rewrite::to_ethernet(view, frame.bytes, &mut self.scratch);
-            self.counts.not_ethernet += u64::from(!converted);
-            converted
-        };
+        let ethernet = self.options.ethernet && link_type != LinkType::ETHERNET && self.convert(frame, view);
         let interface = match self.interfaces.same(frame.input, frame.interface, &view.link, ethernet) {
             Some(interface) => interface,
             None => {
@@ -209,23 +205,18 @@ impl Output {
                 self.interfaces.id(&description, Some(&view.link), ethernet, &mut self.blocks)?
             }
         };
-        if let Some(names) = &mut self.names {
-            names.before(view, frame.bytes, change, &mut self.blocks)?;
-        }
-        if let Some(secrets) = &mut self.secrets {
-            secrets.before(view, frame.bytes, &mut self.blocks)?;
+        if self.names.is_some() || self.secrets.is_some() {
+            self.blocks_before(frame, view, change)?;
         }
         self.flush_blocks();
-        let grown = if ethernet { self.scratch.len() as i64 - frame.bytes.len() as i64 } else { 0 };
-        let header = packet::Header {
-            interface,
-            time: frame.time,
-            original_len: (i64::from(frame.original_len) + grown).clamp(0, i64::from(u32::MAX)) as u32,
-        };
+        let mut header = packet::Header { interface, time: frame.time, original_len: frame.original_len };
+        let mut data = frame.bytes;
         if ethernet {
-            *view = crate::packet::decode(LinkType::ETHERNET, &self.scratch, header.original_len as usize);
+            data = &self.scratch;
+            let grown = data.len() as i64 - frame.bytes.len() as i64;
+            header.original_len = (i64::from(frame.original_len) + grown).clamp(0, i64::from(u32::MAX)) as u32;
+            *view = crate::packet::decode(LinkType::ETHERNET, data, header.original_len as usize);
         }
-        let data = if ethernet { &self.scratch[..] } else { frame.bytes };
         let start = packet::begin(&mut self.buffer, &header, data);
         let bytes = &mut self.buffer[start..];
         let checksum = match change {
@@ -242,6 +233,26 @@ impl Output {
         packet::end(&mut self.buffer, start, frame.options, done, comment);
         self.spill()?;
         Ok(Written { frame: self.counts.packets, stream, interface })
+    }
+
+    /// Puts a frame into `scratch` as an Ethernet frame, if it can be one.
+    #[inline(never)]
+    fn convert(&mut self, frame: &Frame<'_>, view: &View) -> bool {
+        let converted = rewrite::to_ethernet(view, frame.bytes, &mut self.scratch);
+        self.counts.not_ethernet += u64::from(!converted);
+        converted
+    }
+
+    /// Writes names and secrets that a packet is the first to need.
+    #[inline(never)]
+    fn blocks_before(&mut self, frame: &Frame<'_>, view: &View, change: Change) -> io::Result<()> {
+        if let Some(names) = &mut self.names {
+            names.before(view, frame.bytes, change, &mut self.blocks)?;
+        }
+        if let Some(secrets) = &mut self.secrets {
+            secrets.before(view, frame.bytes, &mut self.blocks)?;
+        }
+        Ok(())
     }
 
     /// Writes a block that an input carried along.

@@ -40,7 +40,12 @@ pub(super) fn begin(buffer: &mut Vec<u8>, header: &Header, data: &[u8]) -> usize
 /// The length of a block with so many octets of data and nothing else.
 #[inline]
 fn total(data: usize) -> u32 {
-    (HEAD + data.next_multiple_of(4) + 4) as u32
+    (HEAD + padded(data) + 4) as u32
+}
+
+#[inline]
+fn padded(len: usize) -> usize {
+    len.wrapping_add(3) & !3
 }
 
 /// What was done to the packet data.
@@ -60,7 +65,7 @@ pub(super) fn end(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, co
         return end_with_options(buffer, start, raw, done, comment);
     }
     let len = buffer.len() - start;
-    let end = start + len.next_multiple_of(4) + 4;
+    let end = start + padded(len) + 4;
     // One number behind the data: as much padding as is needed, and the length.
     let tail = u64::from(total(len)) << (8 * (len.wrapping_neg() % 4));
     buffer.extend_from_slice(&tail.to_le_bytes());
@@ -70,7 +75,7 @@ pub(super) fn end(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, co
 #[cold]
 fn end_with_options(buffer: &mut Vec<u8>, start: usize, raw: &[u8], done: Done, comment: Option<&str>) {
     let len = buffer.len() - start;
-    buffer.resize(start + len.next_multiple_of(4), 0);
+    buffer.resize(start + padded(len), 0);
     let options_start = buffer.len();
     keep(buffer, raw, done);
     if let Some(comment) = comment {

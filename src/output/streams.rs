@@ -53,6 +53,7 @@ impl Streams {
     ///
     /// A header that an ICMP error quotes counts as well, if Wireshark reads it as TCP or UDP: the ICMP packet
     /// has no number of its own, but the next conversation has the next one.
+    #[inline(never)]
     pub fn of(&mut self, view: &View, bytes: &[u8]) -> Option<u32> {
         let ip = view.ip.as_ref()?;
         match self.datagrams.read(ip, || Header::of(view, ip, bytes)) {
