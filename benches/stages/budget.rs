@@ -32,14 +32,14 @@ impl Stage {
     /// The budget: what it took when it was last made faster. What takes less is to be put here.
     pub fn budget(self) -> u64 {
         match self {
-            Stage::Read => 140,
-            Stage::Decode => 175,
+            Stage::Read => 86,
+            Stage::Decode => 155,
             Stage::Duplicates => 520,
             Stage::Pair => 780,
             Stage::Observe => 645,
-            Stage::Rewrite => 700,
-            Stage::Checksum => 420,
-            Stage::Encode => 530,
+            Stage::Rewrite => 470,
+            Stage::Checksum => 195,
+            Stage::Encode => 372,
             Stage::Merge => 5_700,
             Stage::MergeSmall => 4_800,
         }
