@@ -12,7 +12,7 @@ use meshpcap::flow::{Content, Flows, Limits, Mark, Place, Reason, Segment, Trans
 use meshpcap::nat::{Model, Protocol};
 use meshpcap::packet::{Origin, decode};
 
-const LIMITS: Limits = Limits { legs: 16, pending: 8 };
+const LIMITS: Limits = Limits { legs: 16, over: 8, ended: 4, pending: 8 };
 
 const ENDS: [&str; 12] = [
     "10.0.0.1:1000",

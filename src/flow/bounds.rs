@@ -2,11 +2,24 @@
 
 use std::cmp::Reverse;
 
-use super::Flows;
+use super::dns::STREAM_TIMEOUT;
 use super::evidence::Reason;
-use super::record::State;
+use super::record::{Side, State, marks};
+use super::segment::Segment;
+use super::{Flows, UDP_TIMEOUT};
 use crate::capture::Timestamp;
 use crate::nat::Protocol;
+
+/// How long a TCP conversation that ended may yet send its last packets again: the third time a FIN is sent, 1.4 s after
+/// the first, it is silent for less (RFC 6298: 200 ms in Linux, doubled each time).
+const LAST_ACK: u64 = 1_000_000_000;
+
+/// How long a conversation is silent that conntrack has forgotten, while no query waits that it is a witness for: of UDP, or
+/// of which one end said that it ends (`nf_conntrack_tcp_timeout_fin_wait`, 120 s).
+const FORGOTTEN: u64 = STREAM_TIMEOUT + UDP_TIMEOUT;
+
+/// Deadlines of so many halves are kept without a look at which of them wait.
+const FEW: usize = 1024;
 
 /// A half that is given up when its time has come. Of two at one time, the one that was set first comes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -32,17 +45,17 @@ pub(super) enum Expiry {
 
 impl Flows {
     pub(super) fn deadline(&mut self, id: u32, now: Timestamp, wait: u64, kind: Expiry) {
-        let serial = self.table.records[id as usize].serial;
+        let serial = self.table.records[id].serial;
         let at = Timestamp(now.0.saturating_add(wait));
         self.set += 1;
         self.deadlines.push(Reverse(Deadline { at, number: self.set, id, serial, kind }));
         // A half that is settled leaves its deadlines behind. Those of the halves that wait are at most two each, and
         // a proposal's: at most half of the deadlines stay, so the cost is constant on average.
-        if self.deadlines.len() > 6 * self.limits.pending.max(self.waiting) + 64 {
+        if self.deadlines.len() > 6 * self.limits.pending.min(FEW).max(self.waiting) + 64 {
             let records = &self.table.records;
             self.deadlines.retain(|Reverse(deadline)| {
-                let record = &records[deadline.id as usize];
-                let due = record.proposal.is_some_and(|p| p.due == deadline.at);
+                let record = &records[deadline.id];
+                let due = record.proposal().is_some_and(|p| p.due == deadline.at);
                 record.serial == deadline.serial && !record.is_settled() && (deadline.kind != Expiry::Proposal || due)
             });
         }
@@ -51,24 +64,24 @@ impl Flows {
     pub(super) fn expire(&mut self, now: Timestamp) {
         while self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
             let Some(Reverse(deadline)) = self.deadlines.pop() else { return };
-            let record = &self.table.records[deadline.id as usize];
+            let record = &self.table.records[deadline.id];
             if record.serial != deadline.serial || record.is_settled() {
                 continue;
             }
             match deadline.kind {
-                Expiry::Reply => self.table.records[deadline.id as usize].waits = false,
+                Expiry::Reply => self.table.records[deadline.id].waits = false,
                 Expiry::Open => self.give_up_open(deadline.id, Reason::OneDirection),
                 // Unless it was taken back, and another has been made since.
-                Expiry::Proposal if record.proposal.is_some_and(|p| p.due > deadline.at) => {}
+                Expiry::Proposal if record.proposal().is_some_and(|p| p.due > deadline.at) => {}
                 Expiry::Proposal => self.accept(deadline.id),
                 Expiry::Forward(silence) => {
                     let due = record.last_time.0.saturating_add(silence);
-                    let began = record.protocol == Protocol::Tcp && record.halves.iter().any(|h| h.ack.is_some());
+                    let began = record.protocol() == Protocol::Tcp && record.halves.iter().any(|h| h.ack().is_some());
                     if due > now.0 {
                         let last = record.last_time;
                         self.deadline(deadline.id, last, silence, deadline.kind);
                     } else if !began {
-                        match (record.contested, record.state) {
+                        match (record.is(marks::CONTESTED), record.state) {
                             (true, _) => self.leave(deadline.id, Reason::Ambiguous),
                             (false, State::Open) => self.give_up_open(deadline.id, Reason::OneDirection),
                             (false, _) => self.leave(deadline.id, Reason::NoReply),
@@ -82,50 +95,116 @@ impl Flows {
 
     /// Gives up the halves that wait longest, so that a flood of them cannot exhaust memory.
     pub(super) fn evict_pending(&mut self) {
-        for id in self.table.ids_of(self.limits.pending / 4 + 1, |record| !record.is_settled()) {
-            match self.table.records[id as usize].state {
-                State::Open => self.give_up_open(id, Reason::Evicted),
-                State::Forward | State::Reply => self.leave(id, Reason::Evicted),
-                _ => {}
+        let mut left = self.limits.pending / 4 + 1;
+        while left > 0
+            && let Some(longest) = self.unsettled.pop()
+        {
+            if !longest.is_there(&self.table.records) {
+                continue;
             }
+            match self.table.records[longest.id].state {
+                State::Open => self.give_up_open(longest.id, Reason::Evicted),
+                State::Forward | State::Reply => self.leave(longest.id, Reason::Evicted),
+                _ => continue,
+            }
+            left -= 1;
         }
     }
 
+    #[cold]
     pub(super) fn make_room(&mut self) {
-        if self.table.len() <= self.limits.legs.max(self.no_room_until) {
-            return;
-        }
-        let chosen = self.table.oldest(|record| !record.is_settled());
+        let (most, over) = (self.limits.legs, self.limits.over);
+        let chosen = self.table.oldest(self.table.len() > self.room[0]);
         self.retire(&chosen);
         // Where packets in flight keep conversations alive, the next attempt comes an eighth later: the cost
         // stays linear.
-        self.no_room_until = self.table.len() + self.limits.legs / 8;
+        self.room = [most.max(self.table.len() + most / 8), over.max(self.table.over() + over / 8)];
+    }
+
+    /// Notes whether a conversation is over, behind a packet that may have made it so.
+    pub(super) fn note_end(&mut self, id: u32, segment: &Segment) {
+        self.table.recount(id);
+        let records = &self.table.records;
+        let record = &records[id];
+        let other = record.other();
+        if !record.is_settled() || record.is(marks::ENDED) || !segment.ends() && !record.is(marks::CLOSING) {
+            return;
+        }
+        // Each direction of a leg that was redirected has a record of its own; who reset it may be in either.
+        let both = [Some(record), other.map(|other| &records[other])];
+        let is_reset = both.into_iter().flatten().any(|record| record.halves.iter().any(|half| half.rst));
+        let (a, b) = match (other.map(|other| &records[other]), record.client()) {
+            (Some(other), Some(client)) => {
+                let from_client = matches!(record.state, State::Repaired { .. });
+                let end = |client: Side| if from_client { client } else { 1 - client };
+                (&record.halves[end(client)], &other.halves[1 - end(other.client().unwrap_or_default())])
+            }
+            _ => (&record.halves[0], &record.halves[1]),
+        };
+        let mark = if is_reset || a.has_ended(b) && b.has_ended(a) { marks::ENDED } else { marks::CLOSING };
+        let was_closing = record.is(marks::CLOSING);
+        for id in [Some(id), other].into_iter().flatten() {
+            self.table.records[id].mark(mark);
+            self.table.recount(id);
+        }
+        match mark {
+            marks::ENDED => self.ended.push(id, segment.time, &self.table.records, self.table.over(), |_| true),
+            _ if was_closing => {}
+            _ => self.idle.push(id, segment.time, &self.table.records, self.table.len(), |_| true),
+        }
+    }
+
+    /// Forgets conversations that ended, or may have, and are silent for long enough. Few at a time: there is one more with a
+    /// packet, at most.
+    pub(super) fn retire_silent(&mut self, now: Timestamp) {
+        // Whose the ends of a leg are has to be known.
+        if self.pods.is_empty() && self.gateways.is_none() {
+            return;
+        }
+        for is_sure in [true, false, true, false] {
+            let silence = if is_sure { LAST_ACK } else { FORGOTTEN };
+            let line = if is_sure { &mut self.ended } else { &mut self.idle };
+            if line.len() <= self.limits.ended {
+                continue;
+            }
+            let Some(first) = line.pop_after(silence, now) else { continue };
+            let records = &self.table.records;
+            if !first.is_there(records) {
+                continue;
+            }
+            let record = &records[first.id];
+            let last = record.other().map_or(record.last_time, |other| record.last_time.max(records[other].last_time));
+            if record.is_settled() && last.0.saturating_add(silence) <= now.0 {
+                self.retire(&[first.id]);
+            }
+            // It stays where it goes on, or packets of it wait.
+            if first.is_there(&self.table.records) {
+                let line = if is_sure { &mut self.ended } else { &mut self.idle };
+                line.push(first.id, now, &self.table.records, self.table.len(), |_| true);
+            }
+        }
     }
 
     /// Forgets these conversations, each with its other half, and keeps what the report says of them.
     pub(super) fn retire(&mut self, ids: &[u32]) {
         for &id in ids {
             // It has gone with its other half.
-            if self.table.records[id as usize].serial == 0 {
+            if self.table.records[id].serial == 0 {
                 continue;
             }
-            let other = match self.table.records[id as usize].state {
-                State::Repaired { reply, .. } => Some(reply),
-                State::Answering { forward } => Some(forward),
-                _ => None,
-            };
-            let in_flight = |id: u32| self.table.records[id as usize].in_flight > 0;
+            let other = self.table.records[id].other();
+            let in_flight = |id: u32| self.table.records[id].in_flight > 0;
             if in_flight(id) || other.is_some_and(in_flight) {
                 continue;
             }
-            let home = match self.table.records[id as usize].state {
+            let home = match self.table.records[id].state {
                 State::Answering { forward } => forward,
                 _ => id,
             };
             let leg = self.leg(home);
             self.retired.push(leg);
             for id in [Some(id), other].into_iter().flatten() {
-                self.requests.forget(&mut self.table.records[id as usize]);
+                self.requests.forget(&mut self.table.records[id]);
                 self.table.remove(id);
             }
         }

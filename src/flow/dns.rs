@@ -13,13 +13,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use foldhash::fast::RandomState;
 
 use super::evidence::{Evidence, Reason};
-use super::record::{Key, Record, Side, State};
+use super::record::{Key, Records, Side, State};
 use super::segment::{Content, Segment};
 use super::{Flows, UDP_TIMEOUT};
 use crate::capture::Timestamp;
 
 /// How long conntrack keeps a UDP mapping that was answered (`nf_conntrack_udp_timeout_stream`).
-const STREAM_TIMEOUT: u64 = 120_000_000_000;
+pub(super) const STREAM_TIMEOUT: u64 = 120_000_000_000;
 
 /// How many queries are remembered at most.
 const OPEN: usize = 65_536;
@@ -63,14 +63,14 @@ impl Queries {
     }
 
     /// Whether another conversation than `forward` waits for this response, which `forward` did not ask for.
-    pub fn awaits(&self, response: &Segment, forward: u32, records: &[Record]) -> bool {
+    pub fn awaits(&self, response: &Segment, forward: u32, records: &Records) -> bool {
         let Some(senders) = query_key(response).and_then(|key| self.senders(key)) else { return false };
         let mut waits = false;
         for id in senders.live(response.time, records) {
             if id == forward {
                 return false;
             }
-            waits |= records[id as usize].is_forward();
+            waits |= records[id].is_forward();
         }
         waits
     }
@@ -103,13 +103,13 @@ impl Queries {
     }
 
     /// The conversations that a response with this key may answer; `None` if they are too many to tell.
-    fn owners(&self, key: QueryKey, now: Timestamp, records: &[Record]) -> Option<Vec<u32>> {
+    fn owners(&self, key: QueryKey, now: Timestamp, records: &Records) -> Option<Vec<u32>> {
         let Some(senders) = self.senders(key) else { return Some(Vec::new()) };
         if senders.crowded.is_some_and(|since| is_live(since, now)) {
             return None;
         }
         // The responses to one that is repaired come from the address that it was repaired with.
-        let owns = |id: &u32| match records[*id as usize].state {
+        let owns = |id: &u32| match records[*id].state {
             State::Forward | State::Open => true,
             State::Left(reason) => reason != Reason::Direct,
             _ => false,
@@ -119,8 +119,8 @@ impl Queries {
 }
 
 impl Senders {
-    fn live(&self, now: Timestamp, records: &[Record]) -> impl Iterator<Item = u32> {
-        let is_sender = move |q: &&Query| is_live(q.sent, now) && records[q.id as usize].serial == q.serial;
+    fn live(&self, now: Timestamp, records: &Records) -> impl Iterator<Item = u32> {
+        let is_sender = move |q: &&Query| is_live(q.sent, now) && records[q.id].serial == q.serial;
         self.queries.iter().filter(is_sender).map(|q| q.id)
     }
 }
@@ -140,7 +140,7 @@ fn query_key(message: &Segment) -> Option<QueryKey> {
 
 impl Flows {
     pub(super) fn pair_dns(&mut self, id: u32, side: Side, segment: &Segment) {
-        let record = &mut self.table.records[id as usize];
+        let record = &mut self.table.records[id];
         record.halves[side].note(segment);
         if record.is_forward() {
             return self.note_query(id, segment);
@@ -150,8 +150,8 @@ impl Flows {
             Some([]) => {}
             Some(&[forward]) => {
                 if self.goes_to(segment, forward) {
-                    let query = &self.table.records[forward as usize];
-                    let query = query.halves[query.client.unwrap_or_default()].place;
+                    let query = &self.table.records[forward];
+                    let query = query.halves[query.client().unwrap_or_default()].place();
                     self.join(forward, id, Evidence::Dns { query, reply: segment.place });
                 }
             }
@@ -165,10 +165,10 @@ impl Flows {
 
     /// Remembers who sent a query, if this is one of a forward half.
     pub(super) fn note_query(&mut self, id: u32, segment: &Segment) {
-        let record = &self.table.records[id as usize];
-        let is_query = matches!(segment.content, Content::Dns { response: false, .. });
+        let Content::Dns { response: false, .. } = segment.content else { return };
+        let record = &self.table.records[id];
         let is_forward = record.is_forward() || matches!(record.state, State::Repaired { .. } | State::Left(_));
-        if let Some(key) = query_key(segment).filter(|_| is_query && is_forward) {
+        if let Some(key) = query_key(segment).filter(|_| is_forward) {
             self.queries.insert(key, Query { id, serial: record.serial, sent: segment.time });
         }
     }
@@ -176,9 +176,9 @@ impl Flows {
     /// Whether a response goes to a forward half that is not settled: to its port, or to one that was taken when this
     /// half began.
     fn goes_to(&self, response: &Segment, forward: u32) -> bool {
-        let record = &self.table.records[forward as usize];
-        let client = record.client.unwrap_or_default();
-        let (source, listener) = (record.ends[client], record.ends[1 - client]);
+        let record = &self.table.records[forward];
+        let client = record.client().unwrap_or_default();
+        let (source, listener) = (record.end(client), record.end(1 - client));
         if !record.is_forward() {
             return false;
         }
@@ -187,7 +187,7 @@ impl Flows {
         }
         let taken = Key::new(response.protocol, false, response.destination, listener).0;
         self.table.find(&taken).is_some_and(|witness| {
-            let witness = &self.table.records[witness as usize];
+            let witness = &self.table.records[witness];
             let since_then = record.first_time.0.saturating_sub(witness.last_time.0);
             witness.first_time <= record.first_time && since_then < STREAM_TIMEOUT
         })

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::evidence::{Evidence, Reason};
-use super::record::{Half, Record, State};
+use super::record::{Half, Record, State, marks};
 use super::segment::Place;
 use super::{Flows, Written};
 use crate::capture::Timestamp;
@@ -96,72 +96,81 @@ pub enum Outcome {
 impl Flows {
     /// The leg of a conversation; of a repaired one, that of its forward half.
     pub(super) fn leg(&self, id: u32) -> Leg {
-        let record = &self.table.records[id as usize];
+        let record = &self.table.records[id];
         match record.state {
-            State::Repaired { reply, evidence } => {
-                let reply = &self.table.records[reply as usize];
-                self.repaired(record, reply, evidence)
-            }
-            State::Left(reason) => self.as_captured(record, Outcome::Left(reason)),
-            _ => self.as_captured(record, Outcome::Whole),
+            State::Repaired { reply } => match record.evidence() {
+                Some(evidence) => self.repaired(record, reply, evidence),
+                None => self.as_captured(id, Outcome::Whole),
+            },
+            State::Left(reason) => self.as_captured(id, Outcome::Left(reason)),
+            _ => self.as_captured(id, Outcome::Whole),
         }
     }
 
-    fn repaired(&self, forward: &Record, reply: &Record, evidence: Evidence) -> Leg {
-        let (f, r) = (forward.client.unwrap_or_default(), reply.client.unwrap_or_default());
-        let (source, destination) = (forward.ends[f], forward.ends[1 - f]);
+    /// Where the first packet of a conversation went.
+    fn place_written(&self, id: u32) -> Option<Written> {
+        let (serial, written) = *self.written.get(id as usize)?;
+        (serial == self.table.records[id].serial).then_some(written)
+    }
+
+    fn repaired(&self, forward: &Record, reply_id: u32, evidence: Evidence) -> Leg {
+        let reply = &self.table.records[reply_id];
+        let (f, r) = (forward.client().unwrap_or_default(), reply.client().unwrap_or_default());
+        let (source, destination) = (forward.end(f), forward.end(1 - f));
         // Without a listener, some rules changed the address, and not towards a proxy on loopback.
         let listener = match forward.origin {
-            Origin::Network => self.model.port(forward.protocol, destination.port()),
-            _ => self.model.listener(forward.protocol, destination),
+            Origin::Network => self.model.port(forward.protocol(), destination.port()),
+            _ => self.model.listener(forward.protocol(), destination),
         };
         let role = listener.map_or(Role::Local, |l| l.role);
         let earlier = if forward.first_time <= reply.first_time { forward } else { reply };
         Leg {
-            protocol: forward.protocol,
+            protocol: forward.protocol(),
             role,
-            client: reply.ends[r],
-            server: reply.ends[1 - r],
+            client: reply.end(r),
+            server: reply.end(1 - r),
             client_known: true,
-            client_is_local: self.is_local(reply.ends[r].ip()),
-            server_is_local: self.is_local(reply.ends[1 - r].ip()),
+            client_is_local: self.is_local(reply.end(r).ip()),
+            server_is_local: self.is_local(reply.end(1 - r).ip()),
             unasked: false,
             outcome: Outcome::Repaired { source, destination, evidence },
             // Of either, the other direction is empty, or holds what was sent past the nat rules.
             from_client: forward.halves[f].direction().and(reply.halves[r].direction()),
             from_server: reply.halves[1 - r].direction().and(forward.halves[1 - f].direction()),
-            first: earlier.first,
+            first: earlier.first(),
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
             last_request: forward.halves[f].last_data.max(reply.halves[r].last_data),
-            written: reply.written,
+            written: self.place_written(reply_id),
             forward: forward.part(f),
             reply: reply.part(r),
         }
     }
 
-    fn as_captured(&self, record: &Record, outcome: Outcome) -> Leg {
+    fn as_captured(&self, id: u32, outcome: Outcome) -> Leg {
+        let record = &self.table.records[id];
+        let ends = record.ends();
         // Where nothing tells who opened it, a server's port is the lower one.
-        let guess = usize::from(record.ends[0].port() < record.ends[1].port());
-        let by_gateway = || self.gateways.as_ref()?.caller(record.ends);
-        let client = record.client.or_else(by_gateway).unwrap_or(guess);
+        let guess = usize::from(ends[0].port() < ends[1].port());
+        let by_gateway = || self.gateways.as_ref()?.caller(ends);
+        let client = record.client().or_else(by_gateway).unwrap_or(guess);
         Leg {
-            protocol: record.protocol,
+            protocol: record.protocol(),
             role: self.role(record, client),
-            client: record.ends[client],
-            server: record.ends[1 - client],
-            client_known: record.client.is_some(),
-            client_is_local: self.is_local(record.ends[client].ip()),
-            server_is_local: self.is_local(record.ends[1 - client].ip()),
-            unasked: record.unasked,
+            client: ends[client],
+            server: ends[1 - client],
+            client_known: record.client().is_some(),
+            client_is_local: self.is_local(ends[client].ip()),
+            server_is_local: self.is_local(ends[1 - client].ip()),
+            unasked: record.is(marks::UNASKED),
             outcome,
             from_client: record.halves[client].direction(),
             from_server: record.halves[1 - client].direction(),
-            first: record.first,
+            first: record.first(),
             first_time: record.first_time,
             last_time: record.last_time,
             last_request: record.halves[client].last_data,
-            written: record.written,
+            written: self.place_written(id),
             forward: record.part(client),
             reply: record.part(client),
         }
@@ -172,7 +181,7 @@ impl Flows {
     }
 
     fn role(&self, record: &Record, client: usize) -> Role {
-        let (source, destination) = (record.ends[client], record.ends[1 - client]);
+        let (source, destination) = (record.end(client), record.end(1 - client));
         if let (Some(gateways), false) = (&self.gateways, record.origin == Origin::Loopback)
             && let Some(role) = gateways.role(source.ip(), destination.ip())
         {
@@ -180,7 +189,7 @@ impl Flows {
         }
         if record.origin != Origin::Network {
             let is_whole = record.state == State::Whole;
-            let listener = self.model.listener(record.protocol, destination);
+            let listener = self.model.listener(record.protocol(), destination);
             return match listener {
                 Some(listener) if listener.sure || !is_whole => listener.role,
                 _ if self.model.is_passthrough(source.ip()) => Role::InboundApp,
@@ -232,6 +241,6 @@ impl Direction {
 
 impl Half {
     fn direction(&self) -> Direction {
-        Direction { packets: self.packets, bytes: self.bytes, syn: self.isn.is_some(), fin: self.fin, rst: self.rst }
+        Direction { packets: self.packets, bytes: self.bytes, syn: self.isn().is_some(), fin: self.fin, rst: self.rst }
     }
 }

@@ -9,9 +9,10 @@
 //!
 //! # Memory
 //!
-//! At most [`Limits::legs`] conversations are remembered; the ones that ended longest ago are retired first,
-//! then those that never had an answer, so a flood of half-open connections pushes out itself. At most
-//! [`Limits::pending`] halves wait for their other half. Both bounds are enforced in [`Flows::observe`], by `bounds`.
+//! Conversations that live are remembered, up to [`Limits::legs`]. Of those that ended, or never had an answer, the ones
+//! that are silent longest are retired past [`Limits::over`], so a flood of half-open connections pushes out itself; those
+//! that ended for good already past [`Limits::ended`], once they are silent for a while. At most [`Limits::pending`] halves
+//! wait for their other half. All bounds are enforced in [`Flows::observe`], by `bounds`.
 
 mod bounds;
 mod dns;
@@ -19,6 +20,7 @@ mod evidence;
 mod fragments;
 mod gateway;
 mod leg;
+mod line;
 mod pairing;
 mod record;
 mod requests;
@@ -43,7 +45,8 @@ pub use segment::{Content, Place, Segment, flags};
 
 use bounds::Deadline;
 use fragments::Fragments;
-use record::{State, Table};
+use line::Line;
+use record::{State, Table, marks};
 
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
 const UDP_TIMEOUT: u64 = 30_000_000_000;
@@ -97,18 +100,26 @@ pub struct Written {
     pub interface: u32,
 }
 
+/// Stands for "none" in [`Flows::written`].
+const NOWHERE: Written = Written { frame: 0, stream: None, interface: 0 };
+
 /// The bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Conversations.
     pub legs: usize,
+    /// Those among them that ended, or were never answered.
+    pub over: usize,
+    /// Those that ended for good and are silent for a second; as many of UDP, or that one end closed, or whose ends were used
+    /// again, that are silent for two and a half minutes.
+    pub ended: usize,
     /// Halves that wait for their other half.
     pub pending: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { legs: 131_072, pending: 32_768 }
+        Limits { legs: 524_288, over: 131_072, ended: 16_384, pending: 32_768 }
     }
 }
 
@@ -117,6 +128,8 @@ impl Default for Limits {
 pub struct Remembered {
     /// Conversations.
     pub conversations: usize,
+    /// Those among them that ended, or were never answered.
+    pub over: usize,
     /// Those whose other half may still come.
     pub waiting: usize,
     /// Times at which something is given up.
@@ -143,14 +156,21 @@ pub struct Flows {
     leaving: Option<std::vec::IntoIter<u32>>,
     /// Conversations that are not settled.
     waiting: usize,
-    /// How many conversations there must be before room is made again.
-    no_room_until: usize,
+    /// Those, and some that were settled since, in the order of first packets.
+    unsettled: Line,
+    /// Conversations that ended, and those that may have without a word: they leave when they are silent.
+    ended: Line,
+    idle: Line,
+    /// How many conversations there may be, and how many that are over, before room is made.
+    room: [usize; 2],
     /// The pods' addresses, as far as their legs on loopback show them.
     pods: HashSet<IpAddr, RandomState>,
     requests: requests::Requests,
     gateways: Option<Box<gateway::Gateways>>,
     /// Conversations on the wire whose answer may come from another address.
     open_on_wire: usize,
+    /// By slot: where the first packet of a conversation went, and its serial number. Empty if nobody says.
+    written: Vec<(u64, Written)>,
 }
 
 impl Flows {
@@ -168,11 +188,15 @@ impl Flows {
             retired: Vec::new(),
             leaving: None,
             waiting: 0,
-            no_room_until: 0,
+            unsettled: Line::default(),
+            ended: Line::default(),
+            idle: Line::default(),
+            room: [limits.legs, limits.over],
             pods: HashSet::default(),
             requests: requests::Requests::default(),
             gateways: None,
             open_on_wire: 0,
+            written: Vec::new(),
         }
     }
 
@@ -195,11 +219,14 @@ impl Flows {
             None => self.start(key, segment, side),
         };
         if self.begins_anew(id, side, segment) {
+            // Nothing more comes of the one before.
+            self.idle.push(id, segment.time, &self.table.records, self.table.len(), |_| true);
             id = self.start(key, segment, side);
         }
-        let record = &mut self.table.records[id as usize];
+        let record = &mut self.table.records[id];
         record.last_time = record.last_time.max(segment.time);
         record.in_flight += 1;
+        let may_end = record.halves[side].packets == 0 || record.is(marks::CLOSING);
         if record.is_settled() {
             record.halves[side].note(segment);
             self.note_query(id, segment);
@@ -207,26 +234,34 @@ impl Flows {
             self.pair(id, side, segment);
         }
         self.note_request(id, side, segment);
-        self.make_room();
+        if may_end || segment.ends() {
+            self.note_end(id, segment);
+        }
+        if self.table.is_more_than(self.room) {
+            self.make_room();
+        }
+        if self.ended.len().max(self.idle.len()) > self.limits.ended {
+            self.retire_silent(segment.time);
+        }
         Mark::Conversation { id, from_first: side == 0 }
     }
 
     /// Keeps in mind who waits for the proxy.
     fn note_request(&mut self, id: u32, side: record::Side, segment: &Segment) {
-        let record = &self.table.records[id as usize];
-        let (id, from_client) = match record.state {
-            State::Answering { forward } => (forward, false),
+        let record = &mut self.table.records[id];
+        let from_client = record.client() == Some(side);
+        match record.state {
+            State::Answering { forward } => self.requests.note(&mut self.table.records[forward], segment, false),
             // What may be whole is no request yet.
-            State::Whole | State::Open if segment.origin != Origin::Network => return,
-            _ => (id, record.client == Some(side)),
-        };
-        self.requests.note(&mut self.table.records[id as usize], segment, from_client);
+            State::Whole | State::Open if segment.origin != Origin::Network => {}
+            _ => self.requests.note(record, segment, from_client),
+        }
     }
 
     /// The number of the conversation that a packet on the wire belongs to, if it has begun.
     pub fn known(&self, segment: &Segment) -> Option<u64> {
         let id = self.table.find(&Key::of(segment).0).filter(|_| segment.origin == Origin::Network)?;
-        Some(self.table.records[id as usize].serial - 1)
+        Some(self.table.records[id].serial - 1)
     }
 
     /// Takes in a packet that bears no transport header of its own: a later fragment, an ICMP error.
@@ -241,9 +276,9 @@ impl Flows {
             let (key, side) = Key::new(protocol, false, source, destination);
             return match self.table.find(&key) {
                 Some(id) => {
-                    let record = &mut self.table.records[id as usize];
+                    let record = &mut self.table.records[id];
                     record.in_flight += 1;
-                    debug_assert_eq!(record.ends[side], source);
+                    debug_assert_eq!(record.end(side), source);
                     Mark::Quote { id, from_first: side == 0 }
                 }
                 None => Mark::Untracked,
@@ -252,10 +287,10 @@ impl Flows {
         let Some(group) = self.fragments.later(view, time) else { return Mark::Untracked };
         // Behind its first fragment it goes with the conversation, however long that waits; groups are soon forgotten.
         if let fragments::Owner::Conversation { id, serial } = self.fragments.conversation(group) {
-            let record = &mut self.table.records[id as usize];
+            let record = &mut self.table.records[id];
             if record.serial == serial {
                 record.in_flight += 1;
-                return Mark::Conversation { id, from_first: record.client == Some(0) };
+                return Mark::Conversation { id, from_first: record.client() == Some(0) };
             }
         }
         self.fragments.hold(group, true);
@@ -265,9 +300,9 @@ impl Flows {
     /// Tells the fragments behind a first fragment where they belong.
     pub fn observe_first_fragment(&mut self, view: &View, mark: Mark, time: Timestamp) {
         if let Mark::Conversation { id, .. } = mark
-            && self.table.records[id as usize].origin != Origin::Network
+            && self.table.records[id].origin != Origin::Network
         {
-            let serial = self.table.records[id as usize].serial;
+            let serial = self.table.records[id].serial;
             self.fragments.first(view, id, serial, time);
         }
     }
@@ -277,14 +312,14 @@ impl Flows {
         match mark {
             Mark::Untracked => true,
             Mark::Conversation { id, .. } | Mark::Quote { id, .. } => {
-                let record = &self.table.records[id as usize];
+                let record = &self.table.records[id];
                 record.is_settled() || !record.waits
             }
             Mark::Fragment { group } => match self.fragments.conversation(group) {
                 fragments::Owner::Unknown => false,
                 fragments::Owner::Nobody => true,
                 fragments::Owner::Conversation { id, serial } => {
-                    let record = &self.table.records[id as usize];
+                    let record = &self.table.records[id];
                     record.serial != serial || record.is_settled() || !record.waits
                 }
             },
@@ -293,61 +328,62 @@ impl Flows {
 
     /// The new addresses of a packet of a repaired forward half; of an ICMP error, those of its quote.
     pub fn translation(&self, mark: Mark) -> Option<Translation> {
-        let record = &self.table.records[self.id_of(mark)? as usize];
-        let State::Repaired { reply, .. } = record.state else { return None };
+        let record = &self.table.records[self.id_of(mark)?];
+        let State::Repaired { reply } = record.state else { return None };
         // What the listener sends from its own address was not translated by the kernel either.
         if let Mark::Conversation { from_first, .. } | Mark::Quote { from_first, .. } = mark
-            && from_first != (record.client == Some(0))
+            && from_first != (record.client() == Some(0))
         {
             return None;
         }
-        let reply = &self.table.records[reply as usize];
-        let client = reply.client?;
-        Some(Translation { source: reply.ends[client], destination: reply.ends[1 - client] })
+        let reply = &self.table.records[reply];
+        let client = reply.client()?;
+        Some(Translation { source: reply.end(client), destination: reply.end(1 - client) })
     }
 
     /// The leg of a packet whose comment is due, if this is the first packet of a repaired leg.
     pub fn comment(&mut self, mark: Mark) -> Option<Leg> {
         let Mark::Conversation { id, .. } = mark else { return None };
-        let forward = match self.table.records[id as usize].state {
+        let forward = match self.table.records[id].state {
             State::Repaired { .. } => id,
             State::Answering { forward } => forward,
             _ => return None,
         };
-        let record = &mut self.table.records[forward as usize];
-        if std::mem::replace(&mut record.commented, true) {
-            return None;
-        }
-        Some(self.leg(forward))
+        let was_commented = self.table.records[forward].mark(marks::COMMENTED);
+        (!was_commented).then(|| self.leg(forward))
     }
 
     /// The packet was written; the leg remembers where its first one went.
     pub fn written(&mut self, mark: Mark, place: Written) {
         self.release(mark);
         let Mark::Conversation { id, .. } = mark else { return };
-        let record = &self.table.records[id as usize];
+        let record = &self.table.records[id];
         // A leg is numbered where its conversation is written: a forward half where its reply half is.
         let home = match record.state {
-            State::Repaired { reply, .. } => reply,
+            State::Repaired { reply } => reply,
             _ => id,
         };
-        let home = &mut self.table.records[home as usize];
-        if home.written.is_none() {
-            home.written = Some(place);
+        let serial = self.table.records[home].serial;
+        let home = home as usize;
+        if self.written.len() <= home {
+            self.written.resize(home + 1, (0, NOWHERE));
+        }
+        if self.written[home].0 != serial {
+            self.written[home] = (serial, place);
         }
     }
 
     /// The packet can wait no longer: its leg stays as it was captured.
     pub fn give_up(&mut self, mark: Mark, reason: Reason) {
         match mark {
-            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => match self.table.records[id as usize].state {
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => match self.table.records[id].state {
                 State::Forward => self.leave(id, reason),
                 State::Open => self.give_up_open(id, reason),
-                _ => self.table.records[id as usize].waits = false,
+                _ => self.table.records[id].waits = false,
             },
             Mark::Fragment { group } => match self.fragments.conversation(group) {
                 fragments::Owner::Conversation { id, serial } => {
-                    if self.table.records[id as usize].serial == serial {
+                    if self.table.records[id].serial == serial {
                         self.give_up(Mark::Quote { id, from_first: true }, reason);
                     }
                 }
@@ -359,7 +395,7 @@ impl Flows {
 
     /// The number of the conversation that a packet belongs to, as in [`Part`]; of a fragment, once it is known.
     pub fn number(&self, mark: Mark) -> Option<u64> {
-        Some(self.table.records[self.id_of(mark)? as usize].serial - 1)
+        Some(self.table.records[self.id_of(mark)?].serial - 1)
     }
 
     /// The conversation of a packet; of a fragment, once it is known, while that is remembered.
@@ -368,9 +404,7 @@ impl Flows {
             Mark::Untracked => None,
             Mark::Conversation { id, .. } | Mark::Quote { id, .. } => Some(id),
             Mark::Fragment { group } => match self.fragments.conversation(group) {
-                fragments::Owner::Conversation { id, serial } if self.table.records[id as usize].serial == serial => {
-                    Some(id)
-                }
+                fragments::Owner::Conversation { id, serial } if self.table.records[id].serial == serial => Some(id),
                 _ => None,
             },
         }
@@ -378,12 +412,12 @@ impl Flows {
 
     /// Where the conversation of a packet began.
     pub fn first(&self, mark: Mark) -> Option<Place> {
-        Some(self.table.records[self.id_of(mark)? as usize].first)
+        Some(self.table.records[self.id_of(mark)?].first())
     }
 
     /// Whether a packet's conversation was captured on the wire.
     pub fn is_on_wire(&self, mark: Mark) -> bool {
-        matches!(mark, Mark::Conversation { id, .. } if self.table.records[id as usize].origin == Origin::Network)
+        matches!(mark, Mark::Conversation { id, .. } if self.table.records[id].origin == Origin::Network)
     }
 
     /// Whether it is known whose a fragment is, if anybody's.
@@ -394,7 +428,7 @@ impl Flows {
     /// The packet needs nothing more of its conversation.
     pub fn release(&mut self, mark: Mark) {
         match mark {
-            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => self.table.records[id as usize].in_flight -= 1,
+            Mark::Conversation { id, .. } | Mark::Quote { id, .. } => self.table.records[id].in_flight -= 1,
             Mark::Fragment { group } => self.fragments.hold(group, false),
             Mark::Untracked => {}
         }
@@ -403,13 +437,14 @@ impl Flows {
     /// Whether more conversations are kept than the limits allow, because packets of them wait to be written:
     /// the caller has to [give up](Flows::give_up) what it waits for.
     pub fn is_crowded(&self) -> bool {
-        self.table.len() > self.limits.legs * 2
+        self.table.len() > self.limits.legs * 2 || self.table.over() > self.limits.over * 2
     }
 
     /// What is remembered at this moment, to be held against [`Limits`].
     pub fn remembered(&self) -> Remembered {
         Remembered {
             conversations: self.table.len(),
+            over: self.table.over(),
             waiting: self.waiting,
             deadlines: self.deadlines.len(),
             queries: self.queries.len(),
@@ -421,13 +456,13 @@ impl Flows {
     pub fn finish(&mut self) {
         self.fragments.finish();
         for id in self.table.ids() {
-            if self.table.records[id as usize].proposal.is_some() {
+            if self.table.records[id].proposal().is_some() {
                 self.accept(id);
             }
         }
         for id in self.table.ids() {
-            let record = &self.table.records[id as usize];
-            match (record.state, record.contested) {
+            let record = &self.table.records[id];
+            match (record.state, record.is(marks::CONTESTED)) {
                 (State::Forward | State::Open | State::Reply, true) => self.leave(id, Reason::Ambiguous),
                 (State::Forward, false) => self.leave(id, Reason::NoReply),
                 (State::Open, false) => self.give_up_open(id, Reason::OneDirection),

@@ -104,15 +104,15 @@ impl Pairing {
     }
 
     fn place(&mut self, record: &Record) -> Option<(&mut Index, (IpAddr, u32))> {
-        let client = record.client?;
-        let address = record.ends[client].ip();
+        let client = record.client()?;
+        let address = record.end(client).ip();
         let (index, half) = match record.state {
             State::Forward | State::Open => (&mut self.forward, &record.halves[client]),
             State::Reply => (&mut self.reply, &record.halves[1 - client]),
             _ => return None,
         };
         // Remembered from its first segment on.
-        (record.protocol == Protocol::Tcp && half.packets > 0).then_some((index, (address, half.next)))
+        (record.protocol() == Protocol::Tcp && half.packets > 0).then_some((index, (address, half.next)))
     }
 }
 
@@ -126,21 +126,21 @@ pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8
         // The same SYN again is a retransmission, unless its answer was acknowledged already; a SYN-ACK may change its
         // number and still answer the SYN.
         let syn_ack = f & flags::ACK != 0;
-        let again = mine.isn == Some(seq) && (syn_ack || mine.ack.is_none());
-        let answers = syn_ack && other.isn.is_some_and(|isn| ack == isn.wrapping_add(1));
+        let again = mine.isn() == Some(seq) && (syn_ack || mine.ack().is_none());
+        let answers = syn_ack && other.isn().is_some_and(|isn| ack == isn.wrapping_add(1));
         return !again && !answers;
     }
     let (has_ack, resets) = (f & flags::ACK != 0, f & flags::RST != 0);
     if resets && has_ack && seq == 0 {
         // RFC 9293, section 3.5.2: what refuses a SYN has number 0 and acknowledges it. Another SYN, another leg.
-        return mine.ack.is_some_and(|last| last != ack);
+        return mine.ack().is_some_and(|last| last != ack);
     }
     // RFC 9293, section 3.10.7.3: in SYN-SENT, an ACK of an older connection is answered by a RST with its number.
-    if resets && !has_ack && mine.isn.is_some() && mine.ack.is_none() {
+    if resets && !has_ack && mine.isn().is_some() && mine.ack().is_none() {
         return false;
     }
     let seq_gap = distance(seq, mine.next);
-    let ack_gap = mine.ack.filter(|_| has_ack).map_or(0, |last| distance(ack, last));
+    let ack_gap = mine.ack().filter(|_| has_ack).map_or(0, |last| distance(ack, last));
     match record.state {
         State::Whole | State::Left(_) => !resets && seq_gap > FAR && ack_gap > FAR,
         // A mapping must not outlive its connection: where one is at stake, or may come, either number is enough to end
@@ -156,12 +156,12 @@ fn distance(a: u32, b: u32) -> u32 {
 
 impl Flows {
     pub(super) fn pair_tcp(&mut self, id: u32, side: Side, segment: &Segment) {
-        let record = &mut self.table.records[id as usize];
+        let record = &mut self.table.records[id];
         self.pairs.forget(id, record);
         record.halves[side].note(segment);
         self.pairs.remember(id, record);
-        let Some(client) = record.client else { return };
-        let address = record.ends[client].ip();
+        let Some(client) = record.client() else { return };
+        let address = record.end(client).ip();
         let Content::Tcp { seq, ack, flags: f, timestamps } = segment.content else { return };
         if f & flags::ACK == 0 {
             return;
@@ -173,14 +173,14 @@ impl Flows {
         let Some(candidates) = index.get(&(address, ack)).map(Few::as_slice) else { return };
         let records = &self.table.records;
         let other = |candidate: u32| {
-            let record = &records[candidate as usize];
-            let client = record.client.unwrap_or_default();
+            let record = &records[candidate];
+            let client = record.client().unwrap_or_default();
             &record.halves[if is_reply { client } else { 1 - client }]
         };
         let end = end_of(seq, segment.data_len, f);
         let fits: Vec<(u32, Evidence)> = candidates
             .iter()
-            .filter(|&&candidate| records[candidate as usize].origin == segment.origin)
+            .filter(|&&candidate| records[candidate].origin == segment.origin)
             .filter_map(|&candidate| {
                 let half = other(candidate);
                 let evidence = if is_reply {
@@ -209,7 +209,7 @@ impl Flows {
                     .filter(|(candidate, evidence)| {
                         matches!(evidence, Evidence::Handshake { .. })
                             && echo.is_some()
-                            && other(*candidate).tsval == echo
+                            && other(*candidate).tsval() == echo
                     })
                     .collect();
                 if let &[&(candidate, evidence)] = echoed.as_slice() {
@@ -231,10 +231,10 @@ impl Flows {
 /// A SYN-ACK, or the RST of a refusal, that acknowledges the SYN of `forward`; the caller has compared the
 /// acknowledgment number.
 fn answers_syn(forward: &Half, segment: &Segment, f: u8) -> Option<Evidence> {
-    let only_syn = forward.ack.is_none() && forward.isn.is_some();
+    let only_syn = forward.ack().is_none() && forward.isn().is_some();
     let refused = f & flags::RST != 0;
     (only_syn && (f & flags::SYN != 0 || refused)).then_some(Evidence::Handshake {
-        syn: forward.place,
+        syn: forward.place(),
         answer: segment.place,
         refused,
     })
@@ -245,15 +245,15 @@ fn answers_syn(forward: &Half, segment: &Segment, f: u8) -> Option<Evidence> {
 ///
 /// `Some(true)` if it took the echo.
 fn fit(half: &Half, seq: u32, end: u32, echo: Option<u32>) -> Option<bool> {
-    let acked = half.ack?;
+    let acked = half.ack()?;
     if acked == seq {
         return Some(false);
     }
     let behind = end.wrapping_sub(acked) <= WINDOW;
-    (behind && echo.is_some() && echo == half.tsval).then_some(true)
+    (behind && echo.is_some() && echo == half.tsval()).then_some(true)
 }
 
 fn sequence(half: &Half, segment: &Segment, echo: bool, segment_replies: bool) -> Evidence {
-    let (forward, reply) = if segment_replies { (half.place, segment.place) } else { (segment.place, half.place) };
+    let (forward, reply) = if segment_replies { (half.place(), segment.place) } else { (segment.place, half.place()) };
     Evidence::Sequence { forward, reply, echo }
 }

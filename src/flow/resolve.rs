@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::bounds::Expiry;
 use super::evidence::{Evidence, Reason};
-use super::record::{Key, Proposal, Record, State};
+use super::record::{Key, Proof, Record, State, marks};
 use super::requests::opens_unasked;
 use super::segment::{Content, Segment, flags};
 use super::{Flows, UDP_TIMEOUT, pairing};
@@ -38,13 +38,23 @@ impl Flows {
         if let Some(gateways) = &mut self.gateways {
             gateways.note(segment);
         }
-        let id = self.table.insert(key, segment, side, state);
-        let record = &mut self.table.records[id as usize];
+        let id = self.table.insert(key, segment, state);
+        let record = &mut self.table.records[id];
         record.waits = waits;
-        self.waiting += usize::from(!record.is_settled());
+        let is_settled = record.is_settled();
+        self.waiting += usize::from(!is_settled);
         self.open_on_wire += usize::from(record.is_open_on_wire());
-        record.client = client.map(|sender| if sender { side } else { 1 - side });
-        record.unasked = opens_unasked(&self.requests, segment, state);
+        record.set_client(client.map(|sender| if sender { side } else { 1 - side }));
+        if opens_unasked(&self.requests, segment, state) {
+            record.mark(marks::UNASKED);
+        }
+        let records = &self.table.records;
+        if !is_settled {
+            self.unsettled.push(id, segment.time, records, self.waiting, |record| !record.is_settled());
+        }
+        if segment.protocol == Protocol::Udp {
+            self.idle.push(id, segment.time, records, self.table.len(), |_| true);
+        }
         if waits {
             let kind = match (state, segment.protocol) {
                 (State::Reply, _) => Expiry::Reply,
@@ -114,13 +124,13 @@ impl Flows {
     /// Whether a packet on known addresses starts another conversation: ports are reused, and a mapping must
     /// not outlive its connection.
     pub(super) fn begins_anew(&self, id: u32, side: usize, segment: &Segment) -> bool {
-        let record = &self.table.records[id as usize];
+        let record = &self.table.records[id];
         match segment.content {
             Content::Tcp { seq, ack, flags: f, .. } => {
                 // Another machine's capture of it, whose clock is behind.
-                let is_others = segment.place.input != record.first.input
+                let is_others = segment.place.input != record.first().input
                     && segment.time.0.saturating_sub(record.first_time.0) <= OTHER_CLOCK
-                    && record.halves[side].isn == Some(seq)
+                    && record.halves[side].isn() == Some(seq)
                     && record.origin == Origin::Network;
                 !is_others && pairing::begins_anew(record, side, seq, ack, f)
             }
@@ -140,8 +150,8 @@ impl Flows {
 
     /// Counts a packet of a half that is not settled, and looks for its other half.
     pub(super) fn pair(&mut self, id: u32, side: usize, segment: &Segment) {
-        let record = &mut self.table.records[id as usize];
-        let towards_client = record.client == Some(1 - side);
+        let record = &mut self.table.records[id];
+        let towards_client = record.client() == Some(1 - side);
         match (record.state, towards_client) {
             // The mirror image of a forward half: nobody translated it.
             (State::Forward, true) => {
@@ -171,28 +181,29 @@ impl Flows {
 
     /// Joins two halves for good.
     pub(super) fn join(&mut self, forward: u32, reply: u32, evidence: Evidence) {
-        self.settle(forward, State::Repaired { reply, evidence });
+        self.settle(forward, State::Repaired { reply });
+        self.table.records[forward].prove(reply, evidence);
         self.settle(reply, State::Answering { forward });
         self.learn_listener(forward, reply);
-        let reply = &self.table.records[reply as usize];
-        if let Some(client) = reply.client {
-            self.note_pod(reply.ends[client].ip());
+        let reply = &self.table.records[reply];
+        if let Some(client) = reply.client() {
+            self.note_pod(reply.end(client).ip());
         }
     }
 
     /// Remembers where a connection was redirected to, if no rules said so: others that began before the capture go there
     /// as well.
     fn learn_listener(&mut self, forward: u32, reply: u32) {
-        let (forward, reply) = (&self.table.records[forward as usize], &self.table.records[reply as usize]);
-        let (Some(f), Some(r)) = (forward.client, reply.client) else { return };
-        let (to, meant) = (forward.ends[1 - f], reply.ends[1 - r]);
-        let is_known = self.model.listener(forward.protocol, to).is_some();
+        let (forward, reply) = (&self.table.records[forward], &self.table.records[reply]);
+        let (Some(f), Some(r)) = (forward.client(), reply.client()) else { return };
+        let (protocol, to, meant) = (forward.protocol(), forward.end(1 - f), reply.end(1 - r));
+        let is_known = self.model.listener(protocol, to).is_some();
         if is_known || !is_redirect_address(to.ip()) || self.model.listeners.len() >= LISTENERS {
             return;
         }
         let role = if meant.port() == 53 { Role::Dns } else { Role::OutboundApp };
         let port = Some(to.port());
-        self.model.listeners.push(Listener { protocol: forward.protocol, address: None, port, role, sure: true });
+        self.model.listeners.push(Listener { protocol, address: None, port, role, sure: true });
     }
 
     pub(super) fn note_pod(&mut self, address: IpAddr) {
@@ -203,14 +214,14 @@ impl Flows {
 
     /// Joins two halves unless another half shows within `wait` nanoseconds that fits as well.
     pub(super) fn propose(&mut self, forward: u32, reply: u32, evidence: Evidence, now: Timestamp, wait: u64) {
-        let current = |r: &Record| r.proposal.map(|p| p.partner);
-        let (f, r) = (&self.table.records[forward as usize], &self.table.records[reply as usize]);
+        let current = |r: &Record| r.proposal().map(|p| p.partner);
+        let (f, r) = (&self.table.records[forward], &self.table.records[reply]);
         match (current(f), current(r)) {
             (None, None) => {
                 let due = Timestamp(now.0.saturating_add(wait));
-                let proposal = |partner| Some(Proposal { partner, evidence, due });
-                self.table.records[forward as usize].proposal = proposal(reply);
-                self.table.records[reply as usize].proposal = proposal(forward);
+                let proposal = |partner| Some(Proof { partner, evidence, due });
+                self.table.records[forward].propose(proposal(reply));
+                self.table.records[reply].propose(proposal(forward));
                 self.deadline(forward, now, wait, Expiry::Proposal);
             }
             (Some(p), Some(q)) if p == reply && q == forward => {}
@@ -224,35 +235,38 @@ impl Flows {
 
     /// Takes back a proposal, on both sides.
     pub(super) fn cancel(&mut self, id: u32) {
-        if let Some(proposal) = self.table.records[id as usize].proposal.take() {
-            let partner = &mut self.table.records[proposal.partner as usize];
-            partner.proposal = None;
-            partner.contested = true;
+        let record = &mut self.table.records[id];
+        if let Some(partner) = record.proposal().map(|proposal| proposal.partner) {
+            record.propose(None);
+            let partner = &mut self.table.records[partner];
+            partner.propose(None);
+            partner.mark(marks::CONTESTED);
         }
     }
 
     /// Notes that more than one half fits each of these.
     pub(super) fn contest(&mut self, ids: &[u32]) {
         for &id in ids {
-            self.table.records[id as usize].contested = true;
+            self.table.records[id].mark(marks::CONTESTED);
         }
     }
 
     pub(super) fn accept(&mut self, id: u32) {
-        let Some(proposal) = self.table.records[id as usize].proposal else { return };
-        let (forward, reply) = match self.table.records[id as usize].state {
-            State::Forward | State::Open => (id, proposal.partner),
-            _ => (proposal.partner, id),
+        let record = &self.table.records[id];
+        let Some(&Proof { partner, evidence, .. }) = record.proposal() else { return };
+        let (forward, reply) = match record.state {
+            State::Forward | State::Open => (id, partner),
+            _ => (partner, id),
         };
-        self.join(forward, reply, proposal.evidence);
+        self.join(forward, reply, evidence);
     }
 
     /// Looks no longer for the answer of what may be whole. Whole it is, unless it was answered and the answers are not
     /// in the capture.
     pub(super) fn give_up_open(&mut self, id: u32, reason: Reason) {
-        let record = &self.table.records[id as usize];
-        let server = record.client.map(|client| record.ends[1 - client]);
-        let to_listener = server.is_some_and(|server| self.model.listener(record.protocol, server).is_some());
+        let record = &self.table.records[id];
+        let server = record.client().map(|client| record.end(1 - client));
+        let to_listener = server.is_some_and(|server| self.model.listener(record.protocol(), server).is_some());
         let reason = if to_listener && reason == Reason::OneDirection { Reason::NoReply } else { reason };
         if to_listener || record.is_answered() {
             self.leave(id, reason);
@@ -269,19 +283,19 @@ impl Flows {
 
     /// Gives a half its final state; it is looked for no longer.
     pub(super) fn settle(&mut self, id: u32, state: State) {
-        self.pairs.forget(id, &self.table.records[id as usize]);
-        self.waiting -= usize::from(!self.table.records[id as usize].is_settled());
-        self.open_on_wire -= usize::from(self.table.records[id as usize].is_open_on_wire());
-        let record = &mut self.table.records[id as usize];
-        record.state = state;
-        record.waits = false;
+        self.pairs.forget(id, &self.table.records[id]);
+        self.waiting -= usize::from(!self.table.records[id].is_settled());
+        self.open_on_wire -= usize::from(self.table.records[id].is_open_on_wire());
+        let record = &mut self.table.records[id];
+        let proposed = record.settle(state);
         // A whole conversation on loopback asks the proxy for nothing.
         if record.origin != Origin::Network && !matches!(state, State::Repaired { .. }) {
             self.requests.forget(record);
         }
         // Whoever was to be joined with it would take a half that is another's, or in time a slot that is.
-        if let Some(proposal) = record.proposal.take() {
-            self.table.records[proposal.partner as usize].proposal = None;
+        if let Some(partner) = proposed {
+            self.table.records[partner].propose(None);
         }
+        self.table.recount(id);
     }
 }

@@ -82,6 +82,11 @@ pub(crate) fn end_of(seq: u32, data_len: u32, f: u8) -> u32 {
 }
 
 impl Segment {
+    /// Whether its sender ends the conversation.
+    pub(super) fn ends(&self) -> bool {
+        matches!(self.content, Content::Tcp { flags: f, .. } if f & (flags::FIN | flags::RST) != 0)
+    }
+
     /// The event of a packet, if it is one that belongs to a leg.
     ///
     /// `hasher` hashes DNS questions; the result only has to be the same within one run.

@@ -70,15 +70,15 @@ impl Shown {
 }
 
 impl Copies {
-    /// Takes in a TCP packet on the wire, which may be equal to another input's.
-    pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) {
-        let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return };
+    /// Takes in a TCP packet on the wire, which may be equal to another input's. Whether several inputs show the wire.
+    pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
+        let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return false };
         let Frame { input, time, .. } = *frame;
         let is_syn = tcp.flags & (flags::SYN | flags::ACK) == flags::SYN;
         let is_another = *self.input.get_or_insert(input) != input;
         // Where one input shows the wire, only SYNs are noted: another may begin to.
         if !self.are_several && !is_another && !is_syn {
-            return;
+            return false;
         }
         let end = u8::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
         let (seq, control, data_len) = (tcp.seq, tcp.flags, tcp.data_len);
@@ -89,13 +89,15 @@ impl Copies {
             while self.recent.len() >= CONNECTIONS || self.recent.front().is_some_and(is_late) {
                 self.recent.pop_front();
             }
-            return self.recent.push_back(seen);
+            self.recent.push_back(seen);
+            return false;
         }
         self.are_several = true;
         for earlier in std::mem::take(&mut self.recent) {
             self.add(earlier);
         }
         self.add(seen);
+        true
     }
 
     fn add(&mut self, seen: Seen) {

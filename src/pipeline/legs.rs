@@ -12,11 +12,13 @@ use crate::store::{self, Put, Reader, Store, put, put_from};
 use crate::tie::infer::Span;
 use crate::tie::{self, Tied};
 
-/// Legs in the order in which they were completed.
+/// Legs in the order in which they were completed; in that of their first packets, once they are sorted.
 #[derive(Default)]
 pub(super) struct Legs {
     store: Store,
     places: Vec<store::Place>,
+    /// Of each, until they are sorted, the conversation that it began with.
+    begins: Vec<u32>,
     /// Of each, where it is put away what is known of its call.
     tied: Vec<Option<store::Place>>,
     octets: Vec<u8>,
@@ -33,7 +35,24 @@ impl Legs {
         self.octets.clear();
         put_kept(kept, &mut self.octets);
         self.places.push(self.store.push(&self.octets)?);
+        self.begins.push(kept.leg.forward.number.min(kept.leg.reply.number) as u32);
         Ok(())
+    }
+
+    /// Puts all that there will be in the order of their first packets: the place of each then; none if they stay.
+    pub fn sort(&mut self) -> Option<Vec<u32>> {
+        let begins = std::mem::take(&mut self.begins);
+        if begins.is_sorted() {
+            return None;
+        }
+        let mut order: Vec<(u32, u32)> = begins.into_iter().zip(0..).collect();
+        order.sort_unstable();
+        let mut places = vec![0; order.len()];
+        for (&(_, old), new) in order.iter().zip(0..) {
+            places[old as usize] = new;
+        }
+        self.places = order.into_iter().map(|(_, old)| self.places[old as usize]).collect();
+        Some(places)
     }
 
     /// Changes a leg.

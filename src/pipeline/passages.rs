@@ -90,6 +90,13 @@ impl Passages {
         }
     }
 
+    /// Gives the legs other numbers: those that stand at their old ones in `places`.
+    pub fn renumber(&mut self, places: &[u32]) {
+        for packed in &mut self.passages {
+            packed.leg = places.get(packed.leg as usize).copied().unwrap_or(packed.leg);
+        }
+    }
+
     fn pack(&mut self, passage: Passage) -> Packed {
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         let mut bits = bit(passage.client_is_first, Packed::CLIENT_IS_FIRST)

@@ -22,8 +22,8 @@ pub(super) struct Replay {
     reader: Reader,
     /// Of each leg: whether its comment was written.
     commented: Vec<bool>,
-    /// Of each conversation: frame and interface of the first packet written. Only for the report.
-    first: Vec<Option<(u64, u32)>>,
+    /// Of each conversation: frame and interface of the first packet written; 0 if none was. Only for the report.
+    first: Vec<(u64, u32)>,
 }
 
 impl Replay {
@@ -93,9 +93,11 @@ impl Replay {
         {
             let conversation = conversation as usize;
             if self.first.len() <= conversation {
-                self.first.resize(conversation + 1, None);
+                self.first.resize(conversation + 1, (0, 0));
             }
-            self.first[conversation].get_or_insert((place.frame, place.interface));
+            if self.first[conversation].0 == 0 {
+                self.first[conversation] = (place.frame, place.interface);
+            }
         }
         Ok(())
     }
@@ -137,8 +139,9 @@ impl Replay {
 }
 
 /// Where the first packet of a leg went: the earlier one of its halves.
-fn written(forward: &Part, reply: &Part, first: &[Option<(u64, u32)>], streams: &Numbers) -> Option<Written> {
-    let of = |part: &Part| first.get(part.number as usize).copied().flatten().map(|place| (place, part.number));
+fn written(forward: &Part, reply: &Part, first: &[(u64, u32)], streams: &Numbers) -> Option<Written> {
+    let place = |part: &Part| first.get(part.number as usize).copied().filter(|(frame, _)| *frame > 0);
+    let of = |part: &Part| place(part).map(|place| (place, part.number));
     let ((frame, interface), number) = [of(forward), of(reply)].into_iter().flatten().min()?;
     Some(Written { frame, stream: streams.get(number), interface })
 }

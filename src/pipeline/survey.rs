@@ -59,7 +59,7 @@ pub(super) struct Surveyed {
     pub passages: Passages,
     /// The conversations of later fragments, by their group.
     pub fragments: HashMap<u32, u32, RandomState>,
-    /// Legs in the order in which they were completed: all that the report needs, or those that were changed.
+    /// Legs in the order of their first packets: all that the report needs, or those that were changed or may be tied.
     pub legs: Legs,
     /// What is known of their calls, until streams have their numbers.
     pub calls: Calls,
@@ -311,8 +311,8 @@ impl Survey {
             (Entry::Packet { conversation, .. }, Transport::Tcp(_))
                 if self.several && self.marker.flows.is_on_wire(mark) =>
             {
-                self.copies.note(conversation, frame, view, false);
-                self.marker.is_others(mark, frame.input)
+                let are_several = self.copies.note(conversation, frame, view, false);
+                are_several && self.marker.is_others(mark, frame.input)
             }
             _ => false,
         };
@@ -410,7 +410,7 @@ impl Survey {
     /// Octets that grow with the conversations of a capture: here, and at their peak behind the first pass.
     pub fn memory(&self) -> usize {
         // Of both conversations of a leg: where its packets went, and their number.
-        let reported = if self.keeps_all { 2 * (size_of::<Option<(u64, u32)>>() + size_of::<u32>()) } else { 0 };
+        let reported = if self.keeps_all { 2 * (size_of::<(u64, u32)>() + size_of::<u32>()) } else { 0 };
         // A check has all legs at hand.
         let leg = LEG + reported + if self.collector.is_some() { size_of::<Kept>() } else { 0 };
         // A table is at most half empty when it has grown.
@@ -475,6 +475,9 @@ impl Survey {
         self.settle_fragments(true);
         while self.marker.flows.retire_more() {
             self.retire()?;
+        }
+        if let Some(places) = self.legs.sort() {
+            self.passages.renumber(&places);
         }
         self.summary.findings = Some(self.audit.finish());
         self.summary.gateway = self.marker.flows.gateway();

@@ -616,7 +616,7 @@ fn fragments_of_another_datagram_with_the_same_identification_go_their_own_way()
 
 #[test]
 fn a_fragment_behind_its_forgotten_leg_stays() {
-    let mut run = Run::new(Limits { legs: 4, pending: 4 }, None);
+    let mut run = Run::new(Limits { legs: 4, over: 4, ended: 4, pending: 4 }, None);
     let mark = first_fragment(&mut run, "lo 0.0 10.0.0.1:4000 > 127.0.0.1:15053 query 7 svc", 7);
     run.packet(&parse("lo 0.001 10.96.0.53:53 > 10.0.0.1:4000 answer 7 svc", 2));
     for port in 2000..2010 {
