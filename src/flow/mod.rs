@@ -229,7 +229,9 @@ impl Flows {
         let may_end = record.halves[side].packets == 0 || record.is(marks::CLOSING);
         if record.is_settled() {
             record.halves[side].note(segment);
-            self.note_query(id, segment);
+            if matches!(segment.content, Content::Dns { .. }) {
+                self.note_query(id, segment);
+            }
         } else {
             self.pair(id, side, segment);
         }
