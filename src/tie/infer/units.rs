@@ -63,7 +63,8 @@ impl Unit {
     }
 }
 
-/// Room for a unit or two that come next.
+/// Room for the first units, and for a unit or two that come next.
+const FIRST: usize = 48;
 const MORE: usize = 16;
 
 /// Bits of the octet that begins an encoded unit, over its kind: whether [`Unit::count`] follows, and [`Unit::span`].
@@ -101,6 +102,9 @@ impl Units {
 
     fn add(&mut self, unit: Unit) {
         let Unit { first, span, len, count, kind } = unit;
+        if self.octets.capacity() == 0 {
+            self.octets.reserve_exact(FIRST);
+        }
         let has = |is: bool, bit: u8| if is { bit } else { 0 };
         self.octets.push(kind | has(count != 1, HAS_COUNT) | has(span != 0, HAS_SPAN));
         put(&mut self.octets, u64::from(len));
