@@ -213,7 +213,8 @@ fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
     // There are fewer legs than that.
     let id = number as u32;
     let (from_client, from_server) = (half(leg.forward, true), half(leg.reply, false));
-    TcpLeg { id, from_client, from_server, client: leg.client, server: leg.server }
+    let (client, server, port) = (leg.client.ip(), leg.server.ip(), leg.server.port());
+    TcpLeg { id, from_client, from_server, client, server, port }
 }
 
 /// The first packets of tied legs have a comment, changed or not.

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::candidates::{Candidates, Fit, Tied};
 use super::shape::{Reading, Shape};
+use super::sides::Sides;
 use super::stream::Stream;
 use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, turns};
@@ -48,29 +49,30 @@ type Pair = (u32, u32);
 /// Ties legs by their octets.
 pub fn tie(
     stage: Stage,
-    near: &[Side<'_>],
-    far: &[Side<'_>],
+    near: &Sides<'_>,
+    far: &Sides<'_>,
     end: Timestamp,
     shelf: &mut Shelf<'_>,
 ) -> io::Result<Vec<Tied>> {
-    let first = |sides: &[Side<'_>]| sides.iter().filter_map(|side| side.first.get()).min();
-    let begin = Begin { near: first(near).unwrap_or(NEVER), far: first(far).unwrap_or(NEVER) };
-    let mut candidates = Candidates::new(near.len(), far.len());
-    let mut compared = Compared { stage, near, far, end, work: 0, pairs: Vec::new() };
+    let begin = Begin { near: near.first.unwrap_or(NEVER), far: far.first.unwrap_or(NEVER) };
     // In one order, for what is left undone when there is too much to do.
     let mut buckets: Vec<_> = buckets(stage, near, far).into_iter().collect();
     buckets.sort_unstable_by_key(|(key, _)| *key);
+    let (near, far) = (&near.sides, &far.sides);
+    let mut candidates = Candidates::new(near.len(), far.len());
+    let mut compared = Compared { stage, near, far, end, work: 0, pairs: Vec::new() };
     for (_, bucket) in buckets {
         let intervals = bucket.near.iter().map(|&n| interval(&near[n], n, begin)).collect();
-        let (opened, others): (Vec<usize>, Vec<usize>) = bucket.far.iter().partition(|&&f| far[f].syn.get().is_some());
-        let moments = opened.iter().filter_map(|&f| Some((far[f].syn.get()?, f))).collect();
+        let (opened, others): (Vec<usize>, Vec<usize>) =
+            bucket.far.iter().partition(|&&f| far[f].opened.get().is_some());
+        let moments = opened.iter().filter_map(|&f| Some((far[f].opened.get()?, f))).collect();
         sweep(intervals, moments, TRIED, |f, within| match within {
             Within::These(open) => open.iter().for_each(|near| compared.add(f, near.what, &mut candidates)),
             Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
         });
         // What began before the capture on the far side did so on the near side, too.
         let is_early =
-            |n: &usize| near[*n].can_open.get().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+            |n: &usize| near[*n].opened.get().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
         let early: Vec<usize> =
             if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
         if early.len() > TRIED {
@@ -137,16 +139,17 @@ impl Compared<'_> {
 }
 
 /// The legs of both sides by port and total, where there are such of both.
-fn buckets(stage: Stage, near: &[Side<'_>], far: &[Side<'_>]) -> Buckets {
+fn buckets(stage: Stage, near: &Sides<'_>, far: &Sides<'_>) -> Buckets {
     let mut buckets = Buckets::default();
     // The legs with fewer totals say which ones count.
-    let count = |sides: &[Side<'_>]| sides.iter().flat_map(Side::totals).count();
+    let count = |sides: &Sides<'_>| (0..sides.sides.len()).flat_map(|index| sides.totals(index)).count();
     let near_first = count(near) <= count(far);
     for is_near in [near_first, !near_first] {
-        for (index, side) in if is_near { near } else { far }.iter().enumerate() {
-            let port = if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+        let sides = if is_near { near } else { far };
+        for (index, side) in sides.sides.iter().enumerate() {
+            let port = if stage == Stage::Inbound { side.leg.port } else { 0 };
             let any = (!is_near || side.is_loose).then_some(None);
-            for total in side.totals().map(Some).chain(any) {
+            for total in sides.totals(index).map(Some).chain(any) {
                 let bucket = match is_near == near_first {
                     true => Some(buckets.entry((port, total)).or_default()),
                     false => buckets.get_mut(&(port, total)),
@@ -219,7 +222,7 @@ pub fn answered(stage: Stage, near: &Shape) -> Option<Timestamp> {
 fn interval(near: &Side<'_>, what: usize, begin: Begin) -> Interval<usize> {
     let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
     let answered = near.answered.get().map_or(NEVER, |time| later(time, TOLERANCE));
-    match near.can_open.get() {
+    match near.opened.get() {
         Some(from) => Interval { from: Timestamp(from.0.saturating_sub(TOLERANCE)), until: answered, what },
         // It began before the capture, and so did the far leg, or soon after.
         None => Interval { from: Timestamp(0), until: answered.min(later(begin.near, BEGINNING)), what },

@@ -23,7 +23,7 @@ pub fn tie(
     shelf: &mut Shelf<'_>,
     inferred: &mut Inferred,
 ) -> io::Result<()> {
-    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.server.port() } else { 0 };
+    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.port } else { 0 };
     let http2: BTreeSet<u16> = far.iter().filter(|side| side.is_http2).map(port_of).collect();
     let mut buckets: BTreeMap<u16, Legs> = BTreeMap::new();
     for (index, side) in far.iter().enumerate().filter(|(_, side)| side.is_http) {
@@ -100,7 +100,7 @@ impl Matching<'_> {
         if far.is_crowded || is_contested || !is_shown {
             return None;
         }
-        let of = |&n: &u32| self.near_legs[self.near[n as usize].leg].leg.client.ip();
+        let of = |&n: &u32| self.near_legs[self.near[n as usize].leg].leg.client;
         let first = far.candidates.first().map(of)?;
         far.candidates.iter().all(|n| of(n) == first).then_some(first)
     }

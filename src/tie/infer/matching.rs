@@ -78,6 +78,8 @@ pub struct Matching<'a> {
     pub readings: Vec<(usize, Vec<u32>)>,
     /// Far legs of which not every exchange is known.
     pub unknown: BTreeSet<usize>,
+    /// When each near leg was first seen, and until when it may have gone on.
+    seen: HashMap<usize, (Timestamp, Timestamp), RandomState>,
     /// Near exchanges read so far.
     pub read: usize,
     pub learned: Learned,
@@ -103,6 +105,7 @@ impl<'a> Matching<'a> {
             far: Vec::new(),
             readings: Vec::new(),
             unknown: BTreeSet::new(),
+            seen: HashMap::default(),
             read: 0,
             learned: Learned::default(),
             has_http2,
@@ -121,6 +124,9 @@ impl<'a> Matching<'a> {
     }
 
     fn read_near(&mut self, leg: usize, shape: &Shape, end: Timestamp) {
+        let (first, last) = shape.seen().unwrap_or((NEVER, Timestamp(0)));
+        let has_ended = shape.up.ended().is_some() || shape.down.ended().is_some();
+        self.seen.insert(leg, (first, if has_ended { last } else { NEVER }));
         let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned());
         if !shape.is_sure || is_thinned {
             self.add_unsure(leg);
@@ -166,9 +172,7 @@ impl<'a> Matching<'a> {
 
     /// Any exchange may be in this leg while it lasts.
     pub fn add_unsure(&mut self, leg: usize) -> u32 {
-        let side = &self.near_legs[leg];
-        let (first, last) = (side.first.get().unwrap_or(NEVER), side.last.get().unwrap_or_default());
-        let last = if side.has_ended { last } else { NEVER };
+        let (first, last) = self.seen.get(&leg).copied().unwrap_or((NEVER, NEVER));
         let turn = Turn { request: (first, Timestamp(0)), response: Some((last, last)), up: 0, down: 0 };
         let slot = self.near.len() as u32;
         self.near.push(Near { leg, turn, id: None, slot, until: last, any_up: true, any_down: true });

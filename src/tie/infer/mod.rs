@@ -37,7 +37,7 @@ mod units;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::capture::Timestamp;
 
@@ -73,9 +73,11 @@ pub struct TcpLeg {
     /// Where its octets from the server were captured.
     pub from_server: Half,
     /// The end that opened it.
-    pub client: SocketAddr,
+    pub client: IpAddr,
     /// The other end.
-    pub server: SocketAddr,
+    pub server: IpAddr,
+    /// Its port.
+    pub port: u16,
 }
 
 /// What was inferred.
@@ -181,23 +183,23 @@ pub fn infer(
 ) -> io::Result<Inferred> {
     let mut inferred = Inferred { has_exchanges, ..Inferred::default() };
     let (end, mut shelf) = (observed.end(), Shelf::new(observed));
-    let near = shelf.sides(stage, near)?;
-    let far = shelf.sides(stage, far)?;
+    let near = shelf.sides(stage, true, near)?;
+    let far = shelf.sides(stage, false, far)?;
     for tied in bytes::tie(stage, &near, &far, end, &mut shelf)? {
-        let (near, far) = (near[tied.near].leg, far[tied.far].leg);
+        let (near, far) = (near.sides[tied.near].leg, far.sides[tied.far].leg);
         let mut tie = Tie::new(near, far, tied.evidence);
         let exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?);
         exchanges.into_iter().for_each(|exchange| tie.add(exchange, has_exchanges));
         inferred.ties.push(tie);
-        inferred.clients.push((far.id, Clients::One(near.client.ip())));
+        inferred.clients.push((far.id, Clients::One(near.client)));
     }
     let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
-    let rest: Vec<Side<'_>> = far.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
+    let rest: Vec<Side<'_>> = far.sides.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
     let has_all: HashSet<u32> = inferred.ties.iter().map(|tie| tie.near).collect();
     let near = match stage {
         // Behind one gateway are services of all kinds: a leg whose octets all went to one of them has none for another.
-        Stage::Gateway => near.into_iter().filter(|side| !has_all.contains(&side.leg.id)).collect(),
-        Stage::Inbound | Stage::Outbound => near,
+        Stage::Gateway => near.sides.into_iter().filter(|side| !has_all.contains(&side.leg.id)).collect(),
+        Stage::Inbound | Stage::Outbound => near.sides,
     };
     exchanges::tie(stage, &near, &rest, end, &mut shelf, &mut inferred)?;
     Ok(inferred)
@@ -206,10 +208,10 @@ pub fn infer(
 /// Whether two legs may belong together by their addresses.
 fn may_meet(stage: Stage, near: &TcpLeg, far: &TcpLeg) -> bool {
     match stage {
-        Stage::Inbound if far.server.ip().is_loopback() => near.server.port() == far.server.port(),
-        Stage::Inbound => near.server == far.server,
+        Stage::Inbound if far.server.is_loopback() => near.port == far.port,
+        Stage::Inbound => (near.server, near.port) == (far.server, far.port),
         // Both are the pod's own; one of another family is another address of it.
-        Stage::Outbound => near.client.ip() == far.client.ip() || near.client.is_ipv4() != far.client.is_ipv4(),
-        Stage::Gateway => near.server.ip() == far.client.ip() || near.server.is_ipv4() != far.client.is_ipv4(),
+        Stage::Outbound => near.client == far.client || near.client.is_ipv4() != far.client.is_ipv4(),
+        Stage::Gateway => near.server == far.client || near.server.is_ipv4() != far.client.is_ipv4(),
     }
 }

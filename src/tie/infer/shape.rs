@@ -155,6 +155,12 @@ impl Shape {
         })
     }
 
+    /// When the first and the last segment was captured, either way.
+    pub fn seen(&self) -> Option<(Timestamp, Timestamp)> {
+        let seen = [self.up.seen(), self.down.seen()].into_iter().flatten();
+        seen.reduce(|(first, last), other| (first.min(other.0), last.max(other.1)))
+    }
+
     /// Octets in use, about.
     pub fn memory(&self) -> usize {
         let streams = self.up.memory() + self.down.memory();

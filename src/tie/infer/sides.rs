@@ -16,62 +16,61 @@ use crate::store::{Put, Reader, put_from};
 /// Octets of legs that stay on a [`Shelf`], about.
 const KEPT: usize = 2 << 20;
 
+/// The legs on one side of a proxy.
+pub struct Sides<'a> {
+    pub sides: Vec<Side<'a>>,
+    /// The octets of all readings of all of them.
+    totals: Vec<u8>,
+    /// When the first segment of all was captured.
+    pub first: Option<Timestamp>,
+}
+
 /// A leg, and what tells with which others it has to be compared.
 pub struct Side<'a> {
     pub leg: &'a TcpLeg,
-    /// When its SYN was captured.
-    pub syn: Moment,
-    /// When the first and the last segment was captured, either way.
-    pub first: Moment,
-    pub last: Moment,
-    /// When a proxy could first connect onwards.
-    pub can_open: Moment,
-    /// When it was answered, so that a far leg was opened before.
+    /// Of a near leg: when a proxy could first connect onwards. Of a far one: when its SYN was captured.
+    pub opened: Moment,
+    /// Of a near leg: when it was answered, so that a far leg was opened before.
     pub answered: Moment,
-    /// The octets of each reading: see [`Side::totals`].
-    totals: Box<[u8]>,
+    /// Where its totals begin.
+    totals: u32,
     /// How many units it has.
     pub len: u32,
     /// Whether the octets may differ from what the other side of the proxy has.
     pub is_loose: bool,
-    /// Whether either direction ended.
-    pub has_ended: bool,
     pub is_tls: bool,
     pub is_http: bool,
     pub is_http2: bool,
 }
 
-impl<'a> Side<'a> {
-    fn new(stage: Stage, leg: &'a TcpLeg, shape: &Shape, end: Timestamp) -> Side<'a> {
-        let (mut totals, mut last) = (Vec::new(), (0, 0));
-        for (up, down) in shape.readings().map(|reading| reading.total) {
-            put_from(&mut totals, last.0, up);
-            put_from(&mut totals, last.1, down);
-            last = (up, down);
-        }
-        let seen = || [shape.up.seen(), shape.down.seen()].into_iter().flatten();
-        Side {
+impl<'a> Sides<'a> {
+    fn push(&mut self, stage: Stage, is_near: bool, leg: &'a TcpLeg, shape: &Shape, end: Timestamp) {
+        let opened = if is_near { bytes::can_open(stage, shape) } else { shape.up.syn() };
+        let answered = if is_near { bytes::answered(stage, shape) } else { None };
+        self.sides.push(Side {
             leg,
-            syn: shape.up.syn().into(),
-            first: seen().map(|(first, _)| first).min().into(),
-            last: seen().map(|(_, last)| last).max().into(),
-            can_open: bytes::can_open(stage, shape).into(),
-            answered: bytes::answered(stage, shape).into(),
-            totals: totals.into_boxed_slice(),
+            opened: opened.into(),
+            answered: answered.into(),
+            totals: self.totals.len() as u32,
             len: shape.len() as u32,
             is_loose: bytes::is_loose(shape, end),
-            has_ended: shape.up.ended().is_some() || shape.down.ended().is_some(),
             is_tls: shape.tls.is_some(),
             is_http: http::is_http(shape),
             is_http2: http::is_http2(shape),
+        });
+        let mut last = (0, 0);
+        for (up, down) in shape.readings().map(|reading| reading.total) {
+            put_from(&mut self.totals, last.0, up);
+            put_from(&mut self.totals, last.1, down);
+            last = (up, down);
         }
+        self.first = shape.seen().map(|(first, _)| first).into_iter().chain(self.first).min();
     }
-}
 
-impl Side<'_> {
-    /// The octets of each reading, either way.
-    pub fn totals(&self) -> impl Iterator<Item = (u64, u64)> {
-        let (mut put, mut last) = (Put(&self.totals), (0, 0));
+    /// The octets of each reading of a leg, either way.
+    pub fn totals(&self, index: usize) -> impl Iterator<Item = (u64, u64)> {
+        let begin = |index: usize| self.sides.get(index).map_or(self.totals.len(), |side| side.totals as usize);
+        let (mut put, mut last) = (Put(&self.totals[begin(index)..begin(index + 1)]), (0, 0));
         std::iter::from_fn(move || {
             let is_there = !put.0.is_empty();
             last = (put.take_from(last.0), put.take_from(last.1));
@@ -95,8 +94,12 @@ impl<'a> Shelf<'a> {
     }
 
     /// Looks at legs, one after the other.
-    pub fn sides<'b>(&mut self, stage: Stage, legs: &'b [TcpLeg]) -> io::Result<Vec<Side<'b>>> {
-        legs.iter().map(|leg| Ok(Side::new(stage, leg, &self.read(leg)?, self.observed.end()))).collect()
+    pub fn sides<'b>(&mut self, stage: Stage, is_near: bool, legs: &'b [TcpLeg]) -> io::Result<Sides<'b>> {
+        let mut sides = Sides { sides: Vec::with_capacity(legs.len()), totals: Vec::new(), first: None };
+        for leg in legs {
+            sides.push(stage, is_near, leg, &self.read(leg)?, self.observed.end());
+        }
+        Ok(sides)
     }
 
     /// Reads a leg.

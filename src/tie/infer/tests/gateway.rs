@@ -4,8 +4,8 @@ use super::*;
 
 /// The ties of a world whose proxy is a gateway at 10.0.0.1.
 fn ties(world: &World) -> Vec<(u32, u32)> {
-    let end = |text: &str| text.parse().expect("an address and a port");
-    let far = |leg: &TcpLeg| TcpLeg { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), ..*leg };
+    let address = |text: &str| text.parse().expect("an address");
+    let far = |leg: &TcpLeg| TcpLeg { client: address("10.0.0.1"), server: address("10.0.0.2"), port: 8080, ..*leg };
     let far: Vec<TcpLeg> = world.far.iter().map(far).collect();
     let inferred = world.infer_of(Stage::Gateway, &far);
     inferred.ties.iter().map(|tie| (tie.near, tie.far)).collect()

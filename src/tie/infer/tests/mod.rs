@@ -5,6 +5,8 @@ mod gateway;
 mod octets;
 mod random;
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::flow::flags;
 
@@ -52,9 +54,9 @@ impl World {
         let id = self.legs;
         self.legs += 1;
         let half = |from_first| Half { conversation: id, from_first };
-        let end = |text: &str| text.parse().expect("an address and a port");
-        let leg =
-            TcpLeg { id, from_client: half(true), from_server: half(false), client: end(client), server: end(server) };
+        let end = |text: &str| -> SocketAddr { text.parse().expect("an address and a port") };
+        let (client, server, port) = (end(client).ip(), end(server).ip(), end(server).port());
+        let leg = TcpLeg { id, from_client: half(true), from_server: half(false), client, server, port };
         (leg, Talk { id, next: [1_000 + id, u32::MAX - 5] })
     }
 
