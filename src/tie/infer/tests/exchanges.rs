@@ -104,7 +104,7 @@ fn a_leg_that_can_not_be_read_may_have_it() {
     assert_eq!(client_of(&world.infer(), &far), Some(Clients::Unknown));
     // Of the same client it makes no difference.
     let unsure = world.near.last_mut().expect("the last near leg");
-    unsure.client = "10.9.0.1:4001".parse().expect("an address");
+    unsure.client = "10.9.0.1".parse().expect("an address");
     assert_eq!(client_of(&world.infer(), &far), one("10.9.0.1"));
 }
 
