@@ -36,7 +36,7 @@ impl Stage {
             Stage::Decode => 155,
             Stage::Duplicates => 520,
             Stage::Pair => 780,
-            Stage::Observe => 645,
+            Stage::Observe => 570,
             Stage::Rewrite => 470,
             Stage::Checksum => 195,
             Stage::Encode => 372,
