@@ -11,8 +11,26 @@ const LO_SEGMENT: u32 = 65_483;
 const ETH0_SEGMENT: u32 = 1_448;
 /// Data of a segment that makes a frame of 100 octets.
 const HUNDRED: u32 = 34;
-/// What a TLS 1.3 record adds to its plaintext.
+/// What a TLS 1.3 record adds to its plaintext: header, content type, tag.
 const TLS_RECORD: u32 = 22;
+
+/// Content types of TLS records (RFC 8446, section 5.1).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
+/// The records of a TLS 1.3 handshake in which both show a certificate: who sends them, content type, octets with the header.
+const CLIENT_HELLO: (bool, u8, u32) = (false, HANDSHAKE, 522);
+const HANDSHAKE_BEHIND_IT: [(bool, u8, u32); 7] = [
+    (true, HANDSHAKE, 127),
+    (true, CHANGE_CIPHER_SPEC, 6),
+    (true, APPLICATION_DATA, ETH0_SEGMENT),
+    (true, APPLICATION_DATA, 500),
+    (false, CHANGE_CIPHER_SPEC, 6),
+    (false, APPLICATION_DATA, ETH0_SEGMENT),
+    // Finished, with SHA-256.
+    (false, APPLICATION_DATA, 36 + TLS_RECORD),
+];
 
 /// A connection of the application, with both of its legs.
 pub(super) struct Connection {
@@ -45,6 +63,8 @@ pub(super) struct Segment {
     pub from_server: bool,
     pub flags: u8,
     pub len: u32,
+    /// The content type of the TLS record that it is.
+    pub record: Option<u8>,
 }
 
 impl Leg {
@@ -61,12 +81,32 @@ impl Connection {
         [!self.inbound, self.inbound]
     }
 
-    pub fn open(&mut self) {
+    /// Both legs are opened: that of the proxy's server when the client has said what it wants.
+    pub fn open(&mut self, shape: Shape) {
+        let is_tls = !matches!(shape, Shape::Hundred | Shape::Segments);
         for on_lo in self.order() {
             for (from_server, flags) in [(false, flags::SYN), (true, flags::SYN | flags::ACK), (false, flags::ACK)] {
-                self.to_send.push_back(Segment { on_lo, from_server, flags, len: 0 });
+                self.to_send.push_back(Segment { on_lo, from_server, flags, len: 0, record: None });
+            }
+            if is_tls && !on_lo {
+                self.record(CLIENT_HELLO);
             }
         }
+        if is_tls {
+            HANDSHAKE_BEHIND_IT.into_iter().for_each(|record| self.record(record));
+            self.to_send.push_back(Segment {
+                on_lo: false,
+                from_server: true,
+                flags: flags::ACK,
+                len: 0,
+                record: None,
+            });
+        }
+    }
+
+    fn record(&mut self, (from_server, content_type, len): (bool, u8, u32)) {
+        let (flags, record) = (flags::PSH | flags::ACK, Some(content_type));
+        self.to_send.push_back(Segment { on_lo: false, from_server, flags, len, record });
     }
 
     /// A request and its response, through the proxy.
@@ -80,23 +120,31 @@ impl Connection {
         }
     }
 
-    /// Data in segments, each second one acknowledged at least.
+    /// Data in segments, each second one acknowledged at least. On eth0 each is a TLS record.
     fn message(&mut self, shape: Shape, on_lo: bool, from_server: bool, len: u32) {
-        let (most, mut left) = match (shape, on_lo) {
-            (Shape::Hundred, _) => (HUNDRED, HUNDRED),
-            (Shape::Segments, _) => (LO_SEGMENT, LO_SEGMENT),
-            (_, true) => (LO_SEGMENT, len),
-            (_, false) => (ETH0_SEGMENT, len + TLS_RECORD),
+        let (most, mut left, around) = match (shape, on_lo) {
+            (Shape::Hundred, _) => (HUNDRED, HUNDRED, 0),
+            (Shape::Segments, _) => (LO_SEGMENT, LO_SEGMENT, 0),
+            (_, true) => (LO_SEGMENT, len, 0),
+            (_, false) => (ETH0_SEGMENT - TLS_RECORD, len, TLS_RECORD),
         };
+        let record = (!on_lo).then_some(APPLICATION_DATA);
         let mut unacknowledged = 0;
         while left > 0 {
             let len = left.min(most);
             left -= len;
             unacknowledged += 1;
-            self.to_send.push_back(Segment { on_lo, from_server, flags: flags::PSH | flags::ACK, len });
+            let flags = flags::PSH | flags::ACK;
+            self.to_send.push_back(Segment { on_lo, from_server, flags, len: len + around, record });
             if shape != Shape::Hundred && (unacknowledged == 2 || left == 0) {
                 unacknowledged = 0;
-                self.to_send.push_back(Segment { on_lo, from_server: !from_server, flags: flags::ACK, len: 0 });
+                self.to_send.push_back(Segment {
+                    on_lo,
+                    from_server: !from_server,
+                    flags: flags::ACK,
+                    len: 0,
+                    record: None,
+                });
             }
         }
     }
@@ -106,7 +154,7 @@ impl Connection {
         for on_lo in self.order() {
             let fin = flags::FIN | flags::ACK;
             for (from_server, flags) in [(false, fin), (true, fin), (false, flags::ACK)] {
-                self.to_send.push_back(Segment { on_lo, from_server, flags, len: 0 });
+                self.to_send.push_back(Segment { on_lo, from_server, flags, len: 0, record: None });
             }
         }
     }

@@ -45,7 +45,7 @@ impl Flood {
         let seq = self.random.next() as u32;
         let on_lo = self.left.is_multiple_of(2);
         let server = if on_lo { OUTBOUND } else { (POD, APPLICATION) };
-        let tcp = Tcp { seq, ack: 0, flags: flags::SYN, timestamps: [seq, 0], len: 0 };
+        let tcp = Tcp { seq, ack: 0, flags: flags::SYN, timestamps: [seq, 0], len: 0, record: None };
         captures.packet(on_lo, 0, time, self.frames.tcp(on_lo, client, server, tcp, on_lo))
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Tcp {
     pub timestamps: [u32; 2],
     /// Octets of data.
     pub len: u32,
+    /// The content type of the TLS record that they are.
+    pub record: Option<u8>,
 }
 
 /// A DNS message.
@@ -52,7 +54,7 @@ impl Frames {
         Frames { frame: Vec::new(), noise, words, identification: 0 }
     }
 
-    /// A TCP segment. On eth0, data begins as a TLS record does.
+    /// A TCP segment.
     pub fn tcp(&mut self, on_lo: bool, source: End, destination: End, tcp: Tcp, partial: bool) -> &[u8] {
         // RFC 9293, section 3.2 and RFC 7323: MSS, SACK permitted, timestamps, window scale; NOP, NOP, timestamps.
         const ON_SYN: [u8; 20] = [2, 4, 0xff, 0xd7, 4, 2, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 3, 7];
@@ -73,9 +75,9 @@ impl Frames {
             self.frame[at + 20 + place..][..4].copy_from_slice(&timestamp.to_be_bytes());
         }
         self.data(on_lo, tcp.len as usize, tcp.seq);
-        if !on_lo && tcp.len >= 5 {
+        if let Some(content_type) = tcp.record {
             let record = (tcp.len - 5).min(0x4000) as u16;
-            self.frame[at + header..][..3].copy_from_slice(&[0x17, 3, 3]);
+            self.frame[at + header..][..3].copy_from_slice(&[content_type, 3, 3]);
             self.frame[at + header + 3..][..2].copy_from_slice(&record.to_be_bytes());
         }
         self.checksum(at, 16, partial);

@@ -126,7 +126,7 @@ impl Pod {
         let left = mean as i64 / 4 + random.below((mean * 3 / 2).clamp(1, u64::from(u32::MAX)) as u32) as i64;
         let pair = self.opened as usize % traffic.pairs;
         let mut connection = Connection { inbound, pair, lo, eth0, to_send: VecDeque::new(), left, closing: false };
-        connection.open();
+        connection.open(traffic.shape);
         self.open.push(connection);
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Pod {
 
     fn send(&mut self, place: usize, segment: Segment) -> io::Result<()> {
         self.now += 1 + u64::from(self.random.below(8));
-        let Segment { on_lo, from_server, flags, len } = segment;
+        let Segment { on_lo, from_server, flags, len, record } = segment;
         let connection = &mut self.open[place];
         let leg = if on_lo { &mut connection.lo } else { &mut connection.eth0 };
         let (mine, other) = (usize::from(from_server), usize::from(!from_server));
@@ -174,6 +174,7 @@ impl Pod {
             flags,
             timestamps: [leg.timestamp[mine], leg.timestamp[other]],
             len,
+            record,
         };
         let control = u32::from(flags & (flags::SYN | flags::FIN) != 0);
         leg.seq[mine] = leg.seq[mine].wrapping_add(len + control);
