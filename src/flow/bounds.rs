@@ -61,7 +61,16 @@ impl Flows {
         }
     }
 
+    #[inline]
     pub(super) fn expire(&mut self, now: Timestamp) {
+        if self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
+            self.expire_due(now);
+        }
+        self.fragments.expire(now);
+    }
+
+    #[cold]
+    fn expire_due(&mut self, now: Timestamp) {
         while self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
             let Some(Reverse(deadline)) = self.deadlines.pop() else { return };
             let record = &self.table.records[deadline.id];
@@ -90,7 +99,6 @@ impl Flows {
                 }
             }
         }
-        self.fragments.expire(now);
     }
 
     /// Gives up the halves that wait longest, so that a flood of them cannot exhaust memory.
@@ -111,8 +119,19 @@ impl Flows {
         }
     }
 
+    /// Forgets what there is no room for, and what has been silent for long enough. There is more only with a new
+    /// conversation, or where one comes to its end.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        if self.table.is_more_than(self.room) {
+            self.make_room();
+        }
+        if self.ended.len().max(self.idle.len()) > self.limits.ended {
+            self.retire_silent(now);
+        }
+    }
+
     #[cold]
-    pub(super) fn make_room(&mut self) {
+    fn make_room(&mut self) {
         let (most, over) = (self.limits.legs, self.limits.over);
         let chosen = self.table.oldest(self.table.len() > self.room[0]);
         self.retire(&chosen);
@@ -154,9 +173,9 @@ impl Flows {
         }
     }
 
-    /// Forgets conversations that ended, or may have, and are silent for long enough. Few at a time: there is one more with a
-    /// packet, at most.
-    pub(super) fn retire_silent(&mut self, now: Timestamp) {
+    /// Forgets conversations that ended, or may have, and are silent for long enough. Few at a time: there is one more each
+    /// time, at most.
+    fn retire_silent(&mut self, now: Timestamp) {
         // Whose the ends of a leg are has to be known.
         if self.pods.is_empty() && self.gateways.is_none() {
             return;

@@ -113,7 +113,14 @@ impl Fragments {
         }
     }
 
+    #[inline]
     pub fn expire(&mut self, now: Timestamp) {
+        if !self.owners.is_empty() {
+            self.expire_some(now);
+        }
+    }
+
+    fn expire_some(&mut self, now: Timestamp) {
         while let Some(group) = self.owners.get_mut(self.late)
             && group.since.0.saturating_add(TIMEOUT) <= now.0
         {

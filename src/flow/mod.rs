@@ -46,7 +46,8 @@ pub use segment::{Content, Place, Segment, flags};
 use bounds::Deadline;
 use fragments::Fragments;
 use line::Line;
-use record::{State, Table, marks};
+use record::{Record, Side, State, Table, marks};
+use requests::Requests;
 
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
 const UDP_TIMEOUT: u64 = 30_000_000_000;
@@ -165,7 +166,7 @@ pub struct Flows {
     room: [usize; 2],
     /// The pods' addresses, as far as their legs on loopback show them.
     pods: HashSet<IpAddr, RandomState>,
-    requests: requests::Requests,
+    requests: Requests,
     gateways: Option<Box<gateway::Gateways>>,
     /// Conversations on the wire whose answer may come from another address.
     open_on_wire: usize,
@@ -193,7 +194,7 @@ impl Flows {
             idle: Line::default(),
             room: [limits.legs, limits.over],
             pods: HashSet::default(),
-            requests: requests::Requests::default(),
+            requests: Requests::default(),
             gateways: None,
             open_on_wire: 0,
             written: Vec::new(),
@@ -229,35 +230,24 @@ impl Flows {
         let may_end = record.halves[side].packets == 0 || record.is(marks::CLOSING);
         if record.is_settled() {
             record.halves[side].note(segment);
+            if let Some(forward) = note_request(&mut self.requests, record, side, segment) {
+                self.requests.note(&mut self.table.records[forward], segment, false);
+            }
             if matches!(segment.content, Content::Dns { .. }) {
                 self.note_query(id, segment);
             }
         } else {
             self.pair(id, side, segment);
+            let record = &mut self.table.records[id];
+            if let Some(forward) = note_request(&mut self.requests, record, side, segment) {
+                self.requests.note(&mut self.table.records[forward], segment, false);
+            }
         }
-        self.note_request(id, side, segment);
         if may_end || segment.ends() {
             self.note_end(id, segment);
-        }
-        if self.table.is_more_than(self.room) {
-            self.make_room();
-        }
-        if self.ended.len().max(self.idle.len()) > self.limits.ended {
-            self.retire_silent(segment.time);
+            self.forget(segment.time);
         }
         Mark::Conversation { id, from_first: side == 0 }
-    }
-
-    /// Keeps in mind who waits for the proxy.
-    fn note_request(&mut self, id: u32, side: record::Side, segment: &Segment) {
-        let record = &mut self.table.records[id];
-        let from_client = record.client() == Some(side);
-        match record.state {
-            State::Answering { forward } => self.requests.note(&mut self.table.records[forward], segment, false),
-            // What may be whole is no request yet.
-            State::Whole | State::Open if segment.origin != Origin::Network => {}
-            _ => self.requests.note(record, segment, from_client),
-        }
     }
 
     /// The number of the conversation that a packet on the wire belongs to, if it has begun.
@@ -488,6 +478,19 @@ impl Flows {
         self.leaving = Some(leaving);
         !some.is_empty()
     }
+}
+
+/// Keeps in mind who waits for the proxy; where an answer is another record's matter, which one's.
+#[inline]
+fn note_request(requests: &mut Requests, record: &mut Record, side: Side, segment: &Segment) -> Option<u32> {
+    let from_client = record.client() == Some(side);
+    match record.state {
+        State::Answering { forward } => return Some(forward),
+        // What may be whole is no request yet.
+        State::Whole | State::Open if segment.origin != Origin::Network => {}
+        _ => requests.note(record, segment, from_client),
+    }
+    None
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ const UDP: u8 = 2;
 const ON_WIRE: u8 = 4;
 
 impl Hash for Key {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         if self.tag & IPV6 == 0 {
             state.write_u64((self.low << 32 | self.high) as u64);
@@ -504,6 +505,7 @@ impl Table {
         }
     }
 
+    #[inline]
     pub fn find(&self, key: &Key) -> Option<u32> {
         let is_it = |id: &u32| self.records[*id].has_key(key);
         self.index.find(self.hasher.hash_one(key), is_it).copied()
@@ -582,7 +584,7 @@ impl Table {
         }
         self.over -= usize::from(self.records[id].is(marks::OVER));
         // Serial numbers start at 1: who still knows it by its own finds nothing here.
-        self.records[id] = Record::free();
+        (self.records[id].serial, self.records[id].marks) = (0, 0);
         self.free.push(id);
     }
 
