@@ -127,11 +127,14 @@ impl Compared<'_> {
         for at in order {
             let (far, near) = self.pairs[at as usize];
             let (near, far) = (self.near[near as usize].leg, self.far[far as usize].leg);
-            fits[at as usize] = fit(self.stage, &*shelf.shape(near)?, &*shelf.shape(far)?, self.end);
+            let (near, far) = (shelf.shape(near)?, shelf.shape(far)?);
+            // Counted now: both are at hand.
+            let exchanged = || exchanges(self.stage, &near, &far).len() as u32;
+            fits[at as usize] = fit(self.stage, &near, &far, self.end).map(|fit| (fit, exchanged()));
         }
         for ((far, near), fit) in self.pairs.drain(..).zip(fits) {
-            if let Some(fit) = fit {
-                candidates.add(far as usize, near as usize, fit);
+            if let Some((fit, exchanged)) = fit {
+                candidates.add(far as usize, near as usize, fit, exchanged);
             }
         }
         Ok(())

@@ -19,10 +19,25 @@ const ROUNDS: usize = 64;
 /// Pairs that are looked at; with more, nothing is said of those that come late.
 const PAIRS: usize = 4 << 20;
 
-/// The candidates of each far leg, as indices of near legs.
+/// A near leg that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    /// Its index.
+    near: u32,
+    fit: Fit,
+    exchanged: u32,
+}
+
+impl Candidate {
+    fn index(&self) -> usize {
+        self.near as usize
+    }
+}
+
+/// The candidates of each far leg.
 #[derive(Debug)]
 pub struct Candidates {
-    of: Vec<Vec<(usize, Fit)>>,
+    of: Vec<Vec<Candidate>>,
     /// Far legs that may have others than those.
     given_up: Vec<bool>,
     /// Pairs of all together.
@@ -37,6 +52,8 @@ pub struct Tied {
     pub near: usize,
     pub far: usize,
     pub evidence: Evidence,
+    /// Exchanges that went over both.
+    pub exchanged: u32,
 }
 
 impl Candidates {
@@ -44,13 +61,14 @@ impl Candidates {
         Candidates { of: vec![Vec::new(); far], given_up: vec![false; far], pairs: 0, contested: vec![false; near] }
     }
 
-    /// Adds a pair, perhaps again.
-    pub fn add(&mut self, far: usize, near: usize, fit: Fit) {
+    /// Adds a pair, perhaps again, and how many exchanges went over both.
+    pub fn add(&mut self, far: usize, near: usize, fit: Fit, exchanged: u32) {
         if self.pairs == PAIRS {
             return self.give_up(far, [near]);
         }
         self.pairs += 1;
-        self.of[far].push((near, fit));
+        // There are no more legs than that.
+        self.of[far].push(Candidate { near: near as u32, fit, exchanged });
     }
 
     /// There are too many for this one: whoever it may have, it is not known.
@@ -68,18 +86,18 @@ impl Candidates {
     pub fn settle(mut self) -> Vec<Tied> {
         for (of, given_up) in self.of.iter_mut().zip(&self.given_up) {
             of.sort_unstable();
-            of.dedup_by_key(|&mut (near, _)| near);
+            of.dedup_by_key(|candidate| candidate.near);
             if *given_up {
-                of.drain(..).for_each(|(near, _)| self.contested[near] = true);
+                of.drain(..).for_each(|candidate| self.contested[candidate.index()] = true);
             }
         }
         // A near leg that wholly fits somewhere is not looked for where it might fit in part.
         let mut has_home = vec![false; self.contested.len()];
-        for &(near, _) in self.of.iter().flatten().filter(|(_, fit)| *fit == Fit::Whole) {
-            has_home[near] = true;
+        for candidate in self.of.iter().flatten().filter(|candidate| candidate.fit == Fit::Whole) {
+            has_home[candidate.index()] = true;
         }
         for of in &mut self.of {
-            of.retain(|&(near, fit)| fit == Fit::Whole || !has_home[near]);
+            of.retain(|candidate| candidate.fit == Fit::Whole || !has_home[candidate.index()]);
         }
         let mut settled: Vec<Tied> = Vec::new();
         let mut taken = vec![false; self.contested.len()];
@@ -87,22 +105,29 @@ impl Candidates {
             // By near leg: how many may have it, and how many have nothing else.
             let mut wanted = vec![(0_u32, 0_u32); taken.len()];
             for of in &self.of {
-                for &(near, _) in of {
-                    wanted[near].0 += 1;
-                    wanted[near].1 += u32::from(of.len() == 1);
+                for candidate in of {
+                    let (all, only) = &mut wanted[candidate.index()];
+                    *all += 1;
+                    *only += u32::from(of.len() == 1);
                 }
             }
-            let only = |far: usize, of: &Vec<(usize, Fit)>| match of[..] {
-                [(near, Fit::Whole | Fit::Part)] if wanted[near].1 == 1 && !self.contested[near] => Some((near, far)),
+            let only = |of: &Vec<Candidate>| match of[..] {
+                [only] if only.fit != Fit::Possible => {
+                    (wanted[only.index()].1 == 1 && !self.contested[only.index()]).then_some(only)
+                }
                 _ => None,
             };
-            let found: Vec<(usize, usize)> = self.of.iter().enumerate().filter_map(|(far, of)| only(far, of)).collect();
+            let found = self.of.iter().enumerate().filter_map(|(far, of)| Some((far, only(of)?)));
+            let found: Vec<(usize, Candidate)> = found.collect();
             // Those that nobody else may have go first: they leave the least to conclude.
-            let alone = found.iter().any(|&(near, _)| wanted[near].0 == 1);
-            let found = found.into_iter().filter(|&(near, _)| !alone || wanted[near].0 == 1);
+            let alone = found.iter().any(|(_, candidate)| wanted[candidate.index()].0 == 1);
+            let found = found.into_iter().filter(|(_, candidate)| !alone || wanted[candidate.index()].0 == 1);
             let evidence = if round == 0 && alone { Evidence::Bytes } else { Evidence::Elimination };
             let before = settled.len();
-            settled.extend(found.map(|(near, far)| Tied { near, far, evidence }));
+            settled.extend(found.map(|(far, candidate)| {
+                let (near, exchanged) = (candidate.index(), candidate.exchanged);
+                Tied { near, far, evidence, exchanged }
+            }));
             if settled.len() == before {
                 break;
             }
@@ -111,7 +136,7 @@ impl Candidates {
                 self.of[tied.far].clear();
             }
             for of in &mut self.of {
-                of.retain(|&(near, _)| !taken[near]);
+                of.retain(|candidate| !taken[candidate.index()]);
             }
         }
         settled

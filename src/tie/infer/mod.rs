@@ -38,6 +38,7 @@ mod units;
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
+use std::thread::Builder;
 
 use crate::capture::Timestamp;
 
@@ -183,13 +184,26 @@ pub fn infer(
 ) -> io::Result<Inferred> {
     let mut inferred = Inferred { has_exchanges, ..Inferred::default() };
     let (end, mut shelf) = (observed.end(), Shelf::new(observed));
-    let near = shelf.sides(stage, true, near)?;
-    let far = shelf.sides(stage, false, far)?;
+    // One does not depend on the other; where there can be no thread, one comes after the other.
+    let (near, far) = std::thread::scope(|scope| {
+        let look = || Shelf::new(observed).sides(stage, false, far);
+        let thread = Builder::new().spawn_scoped(scope, look);
+        let near = shelf.sides(stage, true, near);
+        let far = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => look(),
+        };
+        (near, far)
+    });
+    let (near, far) = (near?, far?);
     for tied in bytes::tie(stage, &near, &far, end, &mut shelf)? {
         let (near, far) = (near.sides[tied.near].leg, far.sides[tied.far].leg);
         let mut tie = Tie::new(near, far, tied.evidence);
-        let exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?);
-        exchanges.into_iter().for_each(|exchange| tie.add(exchange, has_exchanges));
+        tie.exchanged = EXCHANGES.min(tied.exchanged as usize);
+        if has_exchanges {
+            tie.exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?);
+            tie.exchanges.truncate(EXCHANGES);
+        }
         inferred.ties.push(tie);
         inferred.clients.push((far.id, Clients::One(near.client)));
     }
