@@ -39,8 +39,8 @@ impl Calls {
         for (place, tie) in ties.iter().enumerate() {
             let mut numbers = Vec::with_capacity(tie.legs.len());
             for &leg in &tie.legs {
-                let number = legs.get(leg, &mut reader)?.leg.reply.number;
-                numbers.push(streams.get(number));
+                let [_, reply] = legs.parts(leg, &mut reader)?;
+                numbers.push(streams.get(reply.number));
                 tie_of.insert(leg, place);
             }
             filters.push(tie::filter(numbers.into_iter()).map(Arc::from));

@@ -68,6 +68,11 @@ impl Legs {
         Ok(take_kept(&mut Put(reader.read(&self.store, self.places[number])?)))
     }
 
+    /// Reads which conversations a leg is: of a repaired one its forward half, and the reply half.
+    pub fn parts(&self, number: usize, reader: &mut Reader) -> io::Result<[Part; 2]> {
+        Ok(take_parts(&mut Put(reader.read(&self.store, self.places[number])?)).1)
+    }
+
     /// Reads them all.
     pub fn iter(&self) -> impl Iterator<Item = io::Result<Kept>> {
         let mut reader = Reader::default();
@@ -117,6 +122,8 @@ fn put_kept(Kept { leg, agreement, captured }: &Kept, to: &mut Vec<u8>) {
             | set(leg.reply.client_is_first, bits::CLIENT_IS_FIRST[1])
             | set(captured.is_some(), bits::CAPTURED),
     );
+    put(to, leg.forward.number);
+    put_from(to, leg.forward.number, leg.reply.number);
     to.push(Role::ALL.iter().position(|role| *role == leg.role).unwrap_or_default() as u8);
     put_end(leg.client, to);
     put_end(leg.server, to);
@@ -135,13 +142,20 @@ fn put_kept(Kept { leg, agreement, captured }: &Kept, to: &mut Vec<u8>) {
     put(to, leg.first_time.0);
     put_from(to, leg.first_time.0, leg.last_time.0);
     put_from(to, leg.first_time.0, leg.last_request.0);
-    put(to, leg.forward.number);
-    put_from(to, leg.forward.number, leg.reply.number);
     put_agreement(agreement.as_ref(), to);
 }
 
-fn take_kept(from: &mut Put<'_>) -> Kept {
+/// The octet that a leg begins with, and its parts.
+fn take_parts(from: &mut Put<'_>) -> (u8, [Part; 2]) {
     let first = from.octet();
+    let forward = from.take();
+    let numbers = [forward, from.take_from(forward)];
+    let part = |n: usize| Part { number: numbers[n], client_is_first: first & bits::CLIENT_IS_FIRST[n] != 0 };
+    (first, [part(0), part(1)])
+}
+
+fn take_kept(from: &mut Put<'_>) -> Kept {
+    let (first, [forward, reply]) = take_parts(from);
     let is = |bit: u8| first & bit != 0;
     let role = Role::ALL.get(usize::from(from.octet())).copied().unwrap_or(Role::Network);
     let (client, server) = (take_end(from), take_end(from));
@@ -155,10 +169,6 @@ fn take_kept(from: &mut Put<'_>) -> Kept {
     let (from_client, from_server) = (direction(), direction());
     let (first, first_time) = (take_place(from), from.take());
     let (last_time, last_request) = (from.take_from(first_time), from.take_from(first_time));
-    let forward = from.take();
-    let reply = from.take_from(forward);
-    let [forward, reply] = [(forward, bits::CLIENT_IS_FIRST[0]), (reply, bits::CLIENT_IS_FIRST[1])]
-        .map(|(number, bit)| Part { number, client_is_first: is(bit) });
     let leg = Leg {
         protocol: if is(bits::UDP) { Protocol::Udp } else { Protocol::Tcp },
         role,

@@ -128,13 +128,12 @@ impl Surveyed {
         let mut numbers = Numbers::default();
         let mut reader = Reader::default();
         for leg in self.calls.edges.iter().flat_map(|edge| [edge.near, edge.far]) {
-            numbers.want(self.legs.get(leg, &mut reader)?.leg.reply.number);
+            let [_, reply] = self.legs.parts(leg, &mut reader)?;
+            numbers.want(reply.number);
         }
         if self.keeps_all {
             for leg in 0..self.legs.len() {
-                let leg = self.legs.get(leg, &mut reader)?.leg;
-                numbers.want(leg.forward.number);
-                numbers.want(leg.reply.number);
+                self.legs.parts(leg, &mut reader)?.into_iter().for_each(|part| numbers.want(part.number));
             }
         }
         numbers.count(&mut self.headers, &self.passages, &self.kept)?;

@@ -221,8 +221,7 @@ fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
 fn comment(legs: &Legs, passages: &mut Passages, edges: &[Edge]) -> io::Result<()> {
     let mut reader = Reader::default();
     for number in edges.iter().flat_map(|edge| [edge.near, edge.far]) {
-        let leg = legs.get(number, &mut reader)?.leg;
-        for Part { number: conversation, client_is_first } in [leg.forward, leg.reply] {
+        for Part { number: conversation, client_is_first } in legs.parts(number, &mut reader)? {
             if passages.get(conversation as u32).is_none() {
                 let passage = Passage { leg: number, client_is_first, to: None, both_ways: false };
                 passages.set(conversation as u32, passage);
