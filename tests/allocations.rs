@@ -25,9 +25,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// What may differ by chance: buffers on their way to the writer, tables that grow with what happens at once.
 const BY_CHANCE: usize = 64;
 
-/// Connections of the traffic, and how often what is kept of one may grow.
+/// Connections of the traffic, and how often what is kept of one may grow, where it is collected and where it is read for ties.
 const CONNECTIONS: u32 = 60;
-const GROWTH: usize = 8;
+const GROWTH: usize = 24;
 
 #[test]
 fn packets_are_not_allocated_for() {
