@@ -8,6 +8,9 @@ use std::sync::Mutex;
 /// Octets in memory before they go to the file.
 const IN_MEMORY: usize = 256 * 1024;
 
+/// Octets in memory where no file can be made.
+const WITHOUT_FILE: usize = 64 << 20;
+
 /// Octets that are read from the file at once.
 const BLOCK: u64 = 4 * 1024;
 
@@ -45,8 +48,10 @@ impl Place {
 }
 
 /// Strings, one behind the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Store {
+    /// Octets in memory at most.
+    room: usize,
     file: Option<Mutex<File>>,
     /// Octets in the file.
     filed: u64,
@@ -54,21 +59,19 @@ pub(crate) struct Store {
     tail: Vec<u8>,
 }
 
+impl Default for Store {
+    fn default() -> Store {
+        Store { room: IN_MEMORY, file: None, filed: 0, tail: Vec::new() }
+    }
+}
+
 impl Store {
     /// Puts a string away.
     ///
-    /// Errors: it has 16 MiB or more, the file cannot be written.
+    /// Errors: it has 16 MiB or more; the file cannot be written, or there is much and no file can be made.
     pub fn push(&mut self, octets: &[u8]) -> io::Result<Place> {
-        if !self.tail.is_empty() && self.tail.len() + octets.len() > IN_MEMORY {
-            let file = match &mut self.file {
-                Some(file) => file,
-                None => self.file.insert(Mutex::new(tempfile::tempfile()?)),
-            };
-            let file = file.get_mut().map_err(|_| poisoned())?;
-            file.seek(SeekFrom::Start(self.filed))?;
-            file.write_all(&self.tail)?;
-            self.filed += self.tail.len() as u64;
-            self.tail.clear();
+        if !self.tail.is_empty() && self.tail.len() + octets.len() > self.room {
+            self.make_room()?;
         }
         let offset = self.filed + self.tail.len() as u64;
         if octets.len() >= 1 << LENGTH || offset >= Place::MOST {
@@ -76,6 +79,28 @@ impl Store {
         }
         self.tail.extend_from_slice(octets);
         Ok(Place(offset << LENGTH | octets.len() as u64))
+    }
+
+    /// Puts what is in memory into the file.
+    #[cold]
+    fn make_room(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => match tempfile::tempfile() {
+                Ok(file) => self.file.insert(Mutex::new(file)),
+                Err(_) if self.room < WITHOUT_FILE => {
+                    self.room = WITHOUT_FILE;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let file = file.get_mut().map_err(|_| poisoned())?;
+        file.seek(SeekFrom::Start(self.filed))?;
+        file.write_all(&self.tail)?;
+        self.filed += self.tail.len() as u64;
+        self.tail.clear();
+        Ok(())
     }
 
     /// Reads a string.

@@ -128,21 +128,32 @@ impl Queue {
             self.head.push_back(chunk);
             return Ok(());
         }
-        if in_memory >= self.most {
+        if in_memory >= self.most
+            && let Some(mut file) = self.take_file()?
+        {
             while let Some(full) = self.tail.pop_front() {
-                self.store(&full)?;
+                self.store(&mut file, &full)?;
                 self.recycle(full);
             }
+            self.file = Some(file);
         }
         self.tail.push_back(chunk);
         Ok(())
     }
 
-    fn store(&mut self, chunk: &[u8]) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(tempfile::tempfile()?),
-        };
+    /// The file, which is made when it is needed; none where it cannot be made and [`IN_MEMORY`] octets may wait in memory.
+    fn take_file(&mut self) -> io::Result<Option<File>> {
+        match self.file.take().map_or_else(tempfile::tempfile, Ok) {
+            Ok(file) => Ok(Some(file)),
+            Err(_) if self.most < IN_MEMORY => {
+                self.most = IN_MEMORY;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn store(&mut self, file: &mut File, chunk: &[u8]) -> io::Result<()> {
         file.seek(SeekFrom::Start(self.file_end))?;
         file.write_all(chunk)?;
         self.file_end += chunk.len() as u64;
