@@ -12,7 +12,7 @@ use crate::output::{Frame, Header};
 const BATCH: usize = 16 * 1024;
 
 /// Octets that are in memory at most; the others are in a temporary file.
-const IN_MEMORY: usize = 1024 * 1024;
+const IN_MEMORY: usize = 512 * 1024;
 
 /// Whose a packet is. Conversations are numbered as in [`crate::flow::Part`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

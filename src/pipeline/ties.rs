@@ -136,18 +136,17 @@ fn infer(
         }
     }
     let infer = |stage: Stage, Sides { near, far }: &Sides| infer::infer(observed, stage, near, far, has_exchanges);
-    // None of them depends on another; where there can be no thread, one comes after the other.
+    // None of them depends on another. What takes longest is done here; where there can be no thread, all is.
+    let [inbound, outbound, gateway] = &sides;
     let all = std::thread::scope(|scope| {
-        let threads = stages
-            .iter()
-            .zip(&sides)
-            .map(|(&stage, sides)| (stage, sides, Builder::new().spawn_scoped(scope, move || infer(stage, sides))));
-        let threads: Vec<_> = threads.collect();
-        let all = threads.into_iter().map(|(stage, sides, thread)| match thread {
+        let others = [(Stage::Inbound, inbound), (Stage::Gateway, gateway)]
+            .map(|(stage, sides)| (stage, sides, Builder::new().spawn_scoped(scope, move || infer(stage, sides))));
+        let outbound = infer(Stage::Outbound, outbound);
+        let [inbound, gateway] = others.map(|(stage, sides, thread)| match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => infer(stage, sides),
         });
-        all.collect::<Vec<_>>()
+        [inbound, outbound, gateway]
     });
     drop(sides);
     for (stage, inferred) in stages.into_iter().zip(all) {

@@ -18,7 +18,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { least: 4 << 20, most: 32 << 20 }
+        Limits { least: 2 << 20, most: 32 << 20 }
     }
 }
 
