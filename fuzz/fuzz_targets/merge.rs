@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use meshpcap::beside::Files;
 use meshpcap::capture::{Capture, Record, Source};
 use meshpcap::output::Destination;
 use meshpcap::pipeline::{LookAhead, Merge, merge};
