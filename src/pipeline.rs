@@ -29,7 +29,7 @@ use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
 use crate::capture::{self, Capture, Input, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
-use crate::merge::{self, Duplicates, Fingerprints, Inputs, Next, Order};
+use crate::merge::{self, Duplicates, Inputs, Next, Order};
 use crate::nat::Gateway;
 use crate::output::{Destination, Finished, Frame, GivenName, Options, Output};
 use crate::packet::decode_packet;
@@ -167,7 +167,7 @@ fn once(
         look_ahead: merge.look_ahead.or(live.then(LookAhead::default)),
     };
     let Opened { numbers, captures, mut damage } = opened;
-    let (fingerprints, mut duplicates) = (Fingerprints::default(), duplicates(merge, &captures));
+    let mut duplicates = duplicates(merge, &captures);
     let mut inputs = Inputs::new(captures, &of(&orders, &numbers)).map_err(Error::Temporary)?;
     let failed = |what| failed(merge, what);
     let mut watch = Watch::new(1, 0, progress);
@@ -176,7 +176,7 @@ fn once(
             Record::Block(block) => hold.block(captures, input as u16, &block, bytes).map_err(failed)?,
             Record::Packet(packet) => {
                 let view = decode_packet(&captures[input], packet.interface, bytes, packet.original_len);
-                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, fingerprints.of(&view, bytes));
+                let twice = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
                 hold.summary.read += 1;
                 if duplicates.as_mut().is_some_and(twice) {
                     hold.summary.duplicates += 1;

@@ -4,12 +4,13 @@
 //! whether another input showed it. Memory: two batches more than [`WAITING`], of [`OCTETS`] octets, or of one record that is
 //! larger, and [`RECORDS`] records; and the octets of those that somebody else still reads.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
-use super::{Duplicates, Fingerprints, Inputs, Next};
+use super::{Duplicates, Inputs, Next};
 use crate::capture::{Described, Error, LinkType, Progress, Record};
 use crate::handover::{Taker, handover};
 use crate::packet::{View, decode, decode_packet};
@@ -88,7 +89,6 @@ struct Held {
 /// What fills batches.
 struct Reader {
     inputs: Inputs,
-    fingerprints: Fingerprints,
     duplicates: Option<Duplicates>,
     /// Octets of batches that came back while they were still read.
     lent: Vec<Arc<Vec<u8>>>,
@@ -102,8 +102,7 @@ impl Ahead {
     pub fn start(inputs: Inputs, duplicates: Option<Duplicates>, waits: bool) -> Ahead {
         let (described, progress) = (inputs.described().to_vec(), inputs.progress().to_vec());
         let known = described.iter().map(Described::counts).collect();
-        let reader =
-            Box::new(Reader { inputs, fingerprints: Fingerprints::default(), duplicates, lent: Vec::new(), known });
+        let reader = Box::new(Reader { inputs, duplicates, lent: Vec::new(), known });
         let source = if waits { Source::Here(reader) } else { Source::thread(reader) };
         Ahead { source, batch: Batch::default(), next: 0, described, progress }
     }
@@ -192,7 +191,8 @@ impl Source {
                     if let Some(Err(panic)) = handle.take().map(JoinHandle::join) {
                         std::panic::resume_unwind(panic);
                     }
-                    Batch { end: Some(Vec::new()), ..Batch::default() }
+                    let lost = Error::Io { name: "captures".to_owned(), source: io::ErrorKind::BrokenPipe.into() };
+                    Batch { end: Some(vec![lost]), ..Batch::default() }
                 })
             }
         }
@@ -215,7 +215,7 @@ impl Reader {
     /// Fills a batch with records until there are enough.
     fn fill(&mut self, mut batch: Batch) -> Batch {
         let mut octets = self.room(std::mem::take(&mut batch.octets));
-        let Reader { inputs, fingerprints, duplicates, known, .. } = self;
+        let Reader { inputs, duplicates, known, .. } = self;
         batch.records.clear();
         batch.end = None;
         while octets.len() < OCTETS && batch.records.len() < RECORDS {
@@ -226,10 +226,8 @@ impl Reader {
             let (view, is_copy) = match &record {
                 Record::Packet(packet) => {
                     let view = decode_packet(&captures[input], packet.interface, bytes, packet.original_len);
-                    let is_copy = duplicates.as_mut().is_some_and(|duplicates| {
-                        duplicates.is_duplicate(input, packet.time, fingerprints.of(&view, bytes))
-                    });
-                    (view, is_copy)
+                    let is_copy = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
+                    (view, duplicates.as_mut().is_some_and(is_copy))
                 }
                 Record::Block(_) => (nothing(), false),
             };
@@ -275,7 +273,7 @@ fn nothing() -> View {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Cursor, Read};
+    use std::io::{Cursor, Read};
 
     use super::*;
     use crate::capture::Capture;

@@ -16,32 +16,25 @@ const APART: u64 = 1_000_000;
 const START: usize = 160;
 const END: usize = 32;
 
-/// What two captures of one packet have in common: a hash of it, from the IP header to its end.
-#[derive(Clone, Debug, Default)]
-pub struct Fingerprints(RandomState);
-
-impl Fingerprints {
-    /// The fingerprint of a packet; 0 if it has no IP header.
-    #[inline]
-    pub fn of(&self, view: &View, bytes: &[u8]) -> u64 {
-        let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(view.link.network()..ip.end())) else { return 0 };
-        let hash = match (&view.transport, datagram.first_chunk::<START>(), datagram.last_chunk::<END>()) {
-            (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => {
-                self.0.hash_one((start, end))
-            }
-            _ => self.0.hash_one(datagram),
-        };
-        hash.max(1)
-    }
+/// What two captures of one packet have in common: a hash of it, from the IP header to its end; 0 if it has no IP header.
+#[inline]
+fn fingerprint(hasher: &RandomState, view: &View, bytes: &[u8]) -> u64 {
+    let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(view.link.network()..ip.end())) else { return 0 };
+    let hash = match (&view.transport, datagram.first_chunk::<START>(), datagram.last_chunk::<END>()) {
+        (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => hasher.hash_one((start, end)),
+        _ => hasher.hash_one(datagram),
+    };
+    hash.max(1)
 }
 
 /// The packets of the last millisecond.
 ///
-/// Two are one packet if they are equal from the IP header on and come from different inputs. Each capture of
+/// Two are one packet if they are equal from the IP header on, as a [`fingerprint`] tells, and come from different inputs. Each capture of
 /// a packet is used up once, so that a retransmission, which every input shows twice, stays.
 ///
 /// Memory: what was captured within a millisecond, and at most 65,536 packets.
 pub struct Duplicates {
+    hasher: RandomState,
     /// By the last bits of fingerprints: the number of the last packet that has them. It may be one that is forgotten.
     last: Vec<u32>,
     /// The packets, by their numbers from `first` on.
@@ -69,13 +62,17 @@ struct Seen {
 
 impl Default for Duplicates {
     fn default() -> Duplicates {
-        Duplicates { last: vec![0; FEW], seen: VecDeque::new(), first: 1 }
+        Duplicates { hasher: RandomState::default(), last: vec![0; FEW], seen: VecDeque::new(), first: 1 }
     }
 }
 
 impl Duplicates {
     /// Whether another input showed this packet already.
-    pub fn is_duplicate(&mut self, input: usize, time: Timestamp, fingerprint: u64) -> bool {
+    pub fn is_duplicate(&mut self, input: usize, time: Timestamp, view: &View, bytes: &[u8]) -> bool {
+        self.is_shown(input, time, fingerprint(&self.hasher, view, bytes))
+    }
+
+    fn is_shown(&mut self, input: usize, time: Timestamp, fingerprint: u64) -> bool {
         let bit = u32::try_from(input).ok().and_then(|input| 1_u64.checked_shl(input));
         let Some(bit) = bit.filter(|_| fingerprint != 0) else { return false };
         self.forget(time);
@@ -142,13 +139,13 @@ mod tests {
     const PACKET: &[u8] = b"\x45\0\0\x1c\0\x01\0\0\x40\x11\0\0\x7f\0\0\x01\x7f\0\0\x01\x10\0\x20\0\0\x08\0\0";
 
     fn see(duplicates: &mut Duplicates, input: usize, time: u64) -> bool {
-        duplicates.is_duplicate(input, Timestamp(time), 7)
+        duplicates.is_shown(input, Timestamp(time), 7)
     }
 
     #[test]
     fn a_fingerprint_is_of_the_datagram() {
-        let prints = Fingerprints::default();
-        let of = |bytes: &[u8]| prints.of(&decode(LinkType::RAW, bytes, bytes.len()), bytes);
+        let hasher = RandomState::default();
+        let of = |bytes: &[u8]| fingerprint(&hasher, &decode(LinkType::RAW, bytes, bytes.len()), bytes);
         let padded = [PACKET, b"padding"].concat();
         assert_eq!(of(PACKET), of(&padded), "padding is none of it");
         let mut other = PACKET.to_vec();
@@ -161,7 +158,7 @@ mod tests {
             other[changed] ^= 1;
             assert_ne!(of(&long), of(&other), "{changed}");
         }
-        assert!(!Duplicates::default().is_duplicate(0, Timestamp(0), 0));
+        assert!(!Duplicates::default().is_shown(0, Timestamp(0), 0));
     }
 
     #[test]
@@ -195,7 +192,7 @@ mod tests {
         let mut d = Duplicates::default();
         for input in 0..2 {
             for fingerprint in 1..4_000 {
-                let is_other = d.is_duplicate(input, Timestamp(0), (fingerprint << 32) | (fingerprint % 7));
+                let is_other = d.is_shown(input, Timestamp(0), (fingerprint << 32) | (fingerprint % 7));
                 assert_eq!(is_other, input == 1, "{fingerprint}");
             }
         }

@@ -16,7 +16,7 @@ use std::io;
 use crate::capture::{Capture, Described, Error, Progress, Record, Timestamp};
 
 pub use ahead::{Ahead, Looked, Shared};
-pub use duplicates::{Duplicates, Fingerprints};
+pub use duplicates::Duplicates;
 
 use sorted::Sorted;
 use window::Window;
