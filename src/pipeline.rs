@@ -27,7 +27,7 @@ use foldhash::fast::RandomState;
 
 use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
-use crate::capture::{self, Capture, Input, Progress, Record, Source};
+use crate::capture::{self, Capture, Input, Kept, Progress, Record, Source};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Next, Order};
 use crate::nat::Gateway;
@@ -155,7 +155,7 @@ fn once(
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
     let orders = orders(merge, interrupted)?;
-    let opened = open(&merge.inputs, interrupted)?;
+    let opened = open(&merge.inputs, None, interrupted)?;
     let live = opened.captures.iter().any(Capture::is_stream);
     let mut hold = Hold {
         report: report(merge, beside)?,
@@ -279,9 +279,9 @@ struct Opened {
 }
 
 /// Opens every input. One that is empty is damage, not an obstacle; but there must be one that is a capture.
-fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
+fn open(sources: &[Source], kept: Option<&Arc<Kept>>, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
     // All are started before one is waited for: their writers may depend on each other.
-    let start = |(number, source)| Input::start(source, number, Arc::clone(interrupted));
+    let start = |(number, source)| start(source, number, kept, interrupted);
     let inputs = sources.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
     let mut opened = Opened { numbers: Vec::new(), captures: Vec::new(), damage: Vec::new() };
     for (number, input) in inputs.into_iter().enumerate() {
@@ -302,6 +302,17 @@ fn open(sources: &[Source], interrupted: &Arc<AtomicBool>) -> Result<Opened, Err
             Ok(opened)
         }
     }
+}
+
+/// Starts an input; what is decompressed of it is kept, or was.
+fn start(
+    source: &Source,
+    number: usize,
+    kept: Option<&Arc<Kept>>,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<Input, capture::Error> {
+    let input = Input::start(source, number, Arc::clone(interrupted))?;
+    Ok(kept.into_iter().fold(input, Input::keeping))
 }
 
 /// The names that the user gave, by the captures that there are.

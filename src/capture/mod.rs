@@ -6,7 +6,8 @@
 //! across sections. This stage does not look inside packets, and does not seek.
 //!
 //! ```text
-//! source    a path or standard input -> bytes    decompressed (coding); pipes read ahead in threads (feed)
+//! source    a path or standard input -> bytes    decompressed (coding), perhaps once for two times (kept);
+//!                                                pipes read ahead in threads (feed)
 //! buffer    bytes -> the next n of them          where records are parsed in place
 //! pcap      header, records -> packets
 //! pcapng    blocks -> packets and blocks         options and block bodies made uniform (options, blocks, clock)
@@ -25,6 +26,7 @@ mod coding;
 mod current;
 mod error;
 mod feed;
+mod kept;
 mod magic;
 mod options;
 mod pcap;
@@ -42,6 +44,7 @@ use buffer::Buffer;
 use current::Current;
 use error::Fault;
 pub use error::{Error, Place};
+pub use kept::Kept;
 pub(crate) use options::CUSTOM_NO_COPY;
 use pcap::Pcap;
 use pcapng::PcapNg;

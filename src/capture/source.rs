@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::coding::Coding;
 use super::error::{Error, Fault};
 use super::feed::{Delivery, Feed, Watch};
+use super::kept::Kept;
 
 /// What is read ahead of a pipe, in octets: a second of a busy sidecar.
 const PIPE_AHEAD: usize = 4 << 20;
@@ -64,6 +65,8 @@ pub struct Input {
     pub(super) ends_itself: bool,
     pub(super) meter: Meter,
     pub(super) coding: Option<Coding>,
+    /// Where what is decompressed is kept.
+    kept: Option<Arc<Kept>>,
     /// Whether decompressing may have a thread.
     threaded: bool,
 }
@@ -112,10 +115,22 @@ impl Input {
                 ends_itself,
                 meter,
                 coding,
+                kept: None,
                 threaded: true,
             })
         };
         open.and_then(start).map_err(|source| Error::Io { name, source })
+    }
+
+    /// Keeps what it is decompressed to, or reads what was kept of it before.
+    pub fn keeping(self, kept: &Arc<Kept>) -> Input {
+        match kept.whole(self.number) {
+            Some((file, size)) => {
+                let meter = Meter::default();
+                Input { reader: Box::new(Metered(file, meter.clone())), total: Some(size), meter, ..self }
+            }
+            None => Input { kept: Some(Arc::clone(kept)), ..self },
+        }
     }
 
     /// Any reader, read and decompressed in the caller's thread.
@@ -132,6 +147,7 @@ impl Input {
             ends_itself: false,
             meter,
             coding: None,
+            kept: None,
             threaded: false,
         }
     }
@@ -152,7 +168,14 @@ impl Input {
                 let thread_name = format!("{} {}", coding.name(), self.number);
                 self.ends_itself = true;
                 let interrupted = Arc::clone(&self.interrupted);
-                let open = move || coding.decoder(reader);
+                let (kept, number) = (self.kept.take(), self.number);
+                let open = move || {
+                    let decoder = coding.decoder(reader)?;
+                    Ok(match kept {
+                        Some(kept) => Box::new(kept.keep(number, decoder)),
+                        None => decoder,
+                    })
+                };
                 let feed = Feed::start(thread_name, DECOMPRESSED_AHEAD, delivery, interrupted, open)?;
                 self.watch = Some(feed.watch());
                 Box::new(feed)

@@ -75,6 +75,11 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links, one behind the other"))
 }
 
+/// The folder of what a path leads to.
+pub(super) fn folder_behind_links(path: &Path) -> PathBuf {
+    folder(&behind_links(path).unwrap_or_default()).to_owned()
+}
+
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

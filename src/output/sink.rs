@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use super::file::NewFile;
+use super::file::{self, NewFile};
 use crate::handover::{Giver, handover};
 
 /// Size of a buffer in octets. Writes of 1 MiB and more were two to five times slower.
@@ -32,6 +32,14 @@ impl Destination {
         match self {
             Destination::Stdout => false,
             Destination::Path(path) => std::fs::metadata(path).map_or(true, |metadata| metadata.is_file()),
+        }
+    }
+
+    /// A folder that has room for a file as large as the output: its own, if it is a file.
+    pub(crate) fn folder(&self) -> PathBuf {
+        match self {
+            Destination::Path(path) if self.is_file() => file::folder_behind_links(path),
+            _ => std::env::temp_dir(),
         }
     }
 }

@@ -44,9 +44,9 @@ pub fn check(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Checked, Error> {
-    let Opened { numbers, captures, mut damage } = open(&merge.inputs, interrupted)?;
+    let Opened { numbers, captures, mut damage } = open(&merge.inputs, None, interrupted)?;
     let names: Vec<String> = numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
-    let first = First { merge, numbers: &numbers, memory: MEMORY, checks: true, interrupted };
+    let first = First { merge, numbers: &numbers, memory: MEMORY, checks: true, kept: None, interrupted };
     let found = first.run(captures, progress)?.ok_or(Error::TooMuch)?;
     let Found { surveyed: mut found, damage: of_packets, .. } = *found;
     damage.extend(of_packets);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::survey::{Survey, Surveyed};
-use super::{Error, Merge, Watch, duplicates, marker, of, orders};
+use super::{Error, Merge, Watch, duplicates, marker, of, orders, start};
 use crate::audit::Audit;
 use crate::capture::block_type::INTERFACE_STATISTICS;
-use crate::capture::{self, Capture, Record, Source};
+use crate::capture::{self, Capture, Kept, Record, Source};
 use crate::check::Collector;
 use crate::merge::{Ahead, Inputs, Looked, Next, Order};
 use crate::output::Frame;
@@ -23,6 +23,8 @@ pub(super) struct First<'a> {
     pub memory: usize,
     /// Whether it is for a check, and there is no second pass.
     pub checks: bool,
+    /// Where what is decompressed is kept.
+    pub kept: Option<&'a Arc<Kept>>,
     pub interrupted: &'a Arc<AtomicBool>,
 }
 
@@ -69,7 +71,7 @@ impl First<'_> {
                     is_looked_at = true;
                 }
             }
-            captures = reopen(merge, numbers, interrupted)?;
+            captures = reopen(merge, numbers, self.kept, interrupted)?;
         }
     }
 
@@ -79,7 +81,7 @@ impl First<'_> {
         orders: &[Order],
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<Passed, Error> {
-        let First { merge, numbers, memory, checks, interrupted } = *self;
+        let First { merge, numbers, memory, checks, interrupted, .. } = *self;
         let mut last = vec![0; captures.len()];
         let live = captures.iter().any(Capture::is_stream);
         let duplicates = duplicates(merge, &captures);
@@ -136,10 +138,16 @@ impl First<'_> {
 }
 
 /// Opens once more what was found to be captures.
-pub(super) fn reopen(merge: &Merge, numbers: &[usize], interrupted: &Arc<AtomicBool>) -> Result<Vec<Capture>, Error> {
+pub(super) fn reopen(
+    merge: &Merge,
+    numbers: &[usize],
+    kept: Option<&Arc<Kept>>,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<Vec<Capture>, Error> {
     let open = |&number: &usize| {
         let source = &merge.inputs[number];
-        Capture::open(source, number, Arc::clone(interrupted)).map_err(|error| match error.is_damage() {
+        let capture = start(source, number, kept, interrupted).and_then(Capture::from_input);
+        capture.map_err(|error| match error.is_damage() {
             _ if interrupted.load(Ordering::Relaxed) => Error::Interrupted,
             true => Error::Changed { name: source.name() },
             false => error.into(),
