@@ -223,13 +223,13 @@ impl Reader {
                 batch.end = Some(std::mem::take(&mut inputs.damage));
                 break;
             };
-            let (view, is_copy) = match &record {
-                Record::Packet(packet) => {
-                    let view = decode_packet(&captures[input], packet.interface, bytes, packet.original_len);
-                    let is_copy = |d: &mut Duplicates| d.is_duplicate(input, packet.time, &view, bytes);
-                    (view, duplicates.as_mut().is_some_and(is_copy))
-                }
-                Record::Block(_) => (nothing(), false),
+            let view = match &record {
+                Record::Packet(packet) => decode_packet(&captures[input], packet.interface, bytes, packet.original_len),
+                Record::Block(_) => nothing(),
+            };
+            let is_copy = match (&record, duplicates.as_mut()) {
+                (Record::Packet(packet), Some(duplicates)) => duplicates.is_duplicate(input, packet.time, &view, bytes),
+                _ => false,
             };
             let start = octets.len();
             octets.extend_from_slice(options);

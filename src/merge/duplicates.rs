@@ -1,7 +1,7 @@
 //! One packet captured twice, by two inputs.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
@@ -21,7 +21,12 @@ const END: usize = 32;
 fn fingerprint(hasher: &RandomState, view: &View, bytes: &[u8]) -> u64 {
     let Some(datagram) = view.ip.as_ref().and_then(|ip| bytes.get(view.link.network()..ip.end())) else { return 0 };
     let hash = match (&view.transport, datagram.first_chunk::<START>(), datagram.last_chunk::<END>()) {
-        (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => hasher.hash_one((start, end)),
+        (Transport::Tcp(_), Some(start), Some(end)) if datagram.len() > START + END => {
+            let mut hash = hasher.build_hasher();
+            hash.write(start);
+            hash.write(end);
+            hash.finish()
+        }
         _ => hasher.hash_one(datagram),
     };
     hash.max(1)

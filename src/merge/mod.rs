@@ -152,7 +152,7 @@ impl Inputs {
     }
 
     /// The record that is next.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self) -> Option<Next<'_>> {
         match self.current {
             Some(current) => self.turn(current),
@@ -188,7 +188,7 @@ impl Inputs {
     }
 
     /// Reads the next record of the input whose turn it was, and finds out whose it is now.
-    #[inline]
+    #[inline(always)]
     fn turn(&mut self, current: usize) {
         let has_record = self.fill(current);
         let own = Reverse((self.inputs[current].time, current));
