@@ -14,8 +14,9 @@ const WITHOUT_FILE: usize = 64 << 20;
 /// Octets that are read from the file at once.
 const BLOCK: u64 = 4 * 1024;
 
-/// Blocks that a [`Reader`] keeps.
-const BLOCKS: u64 = 256;
+/// Blocks that a [`Reader`] keeps, and one that reads strings nearly in the order in which they were put.
+const BLOCKS: usize = 128;
+const BLOCKS_IN_ORDER: usize = 8;
 
 /// Bits of a [`Place`] for the length.
 const LENGTH: u32 = 24;
@@ -108,10 +109,7 @@ impl Store {
         octets.clear();
         match self.in_memory(place) {
             Some(there) => octets.extend_from_slice(there),
-            None => {
-                octets.resize(place.len(), 0);
-                self.fill(place.offset(), octets)?;
-            }
+            None => self.read_at(place.offset(), place.len(), octets)?,
         }
         Ok(())
     }
@@ -122,11 +120,16 @@ impl Store {
         self.tail.get(start..start + place.len())
     }
 
-    fn fill(&self, offset: u64, octets: &mut [u8]) -> io::Result<()> {
+    /// Reads so many octets of the file behind others.
+    fn read_at(&self, offset: u64, len: usize, octets: &mut Vec<u8>) -> io::Result<()> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut file = file.lock().map_err(|_| poisoned())?;
         file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(octets)
+        octets.reserve_exact(len);
+        if Read::take(&mut *file, len as u64).read_to_end(octets)? < len {
+            return Err(ended());
+        }
+        Ok(())
     }
 }
 
@@ -135,21 +138,34 @@ fn poisoned() -> io::Error {
 }
 
 /// Reads strings that lie close to each other: what is around them stays in memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader {
+    /// How many blocks stay.
+    most: usize,
     /// Each where its number, divided by how many there are, leaves it.
     blocks: Vec<Block>,
     /// A string that lies in two blocks.
     octets: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Block {
     number: u64,
     octets: Vec<u8>,
 }
 
+impl Default for Reader {
+    fn default() -> Reader {
+        Reader { most: BLOCKS, blocks: Vec::new(), octets: Vec::new() }
+    }
+}
+
 impl Reader {
+    /// One for strings that are asked for nearly in their order.
+    pub fn in_order() -> Reader {
+        Reader { most: BLOCKS_IN_ORDER, ..Reader::default() }
+    }
+
     /// Reads a string of a store, which is always the same one.
     pub fn read<'a>(&'a mut self, store: &'a Store, place: Place) -> io::Result<&'a [u8]> {
         if let Some(there) = store.in_memory(place) {
@@ -176,7 +192,7 @@ impl Reader {
 
     /// A block of a store's file.
     fn block(&mut self, store: &Store, number: u64) -> io::Result<&[u8]> {
-        let place = (number % BLOCKS) as usize;
+        let place = number as usize % self.most;
         if self.blocks.len() <= place {
             self.blocks.resize_with(place + 1, Block::default);
         }
@@ -185,12 +201,8 @@ impl Reader {
         let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
         if block.number != number || block.octets.len() != len {
             block.octets.clear();
-            block.octets.resize(len, 0);
             // What could not be read is none of this length.
-            if let Err(error) = store.fill(number * BLOCK, &mut block.octets) {
-                block.octets.clear();
-                return Err(error);
-            }
+            store.read_at(number * BLOCK, len, &mut block.octets)?;
             block.number = number;
         }
         Ok(&block.octets)
@@ -201,9 +213,20 @@ fn ended() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
-/// Puts a number behind others: seven bits an octet, the lowest first.
+/// Puts a number behind others: seven bits an octet, the lowest first; the highest bit says that more follow.
 #[inline]
 pub(crate) fn put(octets: &mut Vec<u8>, mut number: u64) {
+    if number < 0x80 {
+        return octets.push(number as u8);
+    }
+    if number >> 56 == 0 {
+        // At once: octets with all their bits to follow, and those behind the number are cut off again.
+        let len = (63 - number.leading_zeros() as usize) / 7 + 1;
+        let follow = FOLLOWS & ((1 << (8 * (len - 1))) - 1);
+        let before = octets.len();
+        octets.extend_from_slice(&(spread(number) | follow).to_le_bytes());
+        return octets.truncate(before + len);
+    }
     while number >= 0x80 {
         octets.push(number as u8 | 0x80);
         number >>= 7;
@@ -211,11 +234,40 @@ pub(crate) fn put(octets: &mut Vec<u8>, mut number: u64) {
     octets.push(number as u8);
 }
 
+/// The bit that says that more follow, of eight octets.
+const FOLLOWS: u64 = 0x8080_8080_8080_8080;
+
+/// Eight octets with seven bits each, the lowest first, of a number of 56 bits.
+fn spread(number: u64) -> u64 {
+    let number = (number & 0x0fff_ffff) | (number << 4 & 0x0fff_ffff_0000_0000);
+    let number = (number & 0x0000_3fff_0000_3fff) | (number << 2 & 0x3fff_0000_3fff_0000);
+    (number & 0x007f_007f_007f_007f) | (number << 1 & 0x7f00_7f00_7f00_7f00)
+}
+
+/// The number whose octets, with seven bits each, these are.
+fn gathered(octets: u64) -> u64 {
+    let number = (octets & 0x007f_007f_007f_007f) | (octets >> 1 & 0x3f80_3f80_3f80_3f80);
+    let number = (number & 0x0000_3fff_0000_3fff) | (number >> 2 & 0x0fff_c000_0fff_c000);
+    (number & 0x0fff_ffff) | (number >> 4 & 0x00ff_ffff_f000_0000)
+}
+
 /// Puts how far a number is from another one: little either way is short.
 #[inline]
 pub(crate) fn put_from(octets: &mut Vec<u8>, from: u64, number: u64) {
+    put(octets, zigzag(from, number));
+}
+
+/// How far a number is from another one, either way, in ZigZag encoding: little is a low number.
+#[inline]
+pub(crate) fn zigzag(from: u64, number: u64) -> u64 {
     let far = number.wrapping_sub(from).cast_signed();
-    put(octets, (far << 1 ^ far >> 63).cast_unsigned());
+    (far << 1 ^ far >> 63).cast_unsigned()
+}
+
+/// The number that is so far from another one, by [`zigzag`].
+#[inline]
+pub(crate) fn unzigzag(from: u64, far: u64) -> u64 {
+    from.wrapping_add(far >> 1 ^ (far & 1).wrapping_neg())
 }
 
 /// What was put, in the same order. Behind its end all is 0, and empty.
@@ -226,6 +278,26 @@ impl<'a> Put<'a> {
     /// A number.
     #[inline]
     pub fn take(&mut self) -> u64 {
+        if let Some((&octet, rest)) = self.0.split_first()
+            && octet < 0x80
+        {
+            self.0 = rest;
+            return octet.into();
+        }
+        if let Some(word) = self.0.first_chunk() {
+            let word = u64::from_le_bytes(*word);
+            let last = !word & FOLLOWS;
+            if last != 0 {
+                let len = last.trailing_zeros() as usize / 8 + 1;
+                self.0 = &self.0[len..];
+                return gathered(word & u64::MAX >> (64 - 8 * len));
+            }
+        }
+        self.take_slowly()
+    }
+
+    /// A number of any length, or one behind which little is left.
+    fn take_slowly(&mut self) -> u64 {
         let (mut number, mut shift) = (0, 0);
         while let Some((&octet, rest)) = self.0.split_first() {
             self.0 = rest;
@@ -241,16 +313,18 @@ impl<'a> Put<'a> {
     /// A number that was put from another one.
     #[inline]
     pub fn take_from(&mut self, from: u64) -> u64 {
-        let far = self.take();
-        from.wrapping_add(far >> 1 ^ (far & 1).wrapping_neg())
+        unzigzag(from, self.take())
     }
 
     /// An octet.
+    #[inline]
     pub fn octet(&mut self) -> u8 {
-        self.octets(1).first().copied().unwrap_or_default()
+        let [octet] = self.array();
+        octet
     }
 
     /// Octets as they are.
+    #[inline]
     pub fn octets(&mut self, len: usize) -> &'a [u8] {
         let (octets, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;
@@ -258,7 +332,12 @@ impl<'a> Put<'a> {
     }
 
     /// As many octets as an array has.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
+        if let Some((array, rest)) = self.0.split_first_chunk() {
+            self.0 = rest;
+            return *array;
+        }
         let mut array = [0; N];
         let octets = self.octets(N);
         array[..octets.len()].copy_from_slice(octets);
@@ -297,7 +376,10 @@ mod tests {
         fn numbers_come_back(numbers in prop::collection::vec((any::<u64>(), 0_u32..64, any::<u64>()), 0..40)) {
             let mut octets = Vec::new();
             for &(number, shift, from) in &numbers {
+                let before = octets.len();
                 put(&mut octets, number >> shift);
+                let bits = 64 - (number >> shift).leading_zeros() as usize;
+                prop_assert_eq!(octets.len() - before, bits.div_ceil(7).max(1));
                 put_from(&mut octets, from, number);
             }
             let mut put = Put(&octets);

@@ -237,7 +237,7 @@ fn the_document_names_every_column_and_value() {
         [Agreement::Agrees, Agreement::Undecided, Agreement::Contradicts(told()), Agreement::Bypasses(told())];
     let values = Role::ALL.map(Role::name).into_iter().chain(evidence.iter().map(Evidence::name));
     let values = values.chain(agreements.iter().map(Agreement::name));
-    let line = tie::Evidence::AccessLog { file: String::new(), line: 1 };
+    let line = tie::Evidence::AccessLog { file: "".into(), line: 1 };
     let ties = [line, tie::Evidence::Bytes, tie::Evidence::Elimination, tie::Evidence::Exchanges];
     let values = values.chain(ties.iter().map(tie::Evidence::name));
     let values: Vec<&str> = values.chain(reasons.map(Reason::name)).collect();

@@ -11,7 +11,7 @@ use super::legs::Legs;
 use super::numbers::Numbers;
 use crate::store::Reader;
 use crate::tie::infer::Exchange;
-use crate::tie::{self, Clients, Edge, Evidence, Logged, Tied};
+use crate::tie::{self, Clients, Edge, Evidence, Logged, Member, Tied};
 
 /// Exchanges that are kept of a leg, at most.
 const EXCHANGES: usize = 1024;
@@ -33,49 +33,45 @@ impl Calls {
     /// Notes at each leg what is known of its call. `streams` has the number of each conversation.
     pub fn tell(mut self, legs: &mut Legs, streams: &Numbers) -> io::Result<()> {
         let mut reader = Reader::default();
-        let ties = tie::group(&self.edges, legs.len());
-        let mut filters: Vec<Option<Arc<str>>> = Vec::with_capacity(ties.len());
-        let mut tie_of: HashMap<usize, usize, RandomState> = HashMap::default();
-        for (place, tie) in ties.iter().enumerate() {
-            let mut numbers = Vec::with_capacity(tie.legs.len());
-            for &leg in &tie.legs {
-                let [_, reply] = legs.parts(leg, &mut reader)?;
+        let members = tie::group(&self.edges, legs.len());
+        for (tie, number) in members.chunk_by(|a, b| a.first == b.first).zip(1..) {
+            let of_legs = || tie.chunk_by(|a, b| a.leg == b.leg);
+            let mut numbers = Vec::with_capacity(tie.len());
+            for of_leg in of_legs() {
+                let [_, reply] = legs.parts(of_leg[0].leg as usize, &mut reader)?;
                 numbers.push(streams.get(reply.number));
-                tie_of.insert(leg, place);
             }
-            filters.push(tie::filter(numbers.into_iter()).map(Arc::from));
+            let filter: Option<Arc<str>> = tie::filter(numbers.into_iter()).map(Arc::from);
+            for of_leg in of_legs() {
+                let leg = of_leg[0].leg;
+                let mut tied = self.beside(leg as usize);
+                tied.tie = Some((number, filter.clone()));
+                of_leg.iter().for_each(|Member { edge, .. }| join(&mut tied, leg, &self.edges[*edge as usize]));
+                legs.set_tied(leg as usize, &tied)?;
+            }
         }
-        let edges = self.edges.iter().zip(0_u32..);
-        let mut of_legs: Vec<(usize, u32)> =
-            edges.flat_map(|(edge, place)| [(edge.near, place), (edge.far, place)]).collect();
-        of_legs.sort_unstable();
-        let mut of_legs = of_legs.into_iter().peekable();
-        for leg in 0..legs.len() {
-            let mut tied = None;
-            while let Some((_, edge)) = of_legs.next_if(|(other, _)| *other == leg) {
-                join(tied.get_or_insert_default(), leg, &self.edges[edge as usize]);
-            }
-            if let Some(known) = self.clients.remove(&leg) {
-                tied.get_or_insert_with(Tied::default).clients = known.addresses;
-            }
-            if let Some(flags) = self.flags.remove(&leg) {
-                tied.get_or_insert_with(Tied::default).flags = flags.into_iter().collect();
-            }
-            if let Some(mut tied) = tied {
-                tied.tie = tie_of.get(&leg).map(|&place| (ties[place].number, filters[place].clone()));
-                legs.set_tied(leg, &tied)?;
-            }
+        // What is left is of legs that are tied to none.
+        let others: BTreeSet<usize> = self.clients.keys().chain(self.flags.keys()).copied().collect();
+        for leg in others {
+            legs.set_tied(leg, &self.beside(leg))?;
         }
         Ok(())
+    }
+
+    /// Takes out what is known of a leg beside its edges.
+    fn beside(&mut self, leg: usize) -> Tied {
+        let clients = self.clients.remove(&leg).map(|known| known.addresses).unwrap_or_default();
+        let flags = self.flags.remove(&leg).map(|flags| flags.into_iter().collect()).unwrap_or_default();
+        Tied { clients, flags, ..Tied::default() }
     }
 }
 
 /// Notes what an edge says of one of its legs.
-fn join(tied: &mut Tied, leg: usize, edge: &Edge) {
+fn join(tied: &mut Tied, leg: u32, edge: &Edge) {
     tied.requests += edge.requests;
     let room = EXCHANGES.saturating_sub(tied.exchanged);
-    tied.exchanged += edge.exchanged.min(room);
-    tied.exchanges.extend(edge.exchanges.iter().take(room).map(|exchange| {
+    tied.exchanged += room.min(edge.exchanged as usize);
+    tied.exchanges.extend(edge.exchanges().iter().take(room).map(|exchange| {
         let span = if leg == edge.near { exchange.near } else { exchange.far };
         (span, logged(edge, exchange))
     }));
@@ -92,7 +88,7 @@ fn logged(edge: &Edge, exchange: &Exchange) -> Option<String> {
             && start + MILLISECOND >= near.request.0.0
             && end <= near.response.1.0 + MILLISECOND
     };
-    let mut fitting = edge.logged.iter().filter(fits);
+    let mut fitting = edge.logged().iter().filter(fits);
     let only = fitting.next().filter(|_| fitting.next().is_none());
     only.and_then(|logged| logged.id.clone())
 }

@@ -128,7 +128,7 @@ impl Surveyed {
         let mut numbers = Numbers::default();
         let mut reader = Reader::default();
         for leg in self.calls.edges.iter().flat_map(|edge| [edge.near, edge.far]) {
-            let [_, reply] = self.legs.parts(leg, &mut reader)?;
+            let [_, reply] = self.legs.parts(leg as usize, &mut reader)?;
             numbers.want(reply.number);
         }
         if self.keeps_all {

@@ -1,6 +1,6 @@
 //! Between the two passes: legs are tied, and those of the proxy's own address get their client's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::thread::Builder;
@@ -9,15 +9,15 @@ use foldhash::fast::RandomState;
 
 use super::Error;
 use super::calls::Calls;
-use super::legs::Legs;
+use super::legs::{Legs, Outline};
 use super::passages::{Passage, Passages};
 use super::survey::{Kept, Surveyed};
 use crate::beside::{Files, Unused};
-use crate::flow::{self, Leg, Outcome, Part, Reason, Translation};
+use crate::flow::{self, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
 use crate::store::Reader;
 use crate::tie::infer::{self, Half, Observed, Stage, TcpLeg};
-use crate::tie::{self, Clients, Edge, Evidence, Logs, Mappings, Said, Side};
+use crate::tie::{self, Clients, Edge, Ends, Known, Logs, Mappings, Said, Side};
 
 /// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses, `has_exchanges` if those of legs are wanted.
 pub(super) fn tie(
@@ -55,9 +55,8 @@ fn rename(surveyed: &mut Surveyed, edges: &[Edge], clients: &HashMap<usize, Clie
     let usual = Model::usual();
     // Where the application listens on loopback, so may the proxy's end be.
     let is_proxy = |address: IpAddr| usual.is_passthrough(address) || address.is_loopback();
-    let mut reader = Reader::default();
-    let side = |leg| Ok(side(&surveyed.legs.get(leg, &mut reader)?, surveyed));
-    let renames = tie::renames(surveyed.legs.len(), side, edges, clients, &surveyed.others, is_proxy)?;
+    let mut legs = Read { surveyed, reader: Reader::default() };
+    let renames = tie::renames(&mut legs, edges, clients, &surveyed.others, is_proxy)?;
     // What is changed is put behind what was read.
     let mut reader = Reader::default();
     for rename in renames {
@@ -72,6 +71,27 @@ fn rename(surveyed: &mut Surveyed, edges: &[Edge], clients: &HashMap<usize, Clie
         surveyed.legs.set(rename.leg, &kept)?;
     }
     Ok(())
+}
+
+/// The legs of a survey, each read when it is asked for.
+struct Read<'a> {
+    surveyed: &'a Surveyed,
+    reader: Reader,
+}
+
+impl Known for Read<'_> {
+    fn len(&self) -> usize {
+        self.surveyed.legs.len()
+    }
+
+    fn ends(&mut self, leg: usize) -> io::Result<Ends> {
+        let Outline { protocol, client, server, .. } = self.surveyed.legs.outline(leg, &mut self.reader)?;
+        Ok(Ends { client, server, is_tcp: protocol == Protocol::Tcp })
+    }
+
+    fn side(&mut self, leg: usize) -> io::Result<Side> {
+        Ok(side(&self.surveyed.legs.get(leg, &mut self.reader)?, self.surveyed))
+    }
 }
 
 /// Repairs forward halves whose replies are not in the capture, by conntrack.
@@ -107,11 +127,11 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) -> io::Result<()> {
     Ok(())
 }
 
-/// Legs on both sides of the proxy.
+/// Legs on both sides of the proxy, by their numbers.
 #[derive(Default)]
 struct Sides {
-    near: Vec<TcpLeg>,
-    far: Vec<TcpLeg>,
+    near: Vec<u32>,
+    far: Vec<u32>,
 }
 
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
@@ -124,18 +144,23 @@ fn infer(
 ) -> io::Result<()> {
     let stages = [Stage::Inbound, Stage::Outbound, Stage::Gateway];
     let mut sides = stages.map(|_| Sides::default());
-    for (number, kept) in legs.iter().enumerate() {
-        let leg = kept?.leg;
+    let mut reader = Reader::in_order();
+    // There are fewer legs than that.
+    for number in 0..legs.len() as u32 {
+        let leg = legs.outline(number as usize, &mut reader)?;
         for (&stage, Sides { near, far }) in stages.iter().zip(&mut sides) {
             if may_be(&leg, stage, true) {
-                near.push(tcp_leg(number, &leg));
+                near.push(number);
             }
             if may_be(&leg, stage, false) {
-                far.push(tcp_leg(number, &leg));
+                far.push(number);
             }
         }
     }
-    let infer = |stage: Stage, Sides { near, far }: &Sides| infer::infer(observed, stage, near, far, has_exchanges);
+    drop(reader);
+    let infer = |stage: Stage, Sides { near, far }: &Sides| {
+        infer::infer(observed, stage, tcp_legs(near, legs), tcp_legs(far, legs), has_exchanges)
+    };
     // None of them depends on another. What takes longest is done here; where there can be no thread, all is.
     let [inbound, outbound, gateway] = &sides;
     let all = std::thread::scope(|scope| {
@@ -149,29 +174,21 @@ fn infer(
         [inbound, outbound, gateway]
     });
     drop(sides);
-    for (stage, inferred) in stages.into_iter().zip(all) {
+    let logged: HashMap<u32, Vec<usize>, RandomState> = by_far(edges);
+    for inferred in all {
         let inferred = inferred?;
-        let logged: HashSet<usize> = edges.iter().map(|edge| edge.far).collect();
-        let places: HashMap<(usize, usize), usize> =
-            edges.iter().enumerate().map(|(place, edge)| ((edge.near, edge.far), place)).collect();
+        edges.reserve_exact(inferred.ties.len());
         for tie in inferred.ties {
-            let (near, far) = (tie.near as usize, tie.far as usize);
-            if logged.contains(&far) {
-                if let Some(&place) = places.get(&(near, far)) {
-                    (edges[place].exchanged, edges[place].exchanges) = (tie.exchanged, tie.exchanges);
+            match logged.get(&tie.far) {
+                None => edges.push(tie),
+                Some(places) => {
+                    if let Some(&place) = places.iter().find(|&&place| edges[place].near == tie.near) {
+                        edges[place].set_exchanges(tie);
+                    }
                 }
-                continue;
             }
-            let evidence = match tie.evidence {
-                infer::Evidence::Bytes => Evidence::Bytes,
-                infer::Evidence::Elimination => Evidence::Elimination,
-                infer::Evidence::Exchanges => Evidence::Exchanges,
-            };
-            let (requests, exchanged, exchanges) = (tie.exchanged.max(1) as u64, tie.exchanged, tie.exchanges);
-            edges.push(Edge { near, far, evidence, requests, logged: Vec::new(), exchanged, exchanges });
         }
-        // Whose a leg from the application to the proxy is, is known.
-        for (far, found) in inferred.clients.into_iter().filter(|_| stage != Stage::Outbound) {
+        for (far, found) in inferred.clients {
             let addresses = match found {
                 infer::Clients::One(address) => vec![address],
                 infer::Clients::Several(addresses) => addresses,
@@ -184,8 +201,17 @@ fn infer(
     Ok(())
 }
 
+/// The places of edges, by their far legs.
+fn by_far(edges: &[Edge]) -> HashMap<u32, Vec<usize>, RandomState> {
+    let mut places: HashMap<u32, Vec<usize>, RandomState> = HashMap::default();
+    for (place, edge) in edges.iter().enumerate() {
+        places.entry(edge.far).or_default().push(place);
+    }
+    places
+}
+
 /// Whether a leg may be on a side of the proxy.
-fn may_be(leg: &Leg, stage: Stage, is_near: bool) -> bool {
+fn may_be(leg: &Outline, stage: Stage, is_near: bool) -> bool {
     if leg.protocol != Protocol::Tcp {
         return false;
     }
@@ -204,14 +230,19 @@ fn may_be(leg: &Leg, stage: Stage, is_near: bool) -> bool {
     }
 }
 
-fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
+/// Legs of these numbers, as inference knows them.
+fn tcp_legs(numbers: &[u32], legs: &Legs) -> impl ExactSizeIterator<Item = io::Result<TcpLeg>> + Clone + Send {
+    let mut reader = Reader::in_order();
+    numbers.iter().map(move |&number| Ok(tcp_leg(number, &legs.outline(number as usize, &mut reader)?)))
+}
+
+fn tcp_leg(id: u32, leg: &Outline) -> TcpLeg {
     let half = |part: Part, is_client: bool| Half {
         conversation: part.number as u32,
         from_first: part.client_is_first == is_client,
     };
-    // There are fewer legs than that.
-    let id = number as u32;
-    let (from_client, from_server) = (half(leg.forward, true), half(leg.reply, false));
+    let [forward, reply] = leg.parts;
+    let (from_client, from_server) = (half(forward, true), half(reply, false));
     let (client, server, port) = (leg.client.ip(), leg.server.ip(), leg.server.port());
     TcpLeg { id, from_client, from_server, client, server, port }
 }
@@ -219,7 +250,7 @@ fn tcp_leg(number: usize, leg: &Leg) -> TcpLeg {
 /// The first packets of tied legs have a comment, changed or not.
 fn comment(legs: &Legs, passages: &mut Passages, edges: &[Edge]) -> io::Result<()> {
     let mut reader = Reader::default();
-    for number in edges.iter().flat_map(|edge| [edge.near, edge.far]) {
+    for number in edges.iter().flat_map(|edge| [edge.near as usize, edge.far as usize]) {
         for Part { number: conversation, client_is_first } in legs.parts(number, &mut reader)? {
             if passages.get(conversation as u32).is_none() {
                 let passage = Passage { leg: number, client_is_first, to: None, both_ways: false };

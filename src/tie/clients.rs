@@ -39,7 +39,7 @@ pub(crate) struct Others {
 impl Others {
     /// Takes in a conversation.
     pub fn add(&mut self, a: SocketAddr, b: SocketAddr) -> io::Result<()> {
-        self.last.extend_from_slice(&self.hasher.hash_one(ends(a, b)).to_le_bytes());
+        self.last.extend_from_slice(&self.hasher.hash_one(between(a, b)).to_le_bytes());
         if self.last.len() >= BATCH {
             self.batches.push(self.store.push(&self.last)?);
             self.last.clear();
@@ -48,8 +48,8 @@ impl Others {
     }
 
     /// Those of some ends that such a conversation may have.
-    fn among(&self, some: impl Iterator<Item = Ends>) -> io::Result<HashSet<Ends, RandomState>> {
-        let wanted: HashMap<u64, Ends, RandomState> = some.map(|ends| (self.hasher.hash_one(ends), ends)).collect();
+    fn among(&self, some: impl Iterator<Item = Between>) -> io::Result<HashSet<Between, RandomState>> {
+        let wanted: HashMap<u64, Between, RandomState> = some.map(|ends| (self.hasher.hash_one(ends), ends)).collect();
         let mut found = HashSet::default();
         let mut look = |batch: &[u8]| {
             let (hashes, _) = batch.as_chunks();
@@ -68,9 +68,9 @@ impl Others {
 }
 
 /// Both ends of a conversation, in one order.
-type Ends = (SocketAddr, SocketAddr);
+type Between = (SocketAddr, SocketAddr);
 
-fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
+fn between(a: SocketAddr, b: SocketAddr) -> Between {
     if a < b { (a, b) } else { (b, a) }
 }
 
@@ -105,64 +105,58 @@ struct Wanted {
     client: SocketAddr,
     server: SocketAddr,
     /// Its ends as they are, and as they would be.
-    before: Ends,
-    after: Ends,
+    before: Between,
+    after: Between,
 }
 
-/// Which legs get other addresses: of so many, each told by `side`. `is_proxy` says of an address that it is the proxy's own.
+/// Who talks over a leg.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// As in a [`Side`].
+    pub client: SocketAddr,
+    pub server: SocketAddr,
+    pub is_tcp: bool,
+}
+
+/// All legs, as far as anybody asks.
+pub(crate) trait Known {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Who talks over one.
+    fn ends(&mut self, leg: usize) -> io::Result<Ends>;
+
+    /// The rest of it.
+    fn side(&mut self, leg: usize) -> io::Result<Side>;
+}
+
+/// Which of all legs get other addresses. `is_proxy` says of an address that it is the proxy's own.
 ///
 /// No two legs may share their ends then: Wireshark would put them into one stream. `others` are conversations that are
 /// none of these legs.
 pub(crate) fn renames(
-    legs: usize,
-    mut side: impl FnMut(usize) -> io::Result<Side>,
+    legs: &mut impl Known,
     edges: &[Edge],
     clients: &HashMap<usize, Clients, RandomState>,
     others: &Others,
     is_proxy: impl Fn(IpAddr) -> bool,
 ) -> io::Result<Vec<Rename>> {
-    let mut servers: HashMap<usize, Option<SocketAddr>, RandomState> = HashMap::default();
-    for edge in edges.iter().filter(|edge| clients.contains_key(&edge.far)) {
-        let server = side(edge.near)?.server;
-        servers.entry(edge.far).and_modify(|known| *known = known.filter(|k| *k == server)).or_insert(Some(server));
-    }
-    let mut known: Vec<usize> = clients.keys().copied().collect();
-    known.sort_unstable();
-    let mut wanted: Vec<Wanted> = Vec::new();
-    for leg in known {
-        let [address] = clients[&leg].addresses[..] else { continue };
-        if !clients[&leg].complete {
-            continue;
-        }
-        let side = side(leg)?;
-        let may = side.is_to_application && is_proxy(side.client.ip()) && !side.is_fragmented;
-        if !may || address.is_ipv4() != side.client.is_ipv4() {
-            continue;
-        }
-        let server = match side.server.ip().is_loopback() {
-            false => Some(side.server),
-            true => servers.get(&leg).copied().flatten(),
-        };
-        let Some(server) = server.filter(|server| server.is_ipv4() == side.client.is_ipv4()) else { continue };
-        let client = SocketAddr::new(address, side.client.port());
-        let (before, after) = (ends(side.client, side.server), ends(client, server));
-        wanted.push(Wanted { leg, client, server, before, after });
-    }
+    let wanted = wanted(legs, edges, clients, is_proxy)?;
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let both = || wanted.iter().flat_map(|wanted| [wanted.before, wanted.after]);
     let others = others.among(both())?;
-    let mut taken: HashMap<Ends, Shared, RandomState> = both().map(|ends| (ends, Shared::default())).collect();
-    for leg in 0..legs {
-        let side = side(leg)?;
-        if let Some(shared) = taken.get_mut(&ends(side.client, side.server)).filter(|_| side.is_tcp) {
-            shared.add(&side);
+    let mut taken: HashMap<Between, Shared, RandomState> = both().map(|ends| (ends, Shared::default())).collect();
+    for leg in 0..legs.len() {
+        let Ends { client, server, is_tcp } = legs.ends(leg)?;
+        if let Some(shared) = taken.get_mut(&between(client, server)).filter(|_| is_tcp) {
+            shared.add(&legs.side(leg)?);
         }
     }
     let mut renames: Vec<Rename> = Vec::new();
     // Where the same ends were used again, by the same client, they are so afterwards.
-    let mut given: HashMap<Ends, Ends, RandomState> = HashMap::default();
+    let mut given: HashMap<Between, Between, RandomState> = HashMap::default();
     for Wanted { leg, client, server, before, after } in wanted {
         if others.contains(&before) || taken.get(&before).is_some_and(Shared::may_go_on) {
             continue;
@@ -174,4 +168,50 @@ pub(crate) fn renames(
         }
     }
     Ok(renames)
+}
+
+/// Legs from the proxy whose one client is known, in their order.
+fn wanted(
+    legs: &mut impl Known,
+    edges: &[Edge],
+    clients: &HashMap<usize, Clients, RandomState>,
+    is_proxy: impl Fn(IpAddr) -> bool,
+) -> io::Result<Vec<Wanted>> {
+    let mut known: Vec<usize> = clients.keys().copied().collect();
+    known.sort_unstable();
+    let mut wanted = Vec::new();
+    // Where the application listens on loopback: the server that all clients of a leg called.
+    let mut called: HashMap<usize, Option<SocketAddr>, RandomState> = HashMap::default();
+    for leg in known {
+        let [address] = clients[&leg].addresses[..] else { continue };
+        if !clients[&leg].complete || !is_proxy(legs.ends(leg)?.client.ip()) {
+            continue;
+        }
+        let Side { client, server, is_to_application, is_fragmented, .. } = legs.side(leg)?;
+        if !is_to_application || is_fragmented || address.is_ipv4() != client.is_ipv4() {
+            continue;
+        }
+        if server.ip().is_loopback() {
+            called.insert(leg, None);
+        }
+        let before = between(client, server);
+        wanted.push(Wanted { leg, client: SocketAddr::new(address, client.port()), server, before, after: before });
+    }
+    if !called.is_empty() {
+        let mut seen = HashSet::<usize, RandomState>::default();
+        for edge in edges {
+            let far = edge.far as usize;
+            let Some(known) = called.get_mut(&far) else { continue };
+            let server = legs.ends(edge.near as usize)?.server;
+            *known = if seen.insert(far) { Some(server) } else { known.filter(|known| *known == server) };
+        }
+    }
+    wanted.retain_mut(|wanted| {
+        let server = called.get(&wanted.leg).copied().unwrap_or(Some(wanted.server));
+        let server = server.filter(|server| server.is_ipv4() == wanted.client.is_ipv4());
+        wanted.server = server.unwrap_or(wanted.server);
+        wanted.after = between(wanted.client, wanted.server);
+        server.is_some()
+    });
+    Ok(wanted)
 }

@@ -1,48 +1,45 @@
 //! From edges to ties: all legs of one call, through as many proxies as there are.
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::{Edge, Evidence};
 
 /// Legs whose streams a filter names, at most: Wireshark reads filters of some 64 KiB.
 const STREAMS: usize = 4096;
 
-/// Legs that belong together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tie {
-    /// Its number, from 1, in the order of first legs.
-    pub number: u64,
-    /// Its legs.
-    pub legs: Vec<usize>,
+/// A leg of a tie, by one of its edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Member {
+    /// The first leg of the tie: each has another one.
+    pub first: u32,
+    pub leg: u32,
+    /// The edge, as an index.
+    pub edge: u32,
 }
 
-/// The ties that edges make; legs are numbered to `legs`.
-pub(crate) fn group(edges: &[Edge], legs: usize) -> Vec<Tie> {
-    let mut parent: Vec<usize> = (0..legs).collect();
-    fn root(parent: &mut [usize], mut leg: usize) -> usize {
-        while parent[leg] != leg {
-            parent[leg] = parent[parent[leg]];
-            leg = parent[leg];
+/// The legs that edges tie, in the order of ties by their first legs, of legs, and of edges; legs are numbered to `legs`.
+pub(crate) fn group(edges: &[Edge], legs: usize) -> Vec<Member> {
+    // There are fewer than that, of both.
+    let mut parent: Vec<u32> = (0..legs as u32).collect();
+    fn root(parent: &mut [u32], mut leg: u32) -> u32 {
+        while parent[leg as usize] != leg {
+            parent[leg as usize] = parent[parent[leg as usize] as usize];
+            leg = parent[leg as usize];
         }
         leg
     }
     for edge in edges {
         let (a, b) = (root(&mut parent, edge.near), root(&mut parent, edge.far));
         // The lower one leads, so that the result depends on no order.
-        parent[a.max(b)] = a.min(b);
+        parent[a.max(b) as usize] = a.min(b);
     }
-    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for edge in edges {
-        for leg in [edge.near, edge.far] {
-            members.entry(root(&mut parent, leg)).or_default().push(leg);
-        }
+    let mut members = Vec::with_capacity(2 * edges.len());
+    for (edge, number) in edges.iter().zip(0..) {
+        let of = |leg| Member { first: root(&mut parent, leg), leg, edge: number };
+        members.extend([edge.near, edge.far].map(of));
     }
-    let sorted = members.into_values().zip(1..).map(|(mut legs, number)| {
-        legs.sort_unstable();
-        legs.dedup();
-        Tie { number, legs }
-    });
-    sorted.collect()
+    members.sort_unstable();
+    members
 }
 
 /// The display filter that shows the legs of a tie; none if they are too many, or one has no number.
@@ -53,8 +50,13 @@ pub fn filter(streams: impl Iterator<Item = Option<u32>>) -> Option<String> {
     if streams.len() > STREAMS {
         return None;
     }
-    let listed: Vec<String> = streams.iter().map(u32::to_string).collect();
-    Some(format!("tcp.stream in {{{}}}", listed.join(", ")))
+    let mut text = "tcp.stream in {".to_owned();
+    for (number, stream) in streams.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}{stream}", if number > 0 { ", " } else { "" });
+    }
+    text.push('}');
+    Some(text)
 }
 
 impl Evidence {
@@ -68,26 +70,20 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    fn edge(near: usize, far: usize) -> Edge {
-        Edge {
-            near,
-            far,
-            evidence: Evidence::AccessLog { file: "log".to_owned(), line: 1 },
-            requests: 1,
-            logged: vec![],
-            exchanged: 0,
-            exchanges: vec![],
-        }
+    /// The legs of each tie.
+    fn ties(edges: &[(u32, u32)]) -> Vec<Vec<u32>> {
+        let edges: Vec<Edge> = edges.iter().map(|&(near, far)| Edge::new(near, far, Evidence::Bytes)).collect();
+        let members = group(&edges, 10);
+        let ties = members.chunk_by(|a, b| a.first == b.first);
+        ties.map(|tie| tie.chunk_by(|a, b| a.leg == b.leg).map(|of_leg| of_leg[0].leg).collect()).collect()
     }
 
     #[test]
     fn a_chain_is_one_tie_and_a_pool_joins_its_clients() {
-        let legs = |edges: &[Edge]| group(edges, 10).into_iter().map(|tie| tie.legs).collect::<Vec<_>>();
-        assert_eq!(legs(&[]), [[0; 0]; 0]);
-        assert_eq!(legs(&[edge(4, 2), edge(7, 9), edge(2, 5)]), [vec![2, 4, 5], vec![7, 9]]);
-        assert_eq!(legs(&[edge(1, 3), edge(2, 3)]), [vec![1, 2, 3]]);
-        let numbers: Vec<u64> = group(&[edge(8, 9), edge(0, 1)], 10).iter().map(|tie| tie.number).collect();
-        assert_eq!(numbers, [1, 2]);
+        assert_eq!(ties(&[]), [[0; 0]; 0]);
+        assert_eq!(ties(&[(4, 2), (7, 9), (2, 5)]), [vec![2, 4, 5], vec![7, 9]]);
+        assert_eq!(ties(&[(1, 3), (2, 3)]), [vec![1, 2, 3]]);
+        assert_eq!(ties(&[(8, 9), (0, 1)]), [vec![0, 1], vec![8, 9]]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufRead};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -82,13 +83,14 @@ impl<'a> Logs<'a> {
     /// Reads an access log.
     pub fn access_log(&mut self, file: &str, reader: impl BufRead, format: Format) -> io::Result<Unused> {
         let mut log = AccessLog::new(file, reader, format);
+        let file: Arc<str> = file.into();
         while let Some(record) = log.advance()? {
-            self.record(file, &record);
+            self.record(&file, &record);
         }
         Ok(log.unused().clone())
     }
 
-    fn record(&mut self, file: &str, record: &Record<'_>) {
+    fn record(&mut self, file: &Arc<str>, record: &Record<'_>) {
         let Some(start) = record.start else { return };
         let end = start.saturating_add(record.duration.unwrap_or_default()).saturating_add(record.start_resolution);
         let near_client = record.downstream_direct_remote.or(record.downstream_remote);
@@ -110,14 +112,15 @@ impl<'a> Logs<'a> {
             return;
         }
         let edge = self.edges.entry((near, far)).or_insert_with(|| {
-            let evidence = Evidence::AccessLog { file: file.to_owned(), line: record.line };
-            Edge { near, far, evidence, requests: 0, logged: Vec::new(), exchanged: 0, exchanges: Vec::new() }
+            let evidence = Evidence::AccessLog { file: Arc::clone(file), line: record.line };
+            // There are fewer legs than that.
+            Edge::new(near as u32, far as u32, evidence)
         });
         edge.requests += 1;
         if self.logged < LOGGED {
             self.logged += 1;
             let id = record.request_id.map(|id| String::from_utf8_lossy(id).into_owned());
-            edge.logged.push(Logged { times: (start, end), id });
+            edge.details().logged.push(Logged { times: (start, end), id });
         }
     }
 

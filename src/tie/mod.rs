@@ -25,10 +25,10 @@ use std::sync::Arc;
 use crate::capture::Timestamp;
 
 pub use clients::Rename;
-pub use groups::{Tie, filter};
+pub use groups::filter;
 
-pub(crate) use clients::{Others, renames};
-pub(crate) use groups::group;
+pub(crate) use clients::{Ends, Known, Others, renames};
+pub(crate) use groups::{Member, group};
 pub(crate) use logs::{Logs, Said, read};
 pub use mappings::Mapping;
 pub(crate) use mappings::Mappings;
@@ -37,19 +37,53 @@ pub(crate) use mappings::Mappings;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// The leg towards the client, as an index into the legs.
-    pub near: usize,
+    pub near: u32,
     /// The leg towards the server.
-    pub far: usize,
+    pub far: u32,
+    /// How many exchanges were captured on both sides.
+    pub exchanged: u32,
     /// What ties them.
     pub evidence: Evidence,
     /// Requests that went over both, as far as they were told apart.
     pub requests: u64,
-    /// What the log says of them, the first ones.
-    pub logged: Vec<Logged>,
-    /// How many exchanges were captured on both sides.
-    pub exchanged: usize,
-    /// When they were, if anybody wants to know.
-    pub exchanges: Vec<infer::Exchange>,
+    /// What few have.
+    details: Option<Box<Details>>,
+}
+
+/// What is known of single requests of an [`Edge`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
+    logged: Vec<Logged>,
+    exchanges: Vec<infer::Exchange>,
+}
+
+impl Edge {
+    /// An edge over which nothing went yet.
+    fn new(near: u32, far: u32, evidence: Evidence) -> Edge {
+        Edge { near, far, exchanged: 0, evidence, requests: 0, details: None }
+    }
+
+    /// What the log says of its requests, the first ones.
+    pub fn logged(&self) -> &[Logged] {
+        self.details.as_ref().map_or(&[], |details| &details.logged)
+    }
+
+    /// When its exchanges were, if anybody wants to know.
+    pub fn exchanges(&self) -> &[infer::Exchange] {
+        self.details.as_ref().map_or(&[], |details| &details.exchanges)
+    }
+
+    fn details(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
+    }
+
+    /// Takes over which exchanges were captured on both sides.
+    pub(crate) fn set_exchanges(&mut self, other: Edge) {
+        self.exchanged = other.exchanged;
+        if let Some(details) = other.details {
+            self.details().exchanges = details.exchanges;
+        }
+    }
 }
 
 /// A request by the log.
@@ -67,7 +101,7 @@ pub enum Evidence {
     /// A line of the proxy's access log names both connections.
     AccessLog {
         /// The file as the user named it.
-        file: String,
+        file: Arc<str>,
         /// The line, from 1.
         line: u64,
     },

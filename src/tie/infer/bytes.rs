@@ -1,18 +1,17 @@
 //! TCP: a proxy that passes octets on sends the same number of them as it got, both ways, and none before it got it.
 
-use std::collections::HashMap;
 use std::io;
 
-use foldhash::fast::RandomState;
-
+use super::buckets::{Bucket, Buckets, Entry};
 use super::candidates::{Candidates, Fit, Tied};
 use super::shape::{Reading, Shape};
-use super::sides::Sides;
-use super::stream::Stream;
+use super::shelf::Shelf;
+use super::sides::{Side, Sides};
 use super::sweep::{Interval, NEVER, Within, sweep};
-use super::turns::{Turn, turns};
+use super::turns::{Turn, exchanged, turns};
 use super::units::Counts;
-use super::{Exchange, Shelf, Side, Stage, TOLERANCE, may_meet};
+use super::way::Way;
+use super::{Exchange, Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
 
 /// Near legs that are tried for one far leg; with more, nothing is said of any of them.
@@ -33,55 +32,40 @@ const WORK: usize = 400_000_000;
 /// Pairs that are compared at once, about.
 const AT_ONCE: usize = 1 << 18;
 
-/// Legs that may belong together by what they passed on.
-#[derive(Default)]
-struct Bucket {
-    near: Vec<usize>,
-    far: Vec<usize>,
-}
-
-/// Legs of one port and total; without a total, all of the port that may have passed on another number than was captured.
-type Buckets = HashMap<(u16, Option<(u64, u64)>), Bucket, RandomState>;
-
 /// Two legs that may belong together, as indices: the far one, the near one.
 type Pair = (u32, u32);
 
 /// Ties legs by their octets.
-pub fn tie(
-    stage: Stage,
-    near: &Sides<'_>,
-    far: &Sides<'_>,
-    end: Timestamp,
-    shelf: &mut Shelf<'_>,
-) -> io::Result<Vec<Tied>> {
+pub fn tie(stage: Stage, near: &Sides, far: &Sides, end: Timestamp, shelf: &mut Shelf<'_>) -> io::Result<Vec<Tied>> {
     let begin = Begin { near: near.first.unwrap_or(NEVER), far: far.first.unwrap_or(NEVER) };
-    // In one order, for what is left undone when there is too much to do.
-    let mut buckets: Vec<_> = buckets(stage, near, far).into_iter().collect();
-    buckets.sort_unstable_by_key(|(key, _)| *key);
-    let (near, far) = (&near.sides, &far.sides);
-    let mut candidates = Candidates::new(near.len(), far.len());
+    let mut candidates = Candidates::new(near.sides.len(), far.sides.len());
     let mut compared = Compared { stage, near, far, end, work: 0, pairs: Vec::new() };
-    for (_, bucket) in buckets {
-        let intervals = bucket.near.iter().map(|&n| interval(&near[n], n, begin)).collect();
-        let (opened, others): (Vec<usize>, Vec<usize>) =
-            bucket.far.iter().partition(|&&f| far[f].opened.get().is_some());
-        let moments = opened.iter().filter_map(|&f| Some((far[f].opened.get()?, f))).collect();
-        sweep(intervals, moments, TRIED, |f, within| match within {
-            Within::These(open) => open.iter().for_each(|near| compared.add(f, near.what, &mut candidates)),
-            Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
-        });
+    let buckets = Buckets::new(stage, near, far);
+    let (mut opened, mut others, mut early) = (Vec::new(), Vec::new(), Vec::new());
+    for Bucket { near: in_near, far: in_far } in buckets.iter() {
+        opened.clear();
+        others.clear();
+        for f in in_far.iter().map(Entry::index) {
+            match far.sides[f].opened.get() {
+                Some(time) => opened.push((time, f)),
+                None => others.push(f),
+            }
+        }
+        let interval = |n: usize| interval(&near.sides[n], n, begin);
+        compared.add_opened(in_near.iter().map(|entry| interval(entry.index())), &mut opened, &mut candidates);
+        if others.is_empty() {
+            continue;
+        }
         // What began before the capture on the far side did so on the near side, too.
         let is_early =
-            |n: &usize| near[*n].opened.get().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
-        let early: Vec<usize> =
-            if others.is_empty() { Vec::new() } else { bucket.near.iter().copied().filter(is_early).collect() };
+            |n: &usize| near.sides[*n].opened.get().is_none_or(|from| from.0 <= begin.far.0.saturating_add(TOLERANCE));
+        early.clear();
+        early.extend(in_near.iter().map(Entry::index).filter(is_early));
         if early.len() > TRIED {
-            for f in others {
-                candidates.give_up(f, []);
-            }
+            others.iter().for_each(|&f| candidates.give_up(f, []));
             early.iter().for_each(|&n| candidates.contest(n));
         } else {
-            for f in others {
+            for &f in &others {
                 early.iter().for_each(|&n| compared.add(f, n, &mut candidates));
             }
         }
@@ -89,6 +73,7 @@ pub fn tie(
             compared.compare(shelf, &mut candidates)?;
         }
     }
+    drop(buckets);
     compared.compare(shelf, &mut candidates)?;
     Ok(candidates.settle())
 }
@@ -96,8 +81,8 @@ pub fn tie(
 /// Pairs that are to be compared.
 struct Compared<'a> {
     stage: Stage,
-    near: &'a [Side<'a>],
-    far: &'a [Side<'a>],
+    near: &'a Sides,
+    far: &'a Sides,
     end: Timestamp,
     /// Units of those so far.
     work: usize,
@@ -105,10 +90,33 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
+    /// Adds far legs, each with when it was opened, and the near legs that it can have been opened for.
+    fn add_opened(
+        &mut self,
+        mut near: impl ExactSizeIterator<Item = Interval<usize>>,
+        far: &mut Vec<(Timestamp, usize)>,
+        candidates: &mut Candidates,
+    ) {
+        match (near.len(), far.len()) {
+            (_, 0) => {}
+            // As it is most often.
+            (1, _) => {
+                let Some(Interval { from, until, what }) = near.next() else { return };
+                far.sort_by_key(|(time, _)| *time);
+                let fitting = far.iter().filter(|(time, _)| from <= *time && *time <= until);
+                fitting.for_each(|&(_, f)| self.add(f, what, candidates));
+            }
+            _ => sweep(near.collect(), std::mem::take(far), TRIED, |f, within| match within {
+                Within::These(open) => open.iter().for_each(|near| self.add(f, near.what, candidates)),
+                Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
+            }),
+        }
+    }
+
     /// Adds a pair, unless their addresses tell them apart.
     fn add(&mut self, far: usize, near: usize, candidates: &mut Candidates) {
-        let (n, f) = (&self.near[near], &self.far[far]);
-        if !may_meet(self.stage, n.leg, f.leg) {
+        let (n, f) = (&self.near.sides[near], &self.far.sides[far]);
+        if !may_meet(self.stage, &self.near.leg(near), &self.far.leg(far)) {
             return;
         }
         self.work += n.len as usize + f.len as usize;
@@ -121,54 +129,18 @@ impl Compared<'_> {
 
     /// Compares them all, in the order of the far legs: what is read for one is there for the next.
     fn compare(&mut self, shelf: &mut Shelf<'_>, candidates: &mut Candidates) -> io::Result<()> {
-        let mut order: Vec<u32> = (0..self.pairs.len() as u32).collect();
-        order.sort_unstable_by_key(|&at| self.pairs[at as usize]);
-        let mut fits = vec![None; self.pairs.len()];
-        for at in order {
-            let (far, near) = self.pairs[at as usize];
-            let (near, far) = (self.near[near as usize].leg, self.far[far as usize].leg);
-            let (near, far) = (shelf.shape(near)?, shelf.shape(far)?);
-            // Counted now: both are at hand.
-            let exchanged = || exchanges(self.stage, &near, &far).len() as u32;
-            fits[at as usize] = fit(self.stage, &near, &far, self.end).map(|fit| (fit, exchanged()));
-        }
-        for ((far, near), fit) in self.pairs.drain(..).zip(fits) {
-            if let Some((fit, exchanged)) = fit {
-                candidates.add(far as usize, near as usize, fit, exchanged);
+        self.pairs.sort_unstable();
+        self.pairs.dedup();
+        let legs = self.near.sides.len().min(self.far.sides.len()).max(1);
+        shelf.expect(self.pairs.len() / legs);
+        for (far, near) in self.pairs.drain(..).map(|(far, near)| (far as usize, near as usize)) {
+            let [n, f] = shelf.pair(&self.near.leg(near), &self.far.leg(far))?;
+            if let Some((fit, exchanged)) = fit(self.stage, n, f, self.end) {
+                candidates.add(far, near, fit, exchanged);
             }
         }
         Ok(())
     }
-}
-
-/// The legs of both sides by port and total, where there are such of both.
-fn buckets(stage: Stage, near: &Sides<'_>, far: &Sides<'_>) -> Buckets {
-    let mut buckets = Buckets::default();
-    // The legs with fewer totals say which ones count.
-    let count = |sides: &Sides<'_>| (0..sides.sides.len()).flat_map(|index| sides.totals(index)).count();
-    let near_first = count(near) <= count(far);
-    for is_near in [near_first, !near_first] {
-        let sides = if is_near { near } else { far };
-        for (index, side) in sides.sides.iter().enumerate() {
-            let port = if stage == Stage::Inbound { side.leg.port } else { 0 };
-            let any = (!is_near || side.is_loose).then_some(None);
-            for total in sides.totals(index).map(Some).chain(any) {
-                let bucket = match is_near == near_first {
-                    true => Some(buckets.entry((port, total)).or_default()),
-                    false => buckets.get_mut(&(port, total)),
-                };
-                if let Some(bucket) = bucket {
-                    let legs = if is_near { &mut bucket.near } else { &mut bucket.far };
-                    // Two readings may have one total.
-                    if legs.last() != Some(&index) {
-                        legs.push(index);
-                    }
-                }
-            }
-        }
-    }
-    buckets.retain(|_, bucket| !bucket.near.is_empty() && !bucket.far.is_empty());
-    buckets
 }
 
 /// Octets that must be the same where the rest was dropped.
@@ -222,7 +194,7 @@ pub fn answered(stage: Stage, near: &Shape) -> Option<Timestamp> {
 }
 
 /// When a far leg can have been opened for the near one: after the client asked, before it was answered.
-fn interval(near: &Side<'_>, what: usize, begin: Begin) -> Interval<usize> {
+fn interval(near: &Side, what: usize, begin: Begin) -> Interval<usize> {
     let later = |time: Timestamp, nanos: u64| Timestamp(time.0.saturating_add(nanos));
     let answered = near.answered.get().map_or(NEVER, |time| later(time, TOLERANCE));
     match near.opened.get() {
@@ -246,22 +218,45 @@ fn closes(near: &Shape, far: &Shape) -> bool {
     far_is_caused && near_is_caused
 }
 
-/// How well the octets fit.
-fn fit(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<Fit> {
+/// How well the octets fit, and how many exchanges went over both.
+fn fit(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<(Fit, u32)> {
     if !closes(near, far) {
         return None;
     }
+    let same = same(stage, near, far).next();
+    let fit = match &same {
+        Some(_) if near.is_sure && far.is_sure => whole(stage, near, far),
+        _ => part(stage, near, far, end)?,
+    };
+    let exchanged = same.map_or(0, |(n, f)| exchanged(turns(n.up, n.down), turns(f.up, f.down)));
+    Some((fit, exchanged))
+}
+
+/// The readings of two legs that may be of the same octets.
+fn same<'a>(stage: Stage, near: &'a Shape, far: &'a Shape) -> impl Iterator<Item = (Reading<'a>, Reading<'a>)> {
+    pairs(near, far).filter(move |(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f))
+}
+
+/// Every reading of one leg with every reading of another.
+fn pairs<'a>(near: &'a Shape, far: &'a Shape) -> impl Iterator<Item = (Reading<'a>, Reading<'a>)> {
+    near.readings().flat_map(|n| far.readings().map(move |f| (n, f)))
+}
+
+/// How well two legs fit of which all is known, and which have the same octets.
+fn whole(stage: Stage, near: &Shape, far: &Shape) -> Fit {
     let is_plain = near.readings().count() == 1 && far.readings().count() == 1;
     let is_captured = near.up.syn().is_some() && far.up.syn().is_some();
-    let pairs = || near.readings().flat_map(|n| far.readings().map(move |f| (n, f)));
-    let is_same =
-        |(n, f): &(Reading<'_>, Reading<'_>)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f);
-    if near.is_sure && far.is_sure && pairs().any(|pair| is_same(&pair)) {
-        // Without the beginning, lengths mean little.
-        let is_enough = is_captured || is_plain;
-        let is_silent = pairs().any(|pair| is_same(&pair) && pair.0.total == (0, 0));
-        return Some(if is_enough && !is_silent { Fit::Whole } else { Fit::Possible });
-    }
+    // Without the beginning, lengths mean little.
+    let is_enough = is_captured || is_plain;
+    // Where it may be that nothing was passed on, that nothing was is the same of many.
+    let is_empty = |reading: Reading<'_>| reading.total == (0, 0);
+    let may_be_silent = near.readings().any(is_empty) && far.readings().any(is_empty);
+    let is_silent = may_be_silent && same(stage, near, far).any(|(n, _)| is_empty(n));
+    if is_enough && !is_silent { Fit::Whole } else { Fit::Possible }
+}
+
+/// How well two legs fit of which not all is known, or whose octets are not the same.
+fn part(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<Fit> {
     match (looseness(near, end), looseness(far, end)) {
         (Looseness::None, Looseness::None) => None,
         (Looseness::Any, _) if near.is_whole && is_captured_later(near, far) && !holds(near, far) => None,
@@ -278,13 +273,13 @@ fn fit(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<Fit> {
                     && f.total.0 >= SHOWN
                     && f.total.1.min(n.total.1) != 0
             };
-            let is_shown = pairs().any(|(n, f)| shows(&n, &f) && is_part(&n, &f));
+            let is_shown = pairs(near, far).any(|(n, f)| shows(&n, &f) && is_part(&n, &f));
             let fit = if is_shown { Fit::Part } else { Fit::Possible };
             let is_over = |at: Timestamp| match far.up.ended() {
                 Some(over) => over.0.saturating_add(TOLERANCE) >= at.0 && over.0 <= at.0.saturating_add(CLOSING),
                 None => at.0.saturating_add(CLOSING) > end.0,
             };
-            (near.up.rst().is_none_or(is_over) && pairs().any(|(n, f)| is_part(&n, &f))).then_some(fit)
+            (near.up.rst().is_none_or(is_over) && pairs(near, far).any(|(n, f)| is_part(&n, &f))).then_some(fit)
         }
     }
 }
@@ -302,10 +297,9 @@ fn holds(near: &Shape, far: &Shape) -> bool {
 
 /// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
 pub fn exchanges(stage: Stage, near: &Shape, far: &Shape) -> Vec<Exchange> {
-    let pairs = near.readings().flat_map(|n| far.readings().map(move |f| (n, f)));
-    let mut same = pairs.filter(|(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f));
-    let Some((n, f)) = same.next() else { return Vec::new() };
-    let (mut n, mut f) = (turns(n.up, n.down), turns(f.up, f.down));
+    let Some((n, f)) = same(stage, near, far).next() else { return Vec::new() };
+    let all = |reading: Reading<'_>| -> Vec<Turn> { turns(reading.up, reading.down).collect() };
+    let (mut n, mut f) = (all(n), all(f));
     let is_like = |(n, f): (&Turn, &Turn)| n.up == f.up && n.down == f.down;
     if n.len() != f.len() || !n.iter().zip(&f).all(is_like) {
         (n, f) = (Turn::all(&n).into_iter().collect(), Turn::all(&f).into_iter().collect());
@@ -316,8 +310,8 @@ pub fn exchanges(stage: Stage, near: &Shape, far: &Shape) -> Vec<Exchange> {
 /// Whether two readings may be of the same: both as they are, with the same octets, or one without its TLS. A gateway may end
 /// one TLS session and begin another.
 fn agree(stage: Stage, near: &Shape, far: &Shape, n: &Reading<'_>, f: &Reading<'_>) -> bool {
-    let content = |a: &Stream, b: &Stream| match (a.data(), b.data()) {
-        (Some(a), Some(b)) => a.content.agrees(&b.content),
+    let content = |a: &Way, b: &Way| match (&a.content, &b.content) {
+        (Some(a), Some(b)) => a.agrees(b),
         _ => true,
     };
     match (n.up.counts, f.up.counts) {

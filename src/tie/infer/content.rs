@@ -35,53 +35,59 @@ pub struct Content {
     len: u16,
     ended: bool,
     /// The octets behind the last whole word, and 0.
-    rest: [u8; WORD],
+    rest: u128,
     /// The hash of the first 16, 64, … octets.
     at: [u64; CHECKPOINTS],
 }
 
 impl Default for Content {
     fn default() -> Content {
-        Content { hash: KEYS[0], len: 0, ended: false, rest: [0; WORD], at: [0; CHECKPOINTS] }
+        Content { hash: KEYS[0], len: 0, ended: false, rest: 0, at: [0; CHECKPOINTS] }
     }
 }
 
 impl Content {
+    /// Takes in octets, and behind them `unknown` that were not captured.
     pub fn read(&mut self, data: &[u8], unknown: u32) {
         if self.ended {
             return;
         }
-        let key = KEYS[1];
+        let have = usize::from(self.len) % WORD;
         let mut data = &data[..data.len().min((MOST - u64::from(self.len)) as usize)];
-        while !data.is_empty() {
-            let (len, have) = (u64::from(self.len), usize::from(self.len) % WORD);
-            let most = if have == 0 && data.len() >= WORD {
-                // Whole words up to the next length at which the hash is kept.
-                data.len().min((next(len) - len) as usize) / WORD * WORD
-            } else {
-                data.len().min(WORD - have)
-            };
-            let (now, behind) = data.split_at(most);
-            match now.as_chunks() {
-                ([], part) => {
-                    self.rest[have..have + part.len()].copy_from_slice(part);
-                    if have + part.len() == WORD {
-                        self.hash = mixed(self.hash, &std::mem::take(&mut self.rest), key);
-                    }
-                }
-                (words, _) => {
-                    self.hash = words.iter().fold(self.hash, |hash, word| mixed(hash, word, key));
-                }
+        if have > 0 {
+            let (now, behind) = data.split_at(data.len().min(WORD - have));
+            self.rest |= word(now) << (8 * have);
+            self.len += now.len() as u16;
+            if have + now.len() == WORD {
+                self.hash = mixed(self.hash, std::mem::take(&mut self.rest), KEYS[1]);
+                self.check();
             }
-            (self.len, data) = (self.len + now.len() as u16, behind);
-            // All these lengths are powers of 4.
-            if self.len.is_power_of_two()
-                && let Some(at) = (0..CHECKPOINTS).find(|&n| checkpoint(n) == u64::from(self.len))
-            {
-                self.at[at] = self.hash;
-            }
+            data = behind;
+        }
+        while data.len() >= WORD {
+            // Whole words up to the next length at which the hash is kept.
+            let most = data.len().min((next(self.len.into()) - u64::from(self.len)) as usize);
+            let (now, behind) = data.split_at(most / WORD * WORD);
+            self.hash = hashed(self.hash, now, KEYS[1]);
+            self.len += now.len() as u16;
+            self.check();
+            data = behind;
+        }
+        if !data.is_empty() {
+            self.rest = word(data);
+            self.len += data.len() as u16;
         }
         self.ended = unknown > 0 || u64::from(self.len) == MOST;
+    }
+
+    /// Keeps the hash, if it is kept at this length.
+    fn check(&mut self) {
+        // All these lengths are powers of 4.
+        if self.len.is_power_of_two()
+            && let Some(at) = (0..CHECKPOINTS).find(|&n| checkpoint(n) == u64::from(self.len))
+        {
+            self.at[at] = self.hash;
+        }
     }
 
     /// Whether both begin alike, as far as both are known; the shorter one may go on.
@@ -89,32 +95,33 @@ impl Content {
         if self.len == other.len && (self.hash, self.rest) != (other.hash, other.rest) {
             return false;
         }
-        let common = self.len.min(other.len);
-        checkpoints(common).all(|n| self.at[n] == other.at[n])
+        let common = checkpoints(self.len.min(other.len));
+        self.at[..common] == other.at[..common]
     }
 
     /// Puts it away, for [`Content::restore`].
     pub fn put(&self, octets: &mut Vec<u8>) {
         put(octets, u64::from(self.len) << 1 | u64::from(self.ended));
         octets.extend_from_slice(&self.hash.to_le_bytes());
-        octets.extend_from_slice(&self.rest[..usize::from(self.len) % WORD]);
-        checkpoints(self.len).for_each(|n| octets.extend_from_slice(&self.at[n].to_le_bytes()));
+        octets.extend_from_slice(&self.rest.to_le_bytes());
+        for hash in &self.at[..checkpoints(self.len)] {
+            octets.extend_from_slice(&hash.to_le_bytes());
+        }
     }
 
     pub fn restore(put: &mut Put<'_>) -> Content {
-        let len = put.take();
-        let mut content = Content { len: (len >> 1) as u16, ended: len & 1 != 0, ..Content::default() };
-        content.hash = u64::from_le_bytes(put.array());
-        let have = usize::from(content.len) % WORD;
-        put.octets(have).iter().zip(&mut content.rest).for_each(|(octet, rest)| *rest = *octet);
-        checkpoints(content.len).for_each(|n| content.at[n] = u64::from_le_bytes(put.array()));
-        content
+        let bits = put.take();
+        let (len, ended) = ((bits >> 1) as u16, bits & 1 != 0);
+        let (hash, rest) = (u64::from_le_bytes(put.array()), u128::from_le_bytes(put.array()));
+        let mut at = [0; CHECKPOINTS];
+        at[..checkpoints(len)].iter_mut().for_each(|at| *at = u64::from_le_bytes(put.array()));
+        Content { hash, len, ended, rest, at }
     }
 }
 
-/// Where the hash is kept, of so many octets.
-fn checkpoints(len: u16) -> impl Iterator<Item = usize> {
-    (0..CHECKPOINTS).filter(move |&n| checkpoint(n) <= u64::from(len))
+/// How often the hash is kept, of so many octets.
+fn checkpoints(len: u16) -> usize {
+    (0..CHECKPOINTS).take_while(|&n| checkpoint(n) <= u64::from(len)).count()
 }
 
 /// The next length at which the hash is kept; all are of whole words.
@@ -122,9 +129,31 @@ fn next(len: u64) -> u64 {
     (0..CHECKPOINTS).map(checkpoint).find(|&next| next > len).unwrap_or(MOST)
 }
 
+/// At most 16 octets as a number, the first one the lowest.
+fn word(octets: &[u8]) -> u128 {
+    // The halves of it, which overlap where it is short of two of them: what they share is the same in both.
+    if let (Some(first), Some(last)) = (octets.first_chunk(), octets.last_chunk()) {
+        let [first, last] = [first, last].map(|half| u128::from(u64::from_le_bytes(*half)));
+        return first | last << (8 * (octets.len() - 8));
+    }
+    if let (Some(first), Some(last)) = (octets.first_chunk(), octets.last_chunk()) {
+        let [first, last] = [first, last].map(|half| u128::from(u32::from_le_bytes(*half)));
+        return first | last << (8 * (octets.len() - 4));
+    }
+    octets.iter().rev().fold(0, |word, octet| word << 8 | u128::from(*octet))
+}
+
+/// The hash behind more words.
+fn hashed(hash: u64, words: &[u8], key: u64) -> u64 {
+    let mix = |hash, word: &[u8; WORD]| mixed(hash, u128::from_le_bytes(*word), key);
+    // Four at once: as much is done for fewer turns.
+    let (fours, rest) = words.as_chunks::<{ 4 * WORD }>();
+    let hash = fours.iter().fold(hash, |hash, four| four.as_chunks().0.iter().fold(hash, mix));
+    rest.as_chunks().0.iter().fold(hash, mix)
+}
+
 /// The hash behind one more word: both halves of a product folded into one. Only who knows the keys can make a factor 0.
-fn mixed(hash: u64, word: &[u8; WORD], key: u64) -> u64 {
-    let word = u128::from_le_bytes(*word);
+fn mixed(hash: u64, word: u128, key: u64) -> u64 {
     let (high, low) = ((word >> 64) as u64, word as u64);
     let product = u128::from(hash ^ high) * u128::from(low ^ key);
     product as u64 ^ (product >> 64) as u64
@@ -155,6 +184,16 @@ mod tests {
             let mut other = octets.clone();
             other[cut] ^= 1;
             assert!(!of(&[&other]).agrees(&of(&[&octets])), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_word_has_its_octets_in_their_order() {
+        let octets: Vec<u8> = (1..=16).collect();
+        for len in 0..=octets.len() {
+            let mut all = [0; WORD];
+            all[..len].copy_from_slice(&octets[..len]);
+            assert_eq!(word(&octets[..len]), u128::from_le_bytes(all), "{len}");
         }
     }
 

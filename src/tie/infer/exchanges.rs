@@ -8,7 +8,9 @@ use std::io;
 use std::net::IpAddr;
 
 use super::matching::{Far, Matching, OnPort};
-use super::{Clients, Evidence, Exchange, Inferred, Shelf, Side, Stage, Tie};
+use super::shelf::Shelf;
+use super::sides::{Side, Sides};
+use super::{Clients, Edge, Evidence, Exchange, Inferred, Stage};
 use crate::capture::Timestamp;
 
 /// Rounds of learning: what is learned tells more pairs apart, which tell more.
@@ -17,19 +19,19 @@ const ROUNDS: usize = 3;
 /// Ties what is left of the far legs by their exchanges.
 pub fn tie(
     stage: Stage,
-    near: &[Side<'_>],
-    far: &[Side<'_>],
+    near: &Sides,
+    far: &Sides,
     end: Timestamp,
     shelf: &mut Shelf<'_>,
     inferred: &mut Inferred,
 ) -> io::Result<()> {
-    let port_of = |side: &Side<'_>| if stage == Stage::Inbound { side.leg.port } else { 0 };
-    let http2: BTreeSet<u16> = far.iter().filter(|side| side.is_http2).map(port_of).collect();
+    let port_of = |side: &Side| if stage == Stage::Inbound { side.port } else { 0 };
+    let http2: BTreeSet<u16> = far.sides.iter().filter(|side| side.is_http2()).map(port_of).collect();
     let mut buckets: BTreeMap<u16, Legs> = BTreeMap::new();
-    for (index, side) in far.iter().enumerate().filter(|(_, side)| side.is_http) {
+    for (index, side) in far.sides.iter().enumerate().filter(|(_, side)| side.is_http()) {
         buckets.entry(port_of(side)).or_default().far.push(index);
     }
-    for (index, side) in near.iter().enumerate() {
+    for (index, side) in near.sides.iter().enumerate() {
         if let Some(legs) = buckets.get_mut(&port_of(side)) {
             legs.near.push(index);
         }
@@ -57,7 +59,7 @@ impl Matching<'_> {
             self.learn();
         }
         let mut unexplained = self.unexplained();
-        unexplained.retain(|&leg| !self.has_http2 || !self.near_legs[leg].is_http2);
+        unexplained.retain(|&leg| !self.has_http2 || !self.near_legs.sides[leg].is_http2());
         let unsure: Vec<u32> = unexplained.into_iter().map(|leg| self.add_unsure(leg)).collect();
         if !self.sweep(unsure) || self.is_incomplete() {
             self.unknown.extend(self.far.iter().map(|far| far.leg));
@@ -73,21 +75,20 @@ impl Matching<'_> {
             }
         }
         for (leg, exchanges) in legs {
-            let id = self.far_legs[leg].leg.id;
+            let id = self.far_legs.sides[leg].id;
             let is_unknown = self.unknown.contains(&leg);
             let clients: Option<BTreeSet<IpAddr>> =
                 if is_unknown { None } else { exchanges.iter().map(|far| self.client(far, &needed)).collect() };
             let Some(clients) = clients else {
-                inferred.clients.push((id, Clients::Unknown));
+                inferred.tell(self.stage, id, || Clients::Unknown);
                 continue;
             };
             inferred.ties.extend(self.ties(leg, &exchanges, inferred.has_exchanges));
             let clients: Vec<IpAddr> = clients.into_iter().collect();
-            let clients = match clients[..] {
+            inferred.tell(self.stage, id, || match clients[..] {
                 [client] => Clients::One(client),
                 _ => Clients::Several(clients),
-            };
-            inferred.clients.push((id, clients));
+            });
         }
     }
 
@@ -100,13 +101,13 @@ impl Matching<'_> {
         if far.is_crowded || is_contested || !is_shown {
             return None;
         }
-        let of = |&n: &u32| self.near_legs[self.near[n as usize].leg].leg.client;
+        let of = |&n: &u32| self.near_legs.leg(self.near[n as usize].leg).client;
         let first = far.candidates.first().map(of)?;
         far.candidates.iter().all(|n| of(n) == first).then_some(first)
     }
 
-    fn ties(&self, leg: usize, exchanges: &[&Far], has_exchanges: bool) -> Vec<Tie> {
-        let mut ties: Vec<(usize, Tie)> = Vec::new();
+    fn ties(&self, leg: usize, exchanges: &[&Far], has_exchanges: bool) -> Vec<Edge> {
+        let mut ties: Vec<(usize, Edge)> = Vec::new();
         for far in exchanges {
             let near = self.only_slot(far).and(far.candidates.first()).map(|&n| &self.near[n as usize]);
             let Some(near) = near else { continue };
@@ -114,7 +115,8 @@ impl Matching<'_> {
                 continue;
             }
             let at = ties.iter().position(|(leg, _)| *leg == near.leg).unwrap_or_else(|| {
-                let tie = Tie::new(self.near_legs[near.leg].leg, self.far_legs[leg].leg, Evidence::Exchanges);
+                let tie =
+                    Edge::inferred(self.near_legs.sides[near.leg].id, self.far_legs.sides[leg].id, Evidence::Exchanges);
                 ties.push((near.leg, tie));
                 ties.len() - 1
             });

@@ -6,7 +6,7 @@ use super::shape::Shape;
 pub fn is_http(shape: &Shape) -> bool {
     const METHODS: [&[u8]; 8] = [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ", b"HTTP/1."];
     let begins = |head: &[u8]| METHODS.iter().any(|method| head.starts_with(method));
-    [&shape.up, &shape.down].into_iter().filter_map(|way| way.data()).any(|data| begins(data.head()))
+    [&shape.up, &shape.down].into_iter().any(|way| begins(way.head()))
 }
 
 /// Whether it is HTTP/2, in plain text or as its records tell.
@@ -15,7 +15,7 @@ pub fn is_http(shape: &Shape) -> bool {
 /// the server's (section 6.5), which no request of HTTP/1.1 has.
 pub fn is_http2(shape: &Shape) -> bool {
     if shape.tls.is_none() {
-        return shape.up.data().is_some_and(|data| data.head().starts_with(b"PRI * HTTP/2."));
+        return shape.up.head().starts_with(b"PRI * HTTP/2.");
     }
     let protected = shape.readings().filter(|reading| !reading.is_raw());
     let mut firsts = protected.flat_map(|reading| reading.up.parts().skip(1).take(4));

@@ -10,9 +10,11 @@ use foldhash::fast::RandomState;
 
 use super::learned::{Growth, Learned};
 use super::shape::Shape;
+use super::shelf::Shelf;
+use super::sides::Sides;
 use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, turns};
-use super::{Shelf, Side, Stage, TOLERANCE, may_meet};
+use super::{Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
 
 /// Near exchanges that are under way at one time; with more, nothing is said of what goes on then.
@@ -70,8 +72,8 @@ pub struct OnPort<'a> {
 /// The exchanges of one server port.
 pub struct Matching<'a> {
     pub stage: Stage,
-    pub near_legs: &'a [Side<'a>],
-    pub far_legs: &'a [Side<'a>],
+    pub near_legs: &'a Sides,
+    pub far_legs: &'a Sides,
     pub near: Vec<Near>,
     pub far: Vec<Far>,
     /// The ways in which a near leg's exchanges can be read, each as indices of `near`.
@@ -90,8 +92,8 @@ pub struct Matching<'a> {
 impl<'a> Matching<'a> {
     pub fn new(
         stage: Stage,
-        near_legs: &'a [Side<'a>],
-        far_legs: &'a [Side<'a>],
+        near_legs: &'a Sides,
+        far_legs: &'a Sides,
         on_port: &OnPort<'_>,
         end: Timestamp,
         shelf: &mut Shelf<'_>,
@@ -111,10 +113,10 @@ impl<'a> Matching<'a> {
             has_http2,
         };
         for &leg in near {
-            matching.read_near(leg, &shelf.read(near_legs[leg].leg)?, end);
+            matching.read_near(leg, shelf.read(&near_legs.leg(leg))?, end);
         }
         for &leg in far {
-            matching.read_far(leg, &shelf.read(far_legs[leg].leg)?);
+            matching.read_far(leg, shelf.read(&far_legs.leg(leg))?);
         }
         let all = (0..matching.near.len() as u32).collect();
         if !matching.sweep(all) {
@@ -127,7 +129,7 @@ impl<'a> Matching<'a> {
         let (first, last) = shape.seen().unwrap_or((NEVER, Timestamp(0)));
         let has_ended = shape.up.ended().is_some() || shape.down.ended().is_some();
         self.seen.insert(leg, (first, if has_ended { last } else { NEVER }));
-        let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned());
+        let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned);
         if !shape.is_sure || is_thinned {
             self.add_unsure(leg);
             return;
@@ -139,7 +141,7 @@ impl<'a> Matching<'a> {
         let mut known: HashMap<Turn, u32, RandomState> = HashMap::default();
         let mut slots: HashMap<Timestamp, u32, RandomState> = HashMap::default();
         let readings = shape.readings().filter(|reading| reading.is_raw() == shape.tls.is_none());
-        let mut readings: Vec<Vec<Turn>> = readings.map(|reading| turns(reading.up, reading.down)).collect();
+        let mut readings: Vec<Vec<Turn>> = readings.map(|reading| turns(reading.up, reading.down).collect()).collect();
         // A client speaks first and is answered: a reading in which it is so is the better one.
         let is_plausible = |turns: &Vec<Turn>| turns.iter().all(|turn| turn.up > 0 && turn.response.is_some());
         if readings.iter().any(is_plausible) {
@@ -160,7 +162,7 @@ impl<'a> Matching<'a> {
                 let index = *known.entry(*turn).or_insert_with(|| {
                     let index = self.near.len() as u32;
                     let slot = *slots.entry(turn.request.0).or_insert(index);
-                    let id = shape.up.data().and_then(|data| data.requests.at(turn.request.0));
+                    let id = shape.up.requests.at(turn.request.0);
                     self.near.push(Near { leg, turn: *turn, id, slot, until, any_up, any_down });
                     index
                 });
@@ -180,7 +182,7 @@ impl<'a> Matching<'a> {
     }
 
     fn read_far(&mut self, leg: usize, shape: &Shape) {
-        let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned());
+        let is_thinned = [&shape.up, &shape.down].iter().any(|way| way.is_thinned);
         let Some(reading) = shape.readings().next().filter(|_| shape.is_whole && !is_thinned) else {
             self.unknown.insert(leg);
             return;
@@ -189,7 +191,7 @@ impl<'a> Matching<'a> {
             if turn.up == 0 {
                 self.unknown.insert(leg);
             }
-            let id = shape.up.data().and_then(|data| data.requests.at(turn.request.0));
+            let id = shape.up.requests.at(turn.request.0);
             self.far.push(Far { leg, turn, id, within: Vec::new(), candidates: Vec::new(), is_crowded: false });
         }
     }
@@ -230,12 +232,12 @@ impl<'a> Matching<'a> {
         is_answered
             && n.request.0 <= until(f.request.0)
             && n.request.1 <= until(f.request.1)
-            && may_meet(self.stage, self.near_legs[near.leg].leg, self.far_legs[far.leg].leg)
+            && may_meet(self.stage, &self.near_legs.leg(near.leg), &self.far_legs.leg(far.leg))
             && self.has_size(near, far)
     }
 
     fn is_tls(&self, near: &Near) -> bool {
-        self.near_legs[near.leg].is_tls
+        self.near_legs.sides[near.leg].is_tls()
     }
 
     /// Whether the proxy may have made the one of the other.

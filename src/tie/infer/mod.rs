@@ -8,13 +8,17 @@
 //! ```text
 //! observer    segments -> streams    by conversation; what is silent goes to a temporary file
 //! stream      segments -> octets     in order; then TLS records (records), points in time (units), a hash (content)
-//! shape       streams  -> readings   how many octets a leg passed on, whichever of its records are payload
-//! sides       streams  -> outlines   what says which legs have to be compared, and legs that are read again for that
+//! way         octets   -> directions what was put away is read again, to be looked at
+//! shape       ways     -> readings   how many octets a leg passed on, whichever of its records are payload
+//! shelf       places   -> shapes     reads legs, and keeps those that are compared with many others
+//! sides       shapes   -> outlines   what says which legs have to be compared
+//! buckets     outlines -> legs       those that passed on as much
 //! candidates  fits     -> pairs      what is each other's only candidate
 //! bytes       TCP: the same octets, on the far side never before the near
 //! exchanges   HTTP/1.1: each exchange within one on the near side, of a size that the proxy makes of it
 //! ```
 
+mod buckets;
 mod bytes;
 mod candidates;
 mod content;
@@ -22,11 +26,13 @@ mod exchanges;
 mod http;
 mod learned;
 mod matching;
+mod moments;
 mod narrowing;
 mod observer;
 mod records;
 mod requests;
 mod shape;
+mod shelf;
 mod sides;
 mod stream;
 mod sweep;
@@ -34,24 +40,29 @@ mod sweep;
 mod tests;
 mod turns;
 mod units;
+mod way;
 
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::thread::Builder;
 
+use foldhash::fast::RandomState;
+
+use super::{Edge, Evidence};
 use crate::capture::Timestamp;
 
 pub use observer::{Half, Limits, Observed, Observer};
 
-use sides::{Shelf, Side};
+use shelf::Shelf;
+use sides::Sides;
 use turns::Turn;
 
 /// Clocks and the order of capture may be off by this much: 30 µs, in nanoseconds.
 const TOLERANCE: u64 = 30_000;
 
 /// How many exchanges of a tie are told.
-pub const EXCHANGES: usize = 1024;
+pub const EXCHANGES: u32 = 1024;
 
 /// Which way a connection goes through the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,50 +97,33 @@ pub struct TcpLeg {
 pub struct Inferred {
     /// Whether the exchanges of ties are wanted.
     pub has_exchanges: bool,
-    /// The ties.
-    pub ties: Vec<Tie>,
-    /// Far legs whose clients were looked for.
+    /// The ties: legs by their [`TcpLeg::id`].
+    pub ties: Vec<Edge>,
+    /// Far legs whose clients were looked for; not of those from the pod, whose client is the pod.
     pub clients: Vec<(u32, Clients)>,
 }
 
-/// Two legs that carry the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tie {
-    /// The leg towards the client.
-    pub near: u32,
-    /// The leg towards the server.
-    pub far: u32,
-    /// What shows it.
-    pub evidence: Evidence,
-    /// How many exchanges they carried, at most [`EXCHANGES`].
-    pub exchanged: usize,
-    /// These exchanges, if they are wanted.
-    pub exchanges: Vec<Exchange>,
-}
-
-impl Tie {
-    fn new(near: &TcpLeg, far: &TcpLeg, evidence: Evidence) -> Tie {
-        Tie { near: near.id, far: far.id, evidence, exchanged: 0, exchanges: Vec::new() }
-    }
-
+impl Edge {
     /// Adds an exchange, if there is room; `has_exchanges` if it is wanted itself.
     fn add(&mut self, exchange: Exchange, has_exchanges: bool) {
         if self.exchanged < EXCHANGES {
-            self.exchanged += 1;
-            self.exchanges.extend(Some(exchange).filter(|_| has_exchanges));
+            self.set_exchanged(self.exchanged + 1);
+            if has_exchanges {
+                self.details().exchanges.push(exchange);
+            }
         }
     }
-}
 
-/// What shows that two legs belong together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Evidence {
-    /// They passed on the same octets, in this order in time, and no other two did.
-    Bytes,
-    /// As [`Evidence::Bytes`], and all others belong to other legs.
-    Elimination,
-    /// Each exchange of the far leg fits into one of the near leg alone.
-    Exchanges,
+    /// Each exchange is a request; without one there is one that was not told apart.
+    fn set_exchanged(&mut self, exchanged: u32) {
+        self.exchanged = exchanged.min(EXCHANGES);
+        self.requests = u64::from(self.exchanged.max(1));
+    }
+
+    /// An edge between legs over which no exchange went yet.
+    fn inferred(near: u32, far: u32, evidence: Evidence) -> Edge {
+        Edge { requests: 1, ..Edge::new(near, far, evidence) }
+    }
 }
 
 /// An exchange on both sides of the proxy.
@@ -172,51 +166,62 @@ pub enum Clients {
 /// Ties the legs on both sides of proxies.
 ///
 /// `near` and `far` are all that may be on that side, whether they can be tied or not: a leg that is left out may be the
-/// true partner of one that then fits another. `has_exchanges` if those of ties are wanted. Of pods whose applications listen on loopback, one at a time.
+/// true partner of one that then fits another. Each is asked for once. `has_exchanges` if those of ties are wanted. Of pods whose
+/// applications listen on loopback, one at a time.
 ///
-/// Errors: what was observed cannot be read.
-pub fn infer(
-    observed: &Observed,
-    stage: Stage,
-    near: &[TcpLeg],
-    far: &[TcpLeg],
-    has_exchanges: bool,
-) -> io::Result<Inferred> {
+/// Errors: what was observed cannot be read, or a leg.
+pub fn infer<L>(observed: &Observed, stage: Stage, near: L, far: L, has_exchanges: bool) -> io::Result<Inferred>
+where
+    L: ExactSizeIterator<Item = io::Result<TcpLeg>> + Clone + Send,
+{
     let mut inferred = Inferred { has_exchanges, ..Inferred::default() };
+    if near.len() == 0 && far.len() == 0 {
+        return Ok(inferred);
+    }
     let (end, mut shelf) = (observed.end(), Shelf::new(observed));
     // One does not depend on the other; where there can be no thread, one comes after the other.
     let (near, far) = std::thread::scope(|scope| {
-        let look = || Shelf::new(observed).sides(stage, false, far);
-        let thread = Builder::new().spawn_scoped(scope, look);
-        let near = shelf.sides(stage, true, near);
+        let look = |far| Sides::read(stage, false, far, &mut Shelf::new(observed));
+        let legs = far.clone();
+        let thread = Builder::new().spawn_scoped(scope, move || look(legs));
+        let near = Sides::read(stage, true, near, &mut shelf);
         let far = match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => look(),
+            Err(_) => look(far),
         };
         (near, far)
     });
-    let (near, far) = (near?, far?);
+    let (mut near, mut far) = (near?, far?);
     for tied in bytes::tie(stage, &near, &far, end, &mut shelf)? {
-        let (near, far) = (near.sides[tied.near].leg, far.sides[tied.far].leg);
-        let mut tie = Tie::new(near, far, tied.evidence);
-        tie.exchanged = EXCHANGES.min(tied.exchanged as usize);
+        let (near, far) = (near.leg(tied.near as usize), far.leg(tied.far as usize));
+        let mut edge = Edge::inferred(near.id, far.id, tied.evidence());
+        edge.set_exchanged(tied.exchanged);
         if has_exchanges {
-            tie.exchanges = bytes::exchanges(stage, &*shelf.shape(near)?, &*shelf.shape(far)?);
-            tie.exchanges.truncate(EXCHANGES);
+            let [near, far] = shelf.pair(&near, &far)?;
+            edge.details().exchanges = bytes::exchanges(stage, near, far);
+            edge.details().exchanges.truncate(EXCHANGES as usize);
         }
-        inferred.ties.push(tie);
-        inferred.clients.push((far.id, Clients::One(near.client)));
+        inferred.ties.push(edge);
+        inferred.tell(stage, far.id, || Clients::One(near.client));
     }
-    let taken: HashSet<u32> = inferred.ties.iter().map(|tie| tie.far).collect();
-    let rest: Vec<Side<'_>> = far.sides.into_iter().filter(|side| !taken.contains(&side.leg.id)).collect();
-    let has_all: HashSet<u32> = inferred.ties.iter().map(|tie| tie.near).collect();
-    let near = match stage {
-        // Behind one gateway are services of all kinds: a leg whose octets all went to one of them has none for another.
-        Stage::Gateway => near.sides.into_iter().filter(|side| !has_all.contains(&side.leg.id)).collect(),
-        Stage::Inbound | Stage::Outbound => near.sides,
-    };
-    exchanges::tie(stage, &near, &rest, end, &mut shelf, &mut inferred)?;
+    let taken: HashSet<u32, RandomState> = inferred.ties.iter().map(|tie| tie.far).collect();
+    far.retain(|side| !taken.contains(&side.id));
+    // Behind one gateway are services of all kinds: a leg whose octets all went to one of them has none for another.
+    if stage == Stage::Gateway {
+        let taken: HashSet<u32, RandomState> = inferred.ties.iter().map(|tie| tie.near).collect();
+        near.retain(|side| !taken.contains(&side.id));
+    }
+    exchanges::tie(stage, &near, &far, end, &mut shelf, &mut inferred)?;
     Ok(inferred)
+}
+
+impl Inferred {
+    /// Notes the clients of a far leg, unless they are known anyway.
+    fn tell(&mut self, stage: Stage, far: u32, clients: impl FnOnce() -> Clients) {
+        if stage != Stage::Outbound {
+            self.clients.push((far, clients()));
+        }
+    }
 }
 
 /// Whether two legs may belong together by their addresses.

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::stream::Stream;
+use super::shape::Shape;
+use super::stream::{Spare, Stream};
+use super::way::Way;
 use crate::capture::Timestamp;
 use crate::store::{self, Place, Put, Store, put};
 
@@ -72,6 +74,8 @@ pub struct Observer {
     end: Timestamp,
     /// A conversation on its way.
     octets: Vec<u8>,
+    /// What conversations that were put away do not need any more.
+    spare: Spare,
 }
 
 /// Everything that an [`Observer`] collected.
@@ -97,6 +101,7 @@ impl Observer {
             failed: None,
             end: Timestamp(0),
             octets: Vec::new(),
+            spare: Spare::default(),
         }
     }
 
@@ -109,7 +114,7 @@ impl Observer {
         let stream = &mut conversation.streams[usize::from(half.from_first)];
         // Without data it stays as large as it is.
         let before = if data_len > 0 { stream.memory() } else { 0 };
-        stream.segment(time, seq, flags, data, data_len);
+        stream.segment(time, seq, flags, data, data_len, &mut self.spare);
         if data_len > 0 {
             self.memory = self.memory + stream.memory() - before;
         }
@@ -121,7 +126,8 @@ impl Observer {
     /// Forgets a conversation. No more segments of it come.
     pub fn forget(&mut self, conversation: u32) {
         if let At::Busy(at) = self.places.get(conversation) {
-            self.leave(at);
+            let left = self.leave(at);
+            left.into_iter().flat_map(|left| left.streams).for_each(|stream| self.spare.keep(stream));
         }
         self.places.set(conversation, At::Nowhere);
     }
@@ -147,7 +153,7 @@ impl Observer {
                     self.failed = Some(error);
                     return None;
                 }
-                restore(&self.octets)
+                restore(&self.octets, &mut self.spare)
             }
             _ => Default::default(),
         };
@@ -194,6 +200,7 @@ impl Observer {
         let Some(Conversation { number, streams, .. }) = self.leave(at) else { return };
         self.octets.clear();
         put_all(&streams, &mut self.octets);
+        streams.into_iter().for_each(|stream| self.spare.keep(stream));
         match self.store.push(&self.octets) {
             Ok(place) => self.places.set(number, At::Away(place)),
             Err(error) => {
@@ -226,32 +233,49 @@ fn put_all(streams: &[Stream; 2], octets: &mut Vec<u8>) {
     streams.iter().for_each(|stream| stream.put(began.0, octets));
 }
 
-fn restore(octets: &[u8]) -> [Stream; 2] {
+fn restore(octets: &[u8], spare: &mut Spare) -> [Stream; 2] {
     let mut put = Put(octets);
     let began = put.take();
-    [(); 2].map(|()| Stream::restore(&mut put, began))
+    [(); 2].map(|()| Stream::restore(&mut put, began, spare))
 }
 
 impl Observed {
-    /// Reads what was collected of two directions, which may be of one conversation.
-    pub(super) fn streams(&self, halves: [Half; 2], reader: &mut store::Reader) -> io::Result<[Stream; 2]> {
+    /// Reads what was collected of two directions of a leg, which may be of one conversation.
+    pub(super) fn read(&self, halves: [Half; 2], reader: &mut store::Reader, shape: &mut Shape) -> io::Result<()> {
         let [one, other] = halves;
+        let Shape { up, down, .. } = shape;
         if one.conversation == other.conversation && one.from_first != other.from_first {
-            let [no, yes] = self.both(one.conversation, reader)?;
-            return Ok(if one.from_first { [yes, no] } else { [no, yes] });
+            let both = if one.from_first { [down, up] } else { [up, down] };
+            let Some((mut put, began)) = self.find(one.conversation, reader)? else {
+                both.into_iter().for_each(Way::clear);
+                return Ok(());
+            };
+            both.into_iter().for_each(|way| way.restore(&mut put, began));
+            return Ok(());
         }
-        let mut stream = |half: Half| {
-            let [no, yes] = self.both(half.conversation, reader)?;
-            Ok::<_, io::Error>(if half.from_first { yes } else { no })
-        };
-        Ok([stream(one)?, stream(other)?])
+        self.read_half(one, reader, up)?;
+        self.read_half(other, reader, down)
     }
 
-    fn both(&self, conversation: u32, reader: &mut store::Reader) -> io::Result<[Stream; 2]> {
-        match self.places.get(conversation) {
-            At::Away(place) => Ok(restore(reader.read(&self.store, place)?)),
-            At::Nowhere | At::Busy(_) => Ok(Default::default()),
+    fn read_half(&self, half: Half, reader: &mut store::Reader, way: &mut Way) -> io::Result<()> {
+        let Some((mut put, began)) = self.find(half.conversation, reader)? else {
+            way.clear();
+            return Ok(());
+        };
+        way.restore(&mut put, began);
+        if half.from_first {
+            // It stands behind the other one.
+            way.restore(&mut put, began);
         }
+        Ok(())
+    }
+
+    /// The directions of a conversation as they were put away, and when it was; none if nothing is known of it.
+    fn find<'a>(&'a self, conversation: u32, reader: &'a mut store::Reader) -> io::Result<Option<(Put<'a>, u64)>> {
+        let At::Away(place) = self.places.get(conversation) else { return Ok(None) };
+        let mut put = Put(reader.read(&self.store, place)?);
+        let began = put.take();
+        Ok(Some((put, began)))
     }
 
     /// When the last segment was captured.

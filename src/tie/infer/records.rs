@@ -65,6 +65,18 @@ impl Records {
                 }
                 continue;
             }
+            if self.have == 0
+                && let Some((header, rest)) = data.split_first_chunk()
+            {
+                // As it is most often: the header is there as a whole.
+                (self.header, self.have, self.first) = (*header, 5, time);
+                if !(1..=5).all(|have| self.is_possible(have)) {
+                    return Err(NoRecord);
+                }
+                self.begin(time, units);
+                data = rest;
+                continue;
+            }
             let Some((&octet, rest)) = data.split_first() else { return Err(NoRecord) };
             data = rest;
             if self.have == 0 {
@@ -72,24 +84,31 @@ impl Records {
             }
             self.header[usize::from(self.have)] = octet;
             self.have += 1;
-            if !self.is_possible() {
+            if !self.is_possible(self.have) {
                 return Err(NoRecord);
             }
             if self.have == 5 {
-                self.began = true;
-                self.left = u32::from(u16::from_be_bytes([self.header[3], self.header[4]]));
-                if self.left == 0 {
-                    self.have = 0;
-                    units.push(Unit::new(self.first, time, 0, self.header[0]));
-                }
+                self.begin(time, units);
             }
         }
         Ok(())
     }
 
-    fn is_possible(&self) -> bool {
+    /// The header is there.
+    fn begin(&mut self, time: Timestamp, units: &mut Units) {
+        self.began = true;
+        self.left = u32::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+        if self.left == 0 {
+            self.have = 0;
+            units.push(Unit::new(self.first, time, 0, self.header[0]));
+        }
+    }
+
+    /// Whether the header can be one, by the last of so many octets.
+    #[inline]
+    fn is_possible(&self, have: u8) -> bool {
         let [kind, major, minor, high, low] = self.header;
-        match self.have {
+        match have {
             1 => (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&kind),
             2 => major == 3,
             3 => minor <= 4,

@@ -50,9 +50,20 @@ impl Requests {
     }
 
     pub fn restore(put: &mut Put<'_>) -> Requests {
+        let mut requests = Requests::default();
+        requests.read_into(put);
+        requests
+    }
+
+    /// Reads those that were put away, behind what there is.
+    pub fn read_into(&mut self, put: &mut Put<'_>) {
         let len = put.take();
-        let ids = (0..len).map(|_| (Timestamp(put.take()), u64::from_le_bytes(put.array())));
-        Requests { ids: ids.collect() }
+        self.ids.extend((0..len).map(|_| (Timestamp(put.take()), u64::from_le_bytes(put.array()))));
+    }
+
+    /// Forgets all, but not the room for them.
+    pub fn clear(&mut self) {
+        self.ids.clear();
     }
 
     pub fn memory(&self) -> usize {

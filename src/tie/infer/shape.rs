@@ -4,11 +4,11 @@
 //! plaintext behind TLS, whose length is that of the records. What of a TLS 1.3 leg is handshake, session ticket or
 //! alert can only be told by place and length: where that leaves two answers, there are two readings.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use super::records::{self, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
-use super::stream::Stream;
 use super::units::{Counts, Curve, Unit};
+use super::way::Way;
 use crate::capture::Timestamp;
 
 /// What an AEAD adds to a record of TLS 1.3: the inner content type and the tag (RFC 8446, section 5.2).
@@ -42,44 +42,8 @@ impl Reading<'_> {
     }
 }
 
-/// A direction of a leg, with its units.
-#[derive(Debug)]
-pub struct Way {
-    stream: Stream,
-    units: Vec<Unit>,
-}
-
-impl Deref for Way {
-    type Target = Stream;
-
-    fn deref(&self) -> &Stream {
-        &self.stream
-    }
-}
-
-impl Way {
-    fn new(stream: Stream) -> Way {
-        let units = stream.data().map(|data| data.units.read()).unwrap_or_default();
-        Way { stream, units }
-    }
-
-    pub fn units(&self) -> &[Unit] {
-        &self.units
-    }
-
-    /// When its first octet came.
-    pub fn first_data(&self) -> Option<Timestamp> {
-        self.units.first().map(|unit| unit.first)
-    }
-
-    /// When its last octet came.
-    pub fn last_data(&self) -> Option<Timestamp> {
-        self.units.last().map(Unit::last)
-    }
-}
-
-/// A leg with all its readings.
-#[derive(Debug)]
+/// A leg with all its readings. It is read into again and again: what it has room for stays.
+#[derive(Debug, Default)]
 pub struct Shape {
     /// What the client sent.
     pub up: Way,
@@ -113,44 +77,39 @@ pub enum Version {
 }
 
 impl Shape {
-    /// Reads a leg.
-    pub fn new(up: Stream, down: Stream) -> Shape {
-        let is_whole = up.is_whole() && down.is_whole();
-        let (up, down) = (Way::new(up), Way::new(down));
-        let (all_up, all_down) = (0..up.units.len(), 0..down.units.len());
-        let is_tls = up.is_tls() || down.is_tls();
-        let mut shape = Shape { up, down, is_whole, is_sure: is_whole, readings: Vec::new(), tls: None };
-        shape.push(all_up.clone(), all_down.clone(), Counts::Raw);
-        if !is_tls {
-            return shape;
+    /// Finds all ways to read the two directions that are there.
+    pub fn look(&mut self) {
+        self.readings.clear();
+        self.tls = None;
+        self.is_whole = self.up.is_whole() && self.down.is_whole();
+        self.is_sure = self.is_whole;
+        let (all_up, all_down) = (0..self.up.units().len(), 0..self.down.units().len());
+        self.push(all_up.clone(), all_down.clone(), Counts::Raw);
+        if !self.up.is_tls && !self.down.is_tls {
+            return;
         }
-        if shape.up.syn().is_none() {
+        if self.up.syn().is_none() {
             // Without its handshake nothing tells what a record is.
-            shape.is_sure = false;
-            return shape;
+            self.is_sure = false;
+            return;
         }
-        let down = shape.down.units();
+        let down = self.down.units();
         if !down.iter().any(|unit| unit.kind == APPLICATION_DATA || unit.kind == CHANGE_CIPHER_SPEC) {
-            return shape;
+            return;
         }
-        match version(down) {
-            Some(version) => {
-                shape.tls = Some(version);
-                match version {
-                    Version::Tls13 => shape.read_1_3(),
-                    Version::Tls12 { overhead } => shape.push(all_up, all_down, Counts::Protected { overhead }),
-                }
-            }
-            None => shape.is_sure = false,
+        self.tls = version(down);
+        match self.tls {
+            Some(Version::Tls13) => self.read_1_3(),
+            Some(Version::Tls12 { overhead }) => self.push(all_up, all_down, Counts::Protected { overhead }),
+            None => self.is_sure = false,
         }
-        shape
     }
 
     /// All ways to read it.
     pub fn readings(&self) -> impl Iterator<Item = Reading<'_>> + Clone {
         self.readings.iter().map(|read| {
             let Read { counts, total, .. } = *read;
-            let (up, down) = (&self.up.units[read.up.clone()], &self.down.units[read.down.clone()]);
+            let (up, down) = (&self.up.units()[read.up.clone()], &self.down.units()[read.down.clone()]);
             Reading { up: Curve { units: up, counts }, down: Curve { units: down, counts }, total }
         })
     }
@@ -161,10 +120,10 @@ impl Shape {
         seen.reduce(|(first, last), other| (first.min(other.0), last.max(other.1)))
     }
 
-    /// Octets in use, about.
+    /// Octets in use.
     pub fn memory(&self) -> usize {
-        let streams = self.up.memory() + self.down.memory();
-        size_of::<Shape>() + streams + self.len() * size_of::<Unit>() + self.readings.len() * size_of::<Read>()
+        let ways = self.up.memory() + self.down.memory();
+        size_of::<Shape>() + ways + self.readings.capacity() * size_of::<Read>()
     }
 
     /// How many units it has.
@@ -173,7 +132,7 @@ impl Shape {
     }
 
     fn push(&mut self, up: Range<usize>, down: Range<usize>, counts: Counts) {
-        let total = |way: &Way, range: &Range<usize>| Curve { units: &way.units[range.clone()], counts }.total();
+        let total = |way: &Way, range: &Range<usize>| Curve { units: &way.units()[range.clone()], counts }.total();
         if let (Some(u), Some(d)) = (total(&self.up, &up), total(&self.down, &down)) {
             let is_known = self.readings.iter().any(|reading| {
                 reading.total == (u, d)
@@ -189,24 +148,19 @@ impl Shape {
     fn read_1_3(&mut self) {
         let counts = Counts::Protected { overhead: OVERHEAD_1_3 };
         let (up, down) = (self.up.units(), self.down.units());
-        let at = |units: &[Unit]| -> Vec<usize> {
-            (0..units.len()).filter(|&n| units[n].kind == APPLICATION_DATA).collect()
-        };
-        let (sent, answered) = (at(up), at(down));
-        let Some(&flight) = sent.first() else { return };
+        let Some(flight) = application_data(up).next() else { return };
         // The server's flight is what it sent before it had anything of the client's.
-        let begin = answered.iter().take_while(|&&n| down[n].first < up[flight].first).count();
+        let answered = application_data(down).skip_while(|&n| down[n].first < up[flight].first);
+        // Behind each number of tickets; where there are no more records, nothing is left to be passed on.
+        let begins: Few<{ TICKETS + 1 }> = answered.chain([down.len()]).collect();
+        let finished = finished(up);
         let is_alert = |unit: Option<&Unit>| unit.is_some_and(|unit| unit.payload(OVERHEAD_1_3) == Some(ALERT));
         let (up_len, down_len) = (up.len(), down.len());
         let ends = [is_alert(up.last()), is_alert(down.last())];
-        for finished in finished(up, &sent) {
+        for &finished in finished.get() {
             let up = (finished + 1).min(up_len)..up_len;
-            for tickets in 0..=TICKETS {
-                let down = match answered.get(begin + tickets) {
-                    Some(&at) => at..down_len,
-                    None if begin + tickets == answered.len() => down_len..down_len,
-                    None => continue,
-                };
+            for &begin in begins.get() {
+                let down = begin..down_len;
                 for (up_alert, down_alert) in [(false, false), (true, false), (false, true), (true, true)] {
                     let has = |range: &Range<usize>, is_alert: bool| is_alert && !range.is_empty();
                     if up_alert && !has(&up, ends[0]) || down_alert && !has(&down, ends[1]) {
@@ -223,14 +177,13 @@ impl Shape {
     /// When a proxy could first connect onwards, if the beginning was captured: a ClientHello is waited for.
     pub fn opened(&self) -> Option<Timestamp> {
         let syn = self.up.syn()?;
-        Some(self.up.units().first().filter(|_| self.up.is_tls()).map_or(syn, Unit::last))
+        Some(self.up.units().first().filter(|_| self.up.is_tls).map_or(syn, Unit::last))
     }
 
     /// When the server may have sent its first octet that is passed on, at the latest; none if it may have sent none.
     pub fn answered(&self) -> Option<Timestamp> {
         let first = |reading: Reading<'_>| reading.down.parts().next().map(|(_, unit)| unit.first);
-        let firsts: Option<Vec<Timestamp>> = self.readings().map(first).collect();
-        firsts?.into_iter().max()
+        self.readings().map(first).reduce(|one, other| Some(one?.max(other?))).flatten()
     }
 
     /// When the client was done: it closed, or said so within TLS.
@@ -245,26 +198,52 @@ impl Shape {
     }
 }
 
-/// Where the client's Finished may be, as an index of `units`; `sent` are those that are Application Data.
-///
-/// It is in the first of them, alone or behind Certificate and CertificateVerify, or these have records of their own. Then
-/// all are written at once: what stands in the segment of the one before it was not sent for a proxy to pass on.
-fn finished(units: &[Unit], sent: &[usize]) -> Vec<usize> {
-    let is_finished = |at: usize| units[at].payload(OVERHEAD_1_3).is_some_and(|len| FINISHED.contains(&len));
-    let Some(&first) = sent.first() else { return Vec::new() };
-    let mut found = vec![first];
-    if is_finished(first) {
-        return found;
+/// Where units of Application Data are.
+fn application_data(units: &[Unit]) -> impl Iterator<Item = usize> {
+    (0..units.len()).filter(|&n| units[n].kind == APPLICATION_DATA)
+}
+
+/// The first places of some, with room for so many.
+struct Few<const N: usize> {
+    places: [usize; N],
+    len: usize,
+}
+
+impl<const N: usize> FromIterator<usize> for Few<N> {
+    fn from_iter<I: IntoIterator<Item = usize>>(all: I) -> Few<N> {
+        let mut few = Few { places: [0; N], len: 0 };
+        for (to, place) in few.places.iter_mut().zip(all) {
+            *to = place;
+            few.len += 1;
+        }
+        few
     }
-    for (&before, &at) in sent.iter().zip(&sent[1..]).take(CLIENT_FLIGHT - 1) {
-        if is_finished(at) {
-            if units[before].first == units[at].first {
-                return vec![at];
-            }
-            found.push(at);
+}
+
+impl<const N: usize> Few<N> {
+    fn get(&self) -> &[usize] {
+        &self.places[..self.len]
+    }
+}
+
+/// Where the client's Finished may be, as an index of `units`.
+///
+/// It is in the first that is Application Data, alone or behind Certificate and CertificateVerify, or these have records of
+/// their own. Then all are written at once: what stands in the segment of the one before it was not sent for a proxy to pass on.
+fn finished(units: &[Unit]) -> Few<CLIENT_FLIGHT> {
+    let is_finished = |at: usize| units[at].payload(OVERHEAD_1_3).is_some_and(|len| FINISHED.contains(&len));
+    let sent: Few<CLIENT_FLIGHT> = application_data(units).collect();
+    let sent = sent.get();
+    if sent.first().is_some_and(|&first| is_finished(first)) {
+        return sent[..1].iter().copied().collect();
+    }
+    let is_same_segment = |pair: &&[usize]| is_finished(pair[1]) && units[pair[0]].first == units[pair[1]].first;
+    match sent.windows(2).find(is_same_segment) {
+        Some(pair) => pair[1..].iter().copied().collect(),
+        None => {
+            sent.iter().copied().enumerate().filter(|&(n, at)| n == 0 || is_finished(at)).map(|(_, at)| at).collect()
         }
     }
-    found
 }
 
 /// The version that a server's records show. `None` if what a record holds can not be told by its length.

@@ -1,63 +1,127 @@
-//! Legs by what is looked at of all of them; and legs read whole, where some are compared.
+//! Legs by what is looked at of all of them.
 
-use std::collections::HashMap;
 use std::io;
-use std::rc::Rc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use foldhash::fast::RandomState;
-
-use super::observer::Observed;
+use super::moments::Moment;
+use super::observer::Half;
 use super::shape::Shape;
-use super::stream::Moment;
+use super::shelf::Shelf;
 use super::{Stage, TcpLeg, bytes, http};
 use crate::capture::Timestamp;
-use crate::store::{Put, Reader, put_from};
-
-/// Octets of legs that stay on a [`Shelf`], about.
-const KEPT: usize = 2 << 20;
+use crate::store::{Put, put_from};
 
 /// The legs on one side of a proxy.
-pub struct Sides<'a> {
-    pub sides: Vec<Side<'a>>,
+#[derive(Default)]
+pub struct Sides {
+    pub sides: Vec<Side>,
     /// The octets of all readings of all of them.
     totals: Vec<u8>,
+    /// Their addresses of IPv6.
+    addresses: Vec<Ipv6Addr>,
     /// When the first segment of all was captured.
     pub first: Option<Timestamp>,
 }
 
-/// A leg, and what tells with which others it has to be compared.
-pub struct Side<'a> {
-    pub leg: &'a TcpLeg,
+/// A leg, and what tells with which others it has to be compared, in as few octets as can be.
+pub struct Side {
     /// Of a near leg: when a proxy could first connect onwards. Of a far one: when its SYN was captured.
     pub opened: Moment,
     /// Of a near leg: when it was answered, so that a far leg was opened before.
     pub answered: Moment,
+    /// [`TcpLeg::id`].
+    pub id: u32,
+    /// The conversations of what the client sent, and of what the server sent.
+    conversations: [u32; 2],
+    /// Client and server: an address of IPv4, or where in [`Sides::addresses`] it is.
+    ends: [u32; 2],
     /// Where its totals begin.
     totals: u32,
     /// How many units it has.
     pub len: u32,
-    /// Whether the octets may differ from what the other side of the proxy has.
-    pub is_loose: bool,
-    pub is_tls: bool,
-    pub is_http: bool,
-    pub is_http2: bool,
+    /// [`TcpLeg::port`].
+    pub port: u16,
+    bits: u8,
 }
 
-impl<'a> Sides<'a> {
-    fn push(&mut self, stage: Stage, is_near: bool, leg: &'a TcpLeg, shape: &Shape, end: Timestamp) {
+/// [`Side::bits`].
+mod bits {
+    /// [`Half::from_first`] of both directions.
+    pub const FROM_FIRST: [u8; 2] = [1, 2];
+    /// Whether the ends have addresses of IPv6.
+    pub const IPV6: [u8; 2] = [4, 8];
+    pub const LOOSE: u8 = 16;
+    pub const TLS: u8 = 32;
+    pub const HTTP: u8 = 64;
+    pub const HTTP2: u8 = 128;
+}
+
+impl Side {
+    fn has(&self, bit: u8) -> bool {
+        self.bits & bit != 0
+    }
+
+    /// Whether the octets may differ from what the other side of the proxy has.
+    pub fn is_loose(&self) -> bool {
+        self.has(bits::LOOSE)
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.has(bits::TLS)
+    }
+
+    pub fn is_http(&self) -> bool {
+        self.has(bits::HTTP)
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.has(bits::HTTP2)
+    }
+}
+
+impl Sides {
+    /// Looks at legs, one after the other.
+    pub fn read(
+        stage: Stage,
+        is_near: bool,
+        legs: impl ExactSizeIterator<Item = io::Result<TcpLeg>>,
+        shelf: &mut Shelf<'_>,
+    ) -> io::Result<Sides> {
+        let mut sides = Sides { sides: Vec::with_capacity(legs.len()), ..Sides::default() };
+        for leg in legs {
+            let (leg, end) = (leg?, shelf.end());
+            sides.push(stage, is_near, &leg, shelf.read(&leg)?, end);
+        }
+        Ok(sides)
+    }
+
+    fn push(&mut self, stage: Stage, is_near: bool, leg: &TcpLeg, shape: &Shape, end: Timestamp) {
+        let has = |is: bool, bit: u8| if is { bit } else { 0 };
+        let halves = [leg.from_client, leg.from_server];
+        let addresses = [leg.client, leg.server];
+        let is = [
+            (bytes::is_loose(shape, end), bits::LOOSE),
+            (shape.tls.is_some(), bits::TLS),
+            (http::is_http(shape), bits::HTTP),
+            (http::is_http2(shape), bits::HTTP2),
+        ];
+        let of_both =
+            (0..2).map(|n| has(halves[n].from_first, bits::FROM_FIRST[n]) | has(addresses[n].is_ipv6(), bits::IPV6[n]));
+        let bits = is.into_iter().map(|(is, bit)| has(is, bit)).chain(of_both).fold(0, |bits, bit| bits | bit);
         let opened = if is_near { bytes::can_open(stage, shape) } else { shape.up.syn() };
         let answered = if is_near { bytes::answered(stage, shape) } else { None };
-        self.sides.push(Side {
-            leg,
+        let side = Side {
             opened: opened.into(),
             answered: answered.into(),
+            id: leg.id,
+            conversations: halves.map(|half| half.conversation),
+            ends: addresses.map(|address| self.encode(address)),
             totals: self.totals.len() as u32,
             len: shape.len() as u32,
-            is_loose: bytes::is_loose(shape, end),
-            is_tls: shape.tls.is_some(),
-            is_http: http::is_http(shape),
-            is_http2: http::is_http2(shape),
-        });
+            port: leg.port,
+            bits,
+        };
+        self.sides.push(side);
         let mut last = (0, 0);
         for (up, down) in shape.readings().map(|reading| reading.total) {
             put_from(&mut self.totals, last.0, up);
@@ -65,6 +129,31 @@ impl<'a> Sides<'a> {
             last = (up, down);
         }
         self.first = shape.seen().map(|(first, _)| first).into_iter().chain(self.first).min();
+    }
+
+    fn encode(&mut self, address: IpAddr) -> u32 {
+        match address {
+            IpAddr::V4(address) => address.to_bits(),
+            IpAddr::V6(address) => {
+                self.addresses.push(address);
+                (self.addresses.len() - 1) as u32
+            }
+        }
+    }
+
+    /// The leg that a side is of.
+    pub fn leg(&self, index: usize) -> TcpLeg {
+        let side = &self.sides[index];
+        let half = |n: usize| Half { conversation: side.conversations[n], from_first: side.has(bits::FROM_FIRST[n]) };
+        let address = |n: usize| -> IpAddr {
+            let end = side.ends[n];
+            match side.has(bits::IPV6[n]) {
+                false => Ipv4Addr::from_bits(end).into(),
+                true => self.addresses[end as usize].into(),
+            }
+        };
+        let (from_client, from_server) = (half(0), half(1));
+        TcpLeg { id: side.id, from_client, from_server, client: address(0), server: address(1), port: side.port }
     }
 
     /// The octets of each reading of a leg, either way.
@@ -77,49 +166,43 @@ impl<'a> Sides<'a> {
             is_there.then_some(last)
         })
     }
+
+    /// Octets that the totals of all take.
+    pub fn totals_len(&self) -> usize {
+        self.totals.len()
+    }
+
+    /// Forgets those that are not wanted any more; and the totals of all.
+    pub fn retain(&mut self, is_wanted: impl FnMut(&Side) -> bool) {
+        self.totals = Vec::new();
+        self.sides.retain(is_wanted);
+        self.sides.iter_mut().for_each(|side| side.totals = 0);
+    }
 }
 
-/// Legs that were read, the last ones of them to be looked at again.
-pub struct Shelf<'a> {
-    observed: &'a Observed,
-    reader: Reader,
-    shapes: HashMap<u32, Rc<Shape>, RandomState>,
-    /// Octets in use by them, about.
-    memory: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Shelf<'a> {
-    pub fn new(observed: &'a Observed) -> Shelf<'a> {
-        Shelf { observed, reader: Reader::default(), shapes: HashMap::default(), memory: 0 }
-    }
-
-    /// Looks at legs, one after the other.
-    pub fn sides<'b>(&mut self, stage: Stage, is_near: bool, legs: &'b [TcpLeg]) -> io::Result<Sides<'b>> {
-        let mut sides = Sides { sides: Vec::with_capacity(legs.len()), totals: Vec::new(), first: None };
-        for leg in legs {
-            sides.push(stage, is_near, leg, &self.read(leg)?, self.observed.end());
+    #[test]
+    fn legs_come_back_as_they_were() {
+        let half = |conversation, from_first| Half { conversation, from_first };
+        let leg = |id, client: &str, server: &str| TcpLeg {
+            id,
+            from_client: half(id, true),
+            from_server: half(id + 1, id == 2),
+            client: client.parse().expect("an address"),
+            server: server.parse().expect("an address"),
+            port: 65_535,
+        };
+        let legs =
+            [leg(2, "10.0.0.1", "fd00::1"), leg(5, "::1", "::1"), leg(u32::MAX - 1, "0.0.0.0", "255.255.255.255")];
+        let mut sides = Sides::default();
+        for leg in &legs {
+            sides.push(Stage::Inbound, true, leg, &Shape::default(), Timestamp(0));
         }
-        Ok(sides)
-    }
-
-    /// Reads a leg.
-    pub fn read(&mut self, leg: &TcpLeg) -> io::Result<Shape> {
-        let [up, down] = self.observed.streams([leg.from_client, leg.from_server], &mut self.reader)?;
-        Ok(Shape::new(up, down))
-    }
-
-    /// Reads a leg that is looked at more than once.
-    pub fn shape(&mut self, leg: &TcpLeg) -> io::Result<Rc<Shape>> {
-        if let Some(known) = self.shapes.get(&leg.id) {
-            return Ok(Rc::clone(known));
-        }
-        let shape = Rc::new(self.read(leg)?);
-        if self.memory > KEPT {
-            self.shapes.clear();
-            self.memory = 0;
-        }
-        self.memory += shape.memory();
-        self.shapes.insert(leg.id, Rc::clone(&shape));
-        Ok(shape)
+        assert_eq!([0, 1, 2].map(|index| sides.leg(index)), legs);
+        sides.retain(|side| side.id != 5);
+        assert_eq!([0, 1].map(|index| sides.leg(index)), [legs[0], legs[2]]);
     }
 }

@@ -4,12 +4,13 @@
 //! whether all of it was captured. Memory: [`HELD`] segments of [`HELD_OCTETS`] octets that came before their turn.
 
 use super::content::Content;
+use super::moments::Course;
 use super::records::Records;
 use super::requests::Requests;
 use super::units::{PLAIN, Unit, Units};
 use crate::capture::Timestamp;
 use crate::flow::flags;
-use crate::store::{Put, put, put_from};
+use crate::store::{Put, put};
 
 /// Segments that wait for one before them.
 const HELD: usize = 256;
@@ -17,55 +18,12 @@ const HELD: usize = 256;
 /// Octets that wait for others before them.
 const HELD_OCTETS: usize = 256 << 10;
 
-/// A time that may not have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(u64);
-
-impl Moment {
-    /// It is no time of any segment.
-    const NONE: Moment = Moment(u64::MAX);
-
-    pub fn get(self) -> Option<Timestamp> {
-        (self != Moment::NONE).then_some(Timestamp(self.0))
-    }
-
-    /// Comes, if it has not come before.
-    fn come(&mut self, time: Timestamp) {
-        if *self == Moment::NONE {
-            *self = Moment(time.0);
-        }
-    }
-}
-
-impl From<Option<Timestamp>> for Moment {
-    fn from(time: Option<Timestamp>) -> Moment {
-        time.map_or(Moment::NONE, |time| Moment(time.0))
-    }
-}
-
 /// One direction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stream {
-    /// When the first and the last segment was sent.
-    first: Moment,
-    last: Moment,
-    /// When the first SYN, FIN, RST was.
-    syn: Moment,
-    fin: Moment,
-    rst: Moment,
-    next: u32,
-    /// The sequence number behind the FIN, if there was one.
-    end: u32,
-    has_end: bool,
+    course: Course,
     /// What it carried; `None` if nothing.
     data: Option<Box<Data>>,
-}
-
-impl Default for Stream {
-    fn default() -> Stream {
-        let [first, last, syn, fin, rst] = [Moment::NONE; 5];
-        Stream { first, last, syn, fin, rst, next: 0, end: 0, has_end: false, data: None }
-    }
 }
 
 /// What a direction carried.
@@ -98,8 +56,38 @@ struct Held {
     len: u32,
 }
 
-impl Data {
-    fn new() -> Data {
+/// Directions that were put away, for the room that they take.
+#[derive(Debug, Default)]
+pub struct Spare {
+    all: Vec<Stream>,
+}
+
+/// How many of these are kept, and with room for how many octets of units each.
+const SPARE: usize = 64;
+const SPARE_OCTETS: usize = 512;
+
+impl Spare {
+    /// Room for what a direction carries.
+    fn take(&mut self) -> Box<Data> {
+        self.all.pop().and_then(|stream| stream.data).unwrap_or_default()
+    }
+
+    /// Keeps the room of a direction, if it is little.
+    pub fn keep(&mut self, mut stream: Stream) {
+        if let Some(data) = &mut stream.data
+            && self.all.len() < SPARE
+            && data.units.memory() <= SPARE_OCTETS
+        {
+            let mut units = std::mem::take(&mut data.units);
+            units.clear();
+            **data = Data { units, ..Data::default() };
+            self.all.push(stream);
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Data {
         Data {
             units: Units::default(),
             content: Content::default(),
@@ -112,7 +100,9 @@ impl Data {
             lost: false,
         }
     }
+}
 
+impl Data {
     /// The next octets in order, and `unknown` behind them that were not captured.
     fn read(&mut self, time: Timestamp, data: &[u8], unknown: u32) {
         if self.lost {
@@ -174,22 +164,6 @@ impl Data {
         self.held.push(Held { seq, data: data.into(), len });
     }
 
-    /// The first octets.
-    pub fn head(&self) -> &[u8] {
-        &self.head[..usize::from(self.head_len)]
-    }
-
-    /// Whether it is TLS, as far as its records tell.
-    fn is_tls(&self) -> bool {
-        matches!(&self.reader, Reader::Tls(records) if records.began)
-    }
-
-    /// Whether every octet can be told apart.
-    fn is_whole(&self) -> bool {
-        let is_undecided = matches!(&self.reader, Reader::Tls(records) if !records.began && !records.is_whole());
-        !self.lost && self.held.is_empty() && !self.units.overflowed && !is_undecided
-    }
-
     fn memory(&self) -> usize {
         size_of::<Data>()
             + self.units.memory()
@@ -200,7 +174,7 @@ impl Data {
 
     fn put(&self, octets: &mut Vec<u8>) {
         octets.push(u8::from(matches!(self.reader, Reader::Tls(_))) | u8::from(self.lost) << 1 | self.head_len << 2);
-        octets.extend_from_slice(self.head());
+        octets.extend_from_slice(&self.head);
         self.units.put(octets);
         self.content.put(octets);
         self.requests.put(octets);
@@ -214,15 +188,13 @@ impl Data {
         }
     }
 
-    fn restore(put: &mut Put<'_>) -> Data {
-        let mut data = Data::new();
+    /// Reads what was put away; all that is there is default, but for the room.
+    fn restore(&mut self, put: &mut Put<'_>) {
+        let data = self;
         let bits = put.octet();
         data.lost = bits & 2 != 0;
-        for (to, octet) in data.head.iter_mut().zip(put.octets(usize::from(bits >> 2))) {
-            *to = *octet;
-            data.head_len += 1;
-        }
-        data.units = Units::restore(put);
+        (data.head, data.head_len) = (put.array(), bits >> 2);
+        data.units.restore(put);
         data.content = Content::restore(put);
         data.requests = Requests::restore(put);
         data.reader = if bits & 1 != 0 { Reader::Tls(Records::restore(put)) } else { Reader::Plain };
@@ -231,173 +203,69 @@ impl Data {
             data.held.push(Held { seq: seq as u32, data: put.octets(octets as usize).into(), len: len as u32 });
             data.held_octets += octets as usize;
         }
-        data
     }
-}
-
-/// In the octet that a [`Stream`] begins with when it was put away: what follows.
-mod has {
-    /// Anything at all.
-    pub const SEGMENTS: u8 = 1;
-    pub const SYN: u8 = 2;
-    pub const FIN: u8 = 4;
-    pub const RST: u8 = 8;
-    pub const END: u8 = 16;
-    pub const DATA: u8 = 32;
 }
 
 impl Stream {
     /// Takes in the next segment as captured.
     #[inline]
-    pub fn segment(&mut self, time: Timestamp, mut seq: u32, flags: u8, data: &[u8], data_len: u32) {
-        let started = self.first != Moment::NONE;
-        self.first.come(time);
-        self.last = Moment(time.0);
-        if flags & flags::SYN != 0 {
-            seq = seq.wrapping_add(1);
-            if self.syn == Moment::NONE {
-                self.syn = Moment(time.0);
-                // Data before the SYN belongs to it only if the capture is out of order, which it is not.
-                self.next = seq;
-            }
-        } else if !started {
-            self.next = seq;
-        }
+    pub fn segment(&mut self, time: Timestamp, seq: u32, flags: u8, data: &[u8], data_len: u32, spare: &mut Spare) {
+        let seq = self.course.segment(time, seq, flags);
         if data_len > 0 {
-            self.octets(time, seq, data, data_len);
+            self.octets(time, seq, data, data_len, spare);
         }
         if flags & (flags::FIN | flags::RST) != 0 {
-            self.over(time, seq.wrapping_add(data_len), flags);
+            self.course.over(time, seq.wrapping_add(data_len), flags);
         }
     }
 
-    fn octets(&mut self, time: Timestamp, seq: u32, data: &[u8], data_len: u32) {
-        let ahead = seq.wrapping_sub(self.next).cast_signed();
+    fn octets(&mut self, time: Timestamp, seq: u32, data: &[u8], data_len: u32, spare: &mut Spare) {
+        let mut next = self.course.next;
+        let ahead = seq.wrapping_sub(next).cast_signed();
         if ahead < 0 && ahead.unsigned_abs() >= data_len {
             return;
         }
-        let stream = self.data.get_or_insert_with(|| Box::new(Data::new()));
+        let stream = self.data.get_or_insert_with(|| spare.take());
         if ahead > 0 {
             return stream.hold(seq, data, data_len);
         }
-        self.next = stream.deliver(time, self.next, seq, data, data_len);
+        next = stream.deliver(time, next, seq, data, data_len);
         while !stream.held.is_empty() {
-            let is_due = |held: &Held| held.seq.wrapping_sub(self.next).cast_signed() <= 0;
+            let is_due = |held: &Held| held.seq.wrapping_sub(next).cast_signed() <= 0;
             let Some(due) = stream.held.iter().position(is_due) else { break };
             let held = stream.held.swap_remove(due);
             stream.held_octets -= held.data.len();
-            self.next = stream.deliver(time, self.next, held.seq, &held.data, held.len);
+            next = stream.deliver(time, next, held.seq, &held.data, held.len);
         }
+        self.course.next = next;
     }
 
-    fn over(&mut self, time: Timestamp, end: u32, flags: u8) {
-        let over = if flags & flags::RST != 0 { &mut self.rst } else { &mut self.fin };
-        over.come(time);
-        // The kernel answers what comes too late with a RST of any number; only a FIN tells for sure where the end is.
-        if flags & flags::FIN != 0 && !self.has_end {
-            (self.end, self.has_end) = (end, true);
-        }
-    }
-
-    /// When the first SYN was sent.
-    pub fn syn(&self) -> Option<Timestamp> {
-        self.syn.get()
-    }
-
-    /// When the first FIN was sent.
-    pub fn fin(&self) -> Option<Timestamp> {
-        self.fin.get()
-    }
-
-    /// When the first RST was sent.
-    pub fn rst(&self) -> Option<Timestamp> {
-        self.rst.get()
-    }
-
-    /// When the first and the last segment was sent.
-    pub fn seen(&self) -> Option<(Timestamp, Timestamp)> {
-        self.first.get().zip(self.last.get())
-    }
-
-    /// When the first FIN or RST was sent.
-    pub fn ended(&self) -> Option<Timestamp> {
-        self.fin().into_iter().chain(self.rst()).min()
-    }
-
-    /// What it carried, if anything.
-    pub fn data(&self) -> Option<&Data> {
-        self.data.as_deref()
-    }
-
-    /// Whether every octet up to the end was captured, as far as sequence numbers tell.
-    pub fn is_whole(&self) -> bool {
-        (!self.has_end || self.end.wrapping_sub(self.next).cast_signed() <= 0)
-            && self.data().is_none_or(|data| data.is_whole())
-    }
-
-    pub fn is_tls(&self) -> bool {
-        self.data().is_some_and(|data| data.is_tls())
-    }
-
-    /// Whether units were joined.
-    pub fn is_thinned(&self) -> bool {
-        self.data().is_some_and(|data| data.units.thinned)
+    /// When it began, if it did.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.course.began()
     }
 
     /// Octets in use, beside its own.
     pub fn memory(&self) -> usize {
-        self.data().map_or(0, |data| data.memory())
+        self.data.as_ref().map_or(0, |data| data.memory())
     }
 
-    /// Puts it away, for [`Stream::restore`]; `from` is about when it was.
+    /// Puts it away, for [`Stream::restore`] and [`Way::restore`](super::way::Way::restore); `from` is about when it was.
     pub fn put(&self, from: u64, octets: &mut Vec<u8>) {
-        let moments = [(has::SYN, self.syn), (has::FIN, self.fin), (has::RST, self.rst)];
-        let moments = moments.into_iter().filter(|(_, moment)| *moment != Moment::NONE);
-        let others =
-            [(has::SEGMENTS, self.first != Moment::NONE), (has::END, self.has_end), (has::DATA, self.data.is_some())];
-        let others = others.into_iter().filter(|(_, has)| *has).map(|(bit, _)| bit);
-        let bits = moments.clone().map(|(bit, _)| bit).chain(others).fold(0, |bits, bit| bits | bit);
-        octets.push(bits);
-        if bits == 0 {
-            return;
-        }
-        put_from(octets, from, self.first.0);
-        put_from(octets, self.first.0, self.last.0);
-        moments.for_each(|(_, moment)| put_from(octets, self.first.0, moment.0));
-        octets.extend_from_slice(&self.next.to_le_bytes());
-        if self.has_end {
-            octets.extend_from_slice(&self.end.to_le_bytes());
-        }
+        self.course.put(from, self.data.is_some(), octets);
         if let Some(data) = &self.data {
             data.put(octets);
         }
     }
 
-    pub fn restore(put: &mut Put<'_>, from: u64) -> Stream {
-        let bits = put.octet();
-        let mut stream = Stream::default();
-        if bits == 0 {
-            return stream;
-        }
-        let first = put.take_from(from);
-        stream.first = Moment(first);
-        stream.last = Moment(put.take_from(first));
-        for (bit, moment) in [(has::SYN, &mut stream.syn), (has::FIN, &mut stream.fin), (has::RST, &mut stream.rst)] {
-            if bits & bit != 0 {
-                *moment = Moment(put.take_from(first));
-            }
-        }
-        stream.next = u32::from_le_bytes(put.array());
-        stream.has_end = bits & has::END != 0;
-        if stream.has_end {
-            stream.end = u32::from_le_bytes(put.array());
-        }
-        stream.data = (bits & has::DATA != 0).then(|| Box::new(Data::restore(put)));
-        stream
-    }
-
-    /// When it began, if it did.
-    pub fn began(&self) -> Option<Timestamp> {
-        self.first.get()
+    /// What was put away, so that more of it can come.
+    pub fn restore(put: &mut Put<'_>, from: u64, spare: &mut Spare) -> Stream {
+        let (course, has_data) = Course::restore(put, from);
+        let data = has_data.then(|| {
+            let mut data = spare.take();
+            data.restore(put);
+            data
+        });
+        Stream { course, data }
     }
 }

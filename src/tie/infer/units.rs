@@ -1,9 +1,9 @@
 //! How the octets of one direction came, over time: what comes in is one unit (the data of a segment, or a TLS record)
 //! after the other; what goes out is a curve of at most [`CAP`] points, and what may lie between two of them.
 
-use super::records::APPLICATION_DATA;
+use super::records::{self, APPLICATION_DATA};
 use crate::capture::Timestamp;
-use crate::store::{Put, put, put_from};
+use crate::store::{Put, put, unzigzag, zigzag};
 
 /// Points that are kept of one direction; then neighbours are joined.
 const CAP: usize = 4096;
@@ -64,12 +64,29 @@ impl Unit {
 }
 
 /// Room for the first units, and for a unit or two that come next.
-const FIRST: usize = 48;
-const MORE: usize = 16;
+const FIRST: usize = 64;
+const MORE: usize = 2 * WORD;
 
-/// Bits of the octet that begins an encoded unit, over its kind: whether [`Unit::count`] follows, and [`Unit::span`].
-const HAS_COUNT: u8 = 1 << 5;
-const HAS_SPAN: u8 = 1 << 6;
+/// The octet that begins an encoded unit: its kind, how many octets its length and its time take, and what follows.
+mod bits {
+    pub const KIND: u8 = 7;
+    /// Whether the length takes 4 octets, not 2.
+    pub const LONG: u8 = 1 << 3;
+    /// The time, as an index of [`TIMES`](super::TIMES).
+    pub const TIME: u32 = 4;
+    /// Whether [`Unit::count`](super::Unit::count) follows, and [`Unit::span`](super::Unit::span).
+    pub const HAS_COUNT: u8 = 1 << 6;
+    pub const HAS_SPAN: u8 = 1 << 7;
+}
+
+/// Octets that a time may take.
+const TIMES: [u32; 4] = [2, 3, 4, 8];
+
+/// Kinds are put as how far they are from this one, but for [`PLAIN`].
+const BEFORE_KINDS: u8 = records::CHANGE_CIPHER_SPEC - 1;
+
+/// Octets that an encoded unit takes at most, without its count and its span, and so many are read at once.
+const WORD: usize = 16;
 
 /// The units of one direction, each in as few octets as it needs.
 #[derive(Debug, Default)]
@@ -106,9 +123,20 @@ impl Units {
             self.octets.reserve_exact(FIRST);
         }
         let has = |is: bool, bit: u8| if is { bit } else { 0 };
-        self.octets.push(kind | has(count != 1, HAS_COUNT) | has(span != 0, HAS_SPAN));
-        put(&mut self.octets, u64::from(len));
-        put_from(&mut self.octets, self.last.0, first.0);
+        let time = zigzag(self.last.0, first.0);
+        let is_long = len > u32::from(u16::MAX);
+        let size = TIMES.iter().take_while(|&&octets| octets < 8 && time >> (8 * octets) > 0).count();
+        let begin = kind.saturating_sub(BEFORE_KINDS)
+            | has(is_long, bits::LONG)
+            | (size as u8) << bits::TIME
+            | has(count != 1, bits::HAS_COUNT)
+            | has(span != 0, bits::HAS_SPAN);
+        let behind = if is_long { 5 } else { 3 };
+        let word = u128::from(begin) | u128::from(len) << 8 | u128::from(time) << (8 * behind);
+        // At once: what is behind the unit is cut off again.
+        let before = self.octets.len();
+        self.octets.extend_from_slice(&word.to_le_bytes());
+        self.octets.truncate(before + behind + TIMES[size] as usize);
         if count != 1 {
             put(&mut self.octets, u64::from(count));
         }
@@ -142,17 +170,8 @@ impl Units {
 
     /// All of them, in their order.
     pub fn read(&self) -> Vec<Unit> {
-        let mut units = Vec::with_capacity(self.len.into());
-        let (mut octets, mut last) = (Put(&self.octets), 0);
-        for _ in 0..self.len {
-            let begin = octets.octet();
-            let len = octets.take() as u32;
-            last = octets.take_from(last);
-            let count = if begin & HAS_COUNT != 0 { octets.take() as u16 } else { 1 };
-            let span = if begin & HAS_SPAN != 0 { octets.take() as u32 } else { 0 };
-            let kind = begin & !(HAS_COUNT | HAS_SPAN);
-            units.push(Unit { first: Timestamp(last), span, len, count, kind });
-        }
+        let mut units = Vec::new();
+        decode(&self.octets, self.len, &mut units);
         units
     }
 
@@ -165,18 +184,60 @@ impl Units {
         put(octets, self.last.0);
     }
 
-    pub fn restore(put: &mut Put<'_>) -> Units {
+    /// Reads what was put away into `units`; returns whether units were joined, and whether more came than can be told.
+    pub fn read_into(put: &mut Put<'_>, units: &mut Vec<Unit>) -> (bool, bool) {
+        let bits = put.octet();
+        let (len, octets) = (put.take() as u16, put.take() as usize);
+        decode(put.octets(octets), len, units);
+        put.take();
+        (bits & 1 != 0, bits & 2 != 0)
+    }
+
+    /// Reads what was put away, so that more can come; nothing was there before.
+    pub fn restore(&mut self, put: &mut Put<'_>) {
         let bits = put.octet();
         let (len, octets) = (put.take() as u16, put.take() as usize);
         let known = put.octets(octets);
-        let mut units = Vec::with_capacity(known.len() + MORE);
-        units.extend_from_slice(known);
-        Units { octets: units, len, last: Timestamp(put.take()), thinned: bits & 1 != 0, overflowed: bits & 2 != 0 }
+        self.octets.reserve(known.len() + MORE);
+        self.octets.extend_from_slice(known);
+        (self.len, self.last) = (len, Timestamp(put.take()));
+        (self.thinned, self.overflowed) = (bits & 1 != 0, bits & 2 != 0);
+    }
+
+    /// Forgets all, but not the room for them.
+    pub fn clear(&mut self) {
+        self.octets.clear();
+        *self = Units { octets: std::mem::take(&mut self.octets), ..Units::default() };
     }
 
     pub fn memory(&self) -> usize {
         self.octets.capacity()
     }
+}
+
+/// Adds units, as [`Units::add`] encodes them, to others.
+fn decode(octets: &[u8], len: u16, units: &mut Vec<Unit>) {
+    let (mut octets, mut last) = (Put(octets), 0);
+    units.extend((0..len).map(|_| {
+        let word = match octets.0.first_chunk::<WORD>() {
+            Some(word) => u128::from_le_bytes(*word),
+            // The last ones.
+            None => u128::from_le_bytes(Put(octets.0).array()),
+        };
+        let begin = word as u8;
+        let (behind, size) = (if begin & bits::LONG != 0 { 5 } else { 3 }, TIMES[usize::from(begin >> bits::TIME & 3)]);
+        let len = (word >> 8) as u32 & u32::MAX >> (8 * (5 - behind));
+        let time = (word >> (8 * behind)) as u64 & u64::MAX >> (64 - 8 * size);
+        octets.octets((behind + size) as usize);
+        last = unzigzag(last, time);
+        let count = if begin & bits::HAS_COUNT != 0 { octets.take() as u16 } else { 1 };
+        let span = if begin & bits::HAS_SPAN != 0 { octets.take() as u32 } else { 0 };
+        let kind = match begin & bits::KIND {
+            0 => PLAIN,
+            kind => kind + BEFORE_KINDS,
+        };
+        Unit { first: Timestamp(last), span, len, count, kind }
+    }));
 }
 
 /// Octets that count, one unit after the other: the part of a direction that a proxy passes on.
@@ -281,7 +342,8 @@ mod tests {
         assert_eq!(units.read(), all);
         let mut octets = Vec::new();
         units.put(&mut octets);
-        let mut again = Units::restore(&mut Put(&octets));
+        let mut again = Units::default();
+        again.restore(&mut Put(&octets));
         units.push(unit(9, 9, 9, PLAIN));
         again.push(unit(9, 9, 9, PLAIN));
         assert_eq!(again.read(), units.read());

@@ -49,9 +49,9 @@ fn a_leg_that_served_one_client_bears_it() {
     let inferred = world.infer();
     assert_eq!(client_of(&inferred, &far), one("10.9.0.1"));
     let tie = inferred.ties.iter().find(|tie| tie.far == far.id()).expect("it is tied");
-    assert_eq!((tie.near, tie.evidence, tie.exchanges.len()), (near.id(), Evidence::Exchanges, 2));
-    assert_eq!(tie.exchanges[1].near.request, (ms(2020), ms(2020)));
-    assert_eq!(tie.exchanges[1].far.response, (ms(2026), ms(2026)));
+    assert_eq!((tie.near, &tie.evidence, tie.exchanges().len()), (near.id(), &Evidence::Exchanges, 2));
+    assert_eq!(tie.exchanges()[1].near.request, (ms(2020), ms(2020)));
+    assert_eq!(tie.exchanges()[1].far.response, (ms(2026), ms(2026)));
 }
 
 #[test]

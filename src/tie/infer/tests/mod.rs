@@ -135,7 +135,10 @@ impl World {
 
     /// What is inferred, which does not depend on what is in memory.
     pub fn infer_of(&self, stage: Stage, far: &[TcpLeg]) -> Inferred {
-        let inferred = |limits| infer(&self.observed(limits), stage, &self.near, far, true).expect("it can be read");
+        let inferred = |limits| {
+            let (near, far) = (self.near.iter().map(known), far.iter().map(known));
+            infer(&self.observed(limits), stage, near, far, true).expect("it can be read")
+        };
         let all = inferred(Limits::default());
         for limits in [Limits { least: 0, most: 0 }, Limits { least: 0, most: 3000 }] {
             assert_eq!(inferred(limits), all);
@@ -149,6 +152,11 @@ impl World {
         ties.sort_unstable();
         ties
     }
+}
+
+/// A leg that need not be read.
+fn known(leg: &TcpLeg) -> io::Result<TcpLeg> {
+    Ok(*leg)
 }
 
 impl Talk {
