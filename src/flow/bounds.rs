@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use super::dns::STREAM_TIMEOUT;
 use super::evidence::Reason;
-use super::record::{Side, State, marks};
+use super::key::Side;
+use super::record::{State, marks};
 use super::segment::Segment;
 use super::{Flows, UDP_TIMEOUT};
 use crate::capture::Timestamp;
@@ -55,7 +56,7 @@ impl Flows {
             let records = &self.table.records;
             self.deadlines.retain(|Reverse(deadline)| {
                 let record = &records[deadline.id];
-                let due = record.proposal().is_some_and(|p| p.due == deadline.at);
+                let due = records.proposal(deadline.id).is_some_and(|p| p.due == deadline.at);
                 record.serial == deadline.serial && !record.is_settled() && (deadline.kind != Expiry::Proposal || due)
             });
         }
@@ -63,16 +64,16 @@ impl Flows {
 
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp) {
-        if self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
+        let is_due = self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now);
+        if is_due || !self.fragments.is_empty() {
             self.expire_due(now);
         }
-        self.fragments.expire(now);
     }
 
     #[cold]
     fn expire_due(&mut self, now: Timestamp) {
         while self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
-            let Some(Reverse(deadline)) = self.deadlines.pop() else { return };
+            let Some(Reverse(deadline)) = self.deadlines.pop() else { break };
             let record = &self.table.records[deadline.id];
             if record.serial != deadline.serial || record.is_settled() {
                 continue;
@@ -81,11 +82,12 @@ impl Flows {
                 Expiry::Reply => self.table.records[deadline.id].waits = false,
                 Expiry::Open => self.give_up_open(deadline.id, Reason::OneDirection),
                 // Unless it was taken back, and another has been made since.
-                Expiry::Proposal if record.proposal().is_some_and(|p| p.due > deadline.at) => {}
+                Expiry::Proposal if self.is_proposed_after(deadline.id, deadline.at) => {}
                 Expiry::Proposal => self.accept(deadline.id),
                 Expiry::Forward(silence) => {
                     let due = record.last_time.0.saturating_add(silence);
-                    let began = record.protocol() == Protocol::Tcp && record.halves.iter().any(|h| h.ack().is_some());
+                    let has_ack = self.table.records.halves(deadline.id).iter().any(|half| half.ack().is_some());
+                    let began = record.protocol() == Protocol::Tcp && has_ack;
                     if due > now.0 {
                         let last = record.last_time;
                         self.deadline(deadline.id, last, silence, deadline.kind);
@@ -99,6 +101,11 @@ impl Flows {
                 }
             }
         }
+        self.fragments.expire(now);
+    }
+
+    fn is_proposed_after(&self, id: u32, at: Timestamp) -> bool {
+        self.table.records.proposal(id).is_some_and(|proposal| proposal.due > at)
     }
 
     /// Gives up the halves that wait longest, so that a flood of them cannot exhaust memory.
@@ -150,15 +157,16 @@ impl Flows {
             return;
         }
         // Each direction of a leg that was redirected has a record of its own; who reset it may be in either.
-        let both = [Some(record), other.map(|other| &records[other])];
-        let is_reset = both.into_iter().flatten().any(|record| record.halves.iter().any(|half| half.rst));
-        let (a, b) = match (other.map(|other| &records[other]), record.client()) {
+        let both = [Some(id), other];
+        let is_reset = both.into_iter().flatten().any(|id| records.halves(id).iter().any(|half| half.rst()));
+        let (a, b) = match (other, record.client()) {
             (Some(other), Some(client)) => {
                 let from_client = matches!(record.state, State::Repaired { .. });
                 let end = |client: Side| if from_client { client } else { 1 - client };
-                (&record.halves[end(client)], &other.halves[1 - end(other.client().unwrap_or_default())])
+                let others = records[other].client().unwrap_or_default();
+                (records.half(id, end(client)), records.half(other, 1 - end(others)))
             }
-            _ => (&record.halves[0], &record.halves[1]),
+            _ => (records.half(id, 0), records.half(id, 1)),
         };
         let mark = if is_reset || a.has_ended(b) && b.has_ended(a) { marks::ENDED } else { marks::CLOSING };
         let was_closing = record.is(marks::CLOSING);
