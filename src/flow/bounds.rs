@@ -19,6 +19,9 @@ const LAST_ACK: u64 = 1_000_000_000;
 /// of which one end said that it ends (`nf_conntrack_tcp_timeout_fin_wait`, 120 s).
 const FORGOTTEN: u64 = STREAM_TIMEOUT + UDP_TIMEOUT;
 
+/// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
+const SYN_TIMEOUT: u64 = 128_000_000_000;
+
 /// Deadlines of so many halves are kept without a look at which of them wait.
 const FEW: usize = 1024;
 
@@ -34,14 +37,22 @@ pub(super) struct Deadline {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Expiry {
-    /// Forward halves: left as captured after this many nanoseconds of silence.
-    Forward(u64),
+    /// Forward halves: left as captured when they have been [silent](silence) for so long.
+    Forward,
     /// Reply halves: packets no longer wait.
     Reply,
     /// What is most likely whole: settled, answered or not.
     Open,
     /// A pairing becomes final.
     Proposal,
+}
+
+/// How long a forward half is silent before it is given up, in nanoseconds.
+pub(super) fn silence(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Udp => UDP_TIMEOUT,
+        Protocol::Tcp => SYN_TIMEOUT,
+    }
 }
 
 impl Flows {
@@ -84,7 +95,8 @@ impl Flows {
                 // Unless it was taken back, and another has been made since.
                 Expiry::Proposal if self.is_proposed_after(deadline.id, deadline.at) => {}
                 Expiry::Proposal => self.accept(deadline.id),
-                Expiry::Forward(silence) => {
+                Expiry::Forward => {
+                    let silence = silence(record.protocol());
                     let due = record.last_time.0.saturating_add(silence);
                     let has_ack = self.table.records.halves(deadline.id).iter().any(|half| half.ack().is_some());
                     let began = record.protocol() == Protocol::Tcp && has_ack;

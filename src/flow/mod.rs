@@ -4,8 +4,9 @@
 //! a [`Mark`] that tells the leg it belongs to, and later whether and how that leg is repaired. On loopback a
 //! redirected leg shows as two conversations of one direction each: the forward half, to a listener of the
 //! proxy, and the reply half, from the original destination. `resolve` keeps what each is, `pairing` finds which
-//! belong together by what TCP proves, `dns` by what a DNS response repeats. This stage does no I/O, reads no clock
-//! and knows no bytes.
+//! belong together by what TCP proves, `dns` by what a DNS response repeats. `table` remembers them; most packets are of
+//! conversations that are settled, and go a shorter way, which is `settled`. This stage does no I/O, reads no clock and knows no
+//! bytes.
 //!
 //! # Memory
 //!
@@ -46,14 +47,14 @@ pub(crate) use key::{Key, ShortKey};
 pub use leg::{Direction, Leg, Outcome, Part};
 pub(crate) use segment::end_of;
 pub use segment::{Content, Place, Segment, flags};
-pub(crate) use settled::Settled;
+pub(crate) use settled::Whose;
 
 use bounds::Deadline;
 use fragments::Fragments;
 use key::Side;
 use line::Line;
 use record::{State, marks};
-use requests::{Requests, Said};
+use requests::{Requests, Said, Saying};
 use table::Table;
 
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
@@ -253,16 +254,12 @@ impl Flows {
     }
 
     /// Keeps in mind who waits for the proxy.
-    #[inline]
     fn note_request(&mut self, id: u32, side: Side, said: &Said) {
         let record = &mut self.table.records[id];
-        let from_client = record.client() == Some(side);
-        match record.state {
-            // It answers what the other half asked.
-            State::Answering { forward } => self.requests.note(&mut self.table.records[forward], said, false),
-            // What may be whole is no request yet.
-            State::Whole | State::Open if record.origin != Origin::Network => {}
-            _ => self.requests.note(record, said, from_client),
+        match record.says(side) {
+            Saying::Nothing => {}
+            Saying::Own { from_client } => self.requests.note(record, said, from_client),
+            Saying::Answer { forward } => self.requests.note(&mut self.table.records[forward], said, false),
         }
     }
 
@@ -416,16 +413,6 @@ impl Flows {
                 _ => None,
             },
         }
-    }
-
-    /// Where the conversation of a packet began.
-    pub fn first(&self, mark: Mark) -> Option<Place> {
-        Some(self.table.records[self.id_of(mark)?].first())
-    }
-
-    /// Whether a packet's conversation was captured on the wire.
-    pub fn is_on_wire(&self, mark: Mark) -> bool {
-        matches!(mark, Mark::Conversation { id, .. } if self.table.records[id].origin == Origin::Network)
     }
 
     /// Whether it is known whose a fragment is, if anybody's.

@@ -1,6 +1,7 @@
 //! Who waits for the proxy: a proxy opens a connection because somebody asked it for something, so one that is opened
 //! while nobody did is the proxy's own business, or went past it.
 
+use super::key::Side;
 use super::record::{Record, State};
 use super::segment::{Content, Segment, flags};
 use crate::capture::Timestamp;
@@ -30,6 +31,32 @@ impl Said {
     pub fn of(segment: &Segment) -> Said {
         let control = if let Content::Tcp { flags: f, .. } = segment.content { f } else { 0 };
         Said { time: segment.time, control, data_len: segment.data_len }
+    }
+}
+
+/// Whether a packet says something to the proxy, or is its answer.
+pub(super) enum Saying {
+    Nothing,
+    /// In its own conversation.
+    Own {
+        from_client: bool,
+    },
+    /// It answers what this forward half asked.
+    Answer {
+        forward: u32,
+    },
+}
+
+impl Record {
+    /// What a packet that an end sent is to the proxy.
+    #[inline]
+    pub fn says(&self, side: Side) -> Saying {
+        match self.state {
+            State::Answering { forward } => Saying::Answer { forward },
+            // What may be whole is no request yet.
+            State::Whole | State::Open if self.origin != Origin::Network => Saying::Nothing,
+            _ => Saying::Own { from_client: self.client() == Some(side) },
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::bounds::Expiry;
+use super::bounds::{Expiry, silence};
 use super::evidence::{Evidence, Reason};
 use super::key::Key;
 use super::record::{Proof, State, marks};
@@ -13,9 +13,6 @@ use super::{Flows, UDP_TIMEOUT, pairing};
 use crate::capture::Timestamp;
 use crate::nat::{Listener, Protocol, Role, is_redirect_address};
 use crate::packet::Origin;
-
-/// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
-const SYN_TIMEOUT: u64 = 128_000_000_000;
 
 /// How long a half conversation on loopback is looked at as a possible reply half before its packets are
 /// let go. Its forward half shows within a round trip, where there is one.
@@ -57,14 +54,13 @@ impl Flows {
             self.idle.push(id, segment.time, records, self.table.len(), |_| true);
         }
         if waits {
-            let kind = match (state, segment.protocol) {
-                (State::Reply, _) => Expiry::Reply,
-                (State::Open, _) if !self.looks_translated(segment) => Expiry::Open,
-                (_, Protocol::Udp) => Expiry::Forward(UDP_TIMEOUT),
-                (_, Protocol::Tcp) => Expiry::Forward(SYN_TIMEOUT),
+            let kind = match state {
+                State::Reply => Expiry::Reply,
+                State::Open if !self.looks_translated(segment) => Expiry::Open,
+                _ => Expiry::Forward,
             };
             let wait = match kind {
-                Expiry::Forward(silence) => silence,
+                Expiry::Forward => silence(segment.protocol),
                 Expiry::Reply | Expiry::Open | Expiry::Proposal => REPLY_TIMEOUT,
             };
             self.deadline(id, segment.time, wait, kind);

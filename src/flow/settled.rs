@@ -1,19 +1,19 @@
 //! The short way of most packets: TCP segments of conversations whose state is final, that neither open nor end anything.
 
-use super::half::Half;
-use super::key::Key;
+use super::key::{Key, Side};
 use super::pairing::follows;
-use super::record::marks;
-use super::requests::Said;
+use super::record::{Record, marks};
+use super::requests::{Said, Saying};
 use super::segment::{Place, flags};
-use super::{Flows, Side};
+use super::table::Records;
+use super::{Flows, Mark};
 use crate::capture::Timestamp;
 use crate::nat::Protocol;
-use crate::packet::{Origin, Transport, View};
+use crate::packet::{Origin, Tcp, Transport, View};
 
-/// The conversation of a packet that is settled, and of which nothing has to be remembered until it is written.
+/// The conversation that a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Settled {
+pub(crate) struct Whose {
     /// The number of the conversation, as in [`Part`](super::Part).
     pub number: u64,
     /// Whether the lower end sent the packet.
@@ -25,6 +25,15 @@ pub(crate) struct Settled {
 }
 
 impl Flows {
+    /// The conversation that a packet belongs to, if it is not an ICMP error that quotes one, or a fragment whose first one was
+    /// not seen yet.
+    pub(crate) fn whose(&self, mark: Mark) -> Option<Whose> {
+        let Mark::Conversation { id, from_first } = mark else { return None };
+        let record = &self.table.records[id];
+        let is_on_wire = record.origin == Origin::Network;
+        Some(Whose { number: record.serial - 1, from_first, is_on_wire, first_input: record.first().input })
+    }
+
     /// Takes in a packet, if it is a segment that neither opens nor ends anything, of a conversation that is settled: as
     /// [`observe`](Flows::observe) would, and [`release`](Flows::release) behind it. `None`: it was not taken in.
     #[inline]
@@ -34,7 +43,7 @@ impl Flows {
         origin: Origin,
         time: Timestamp,
         place: Place,
-    ) -> Option<Settled> {
+    ) -> Option<Whose> {
         let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return None };
         if tcp.flags & (flags::SYN | flags::FIN | flags::RST) != 0 || ip.fragment.is_some() {
             return None;
@@ -44,27 +53,38 @@ impl Flows {
         let (source, destination) = ((ip.source, tcp.source), (ip.destination, tcp.destination));
         let (key, side) = Key::between(Protocol::Tcp, is_on_wire, source, destination);
         let id = self.table.find(&key)?;
-        let half = self.settled_half(id, side)?;
-        if !follows(half, tcp.seq, tcp.ack, tcp.flags) {
+        let record = self.table.records.follow(id, side, tcp, time, place)?;
+        let (number, first_input) = (record.serial - 1, record.first().input);
+        let said = Said { time, control: tcp.flags, data_len: tcp.data_len };
+        match record.says(side) {
+            Saying::Nothing => {}
+            Saying::Own { from_client } => self.requests.note(record, &said, from_client),
+            Saying::Answer { forward } => self.requests.note(&mut self.table.records[forward], &said, false),
+        }
+        Some(Whose { number, from_first: side == 0, is_on_wire, first_input })
+    }
+}
+
+impl Records {
+    /// Takes in a segment without SYN, FIN and RST. `None`, and it was not, if its conversation is not settled or comes to its
+    /// end, if it is the first one of its direction, or does not follow what was sent before.
+    #[inline(always)]
+    fn follow(&mut self, id: u32, side: Side, tcp: &Tcp, time: Timestamp, place: Place) -> Option<&mut Record> {
+        let (record, seconds) = self.parts(id);
+        if !record.is_settled() || record.is(marks::CLOSING) {
+            return None;
+        }
+        let half = match record.second {
+            _ if record.first_side() == side => &mut record.half,
+            0 => return None,
+            second => &mut seconds[second - 1],
+        };
+        if half.packets() == 0 || !follows(half, tcp.seq, tcp.ack, tcp.flags) {
             return None;
         }
         half.note_data(time, place, tcp.data_len);
         half.note_numbers(tcp.seq.wrapping_add(tcp.data_len), tcp.ack, tcp.flags, tcp.timestamps());
-        self.note_request(id, side, &Said { time, control: tcp.flags, data_len: tcp.data_len });
-        let record = &mut self.table.records[id];
         record.last_time = record.last_time.max(time);
-        let (number, first_input) = (record.serial - 1, record.first().input);
-        Some(Settled { number, from_first: side == 0, is_on_wire, first_input })
-    }
-
-    /// The direction of a conversation that is settled and does not come to its end, if something was sent in it already.
-    #[inline]
-    fn settled_half(&mut self, id: u32, side: Side) -> Option<&mut Half> {
-        let records = &mut self.table.records;
-        let record = &records[id];
-        if !record.is_settled() || record.is(marks::CLOSING) {
-            return None;
-        }
-        records.half_mut(id, side).filter(|half| half.packets() > 0)
+        Some(record)
     }
 }

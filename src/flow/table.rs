@@ -20,6 +20,9 @@ use crate::nat::Protocol;
 /// legs are tied.
 const TOGETHER: usize = 1 << 20;
 
+/// Conversations that there is room for from the beginning: a table that grows looks at all that it has.
+const ROOM: usize = 14 << 10;
+
 /// Records by their slots, with what only some of them have.
 #[derive(Default)]
 pub(super) struct Records {
@@ -48,6 +51,12 @@ impl IndexMut<u32> for Records {
 }
 
 impl Records {
+    /// A record, and the directions that first packets do not have.
+    #[inline(always)]
+    pub fn parts(&mut self, id: u32) -> (&mut Record, &mut Slots<Half, TOGETHER>) {
+        (&mut self.records[id], &mut self.seconds)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -189,8 +198,8 @@ pub(super) struct Table {
 
 impl Table {
     pub fn new() -> Table {
-        let (records, index, hasher) = (Records::default(), HashTable::new(), RandomState::default());
-        Table { records, index, hasher, serial: 0, over: 0 }
+        let (records, hasher) = (Records::default(), RandomState::default());
+        Table { records, index: HashTable::with_capacity(ROOM), hasher, serial: 0, over: 0 }
     }
 
     #[inline(always)]

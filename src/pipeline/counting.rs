@@ -59,7 +59,7 @@ pub(super) struct Counting {
 impl Counting {
     /// Keeps the header of a packet, if Wireshark's numbers can depend on it. Of a connection that another input shows
     /// first (`of_other`), they can if this input's packets are kept.
-    #[inline]
+    #[inline(always)]
     pub fn packet(
         &mut self,
         view: &View,
@@ -76,20 +76,21 @@ impl Counting {
         {
             return Ok(());
         }
-        let counted = |header| Counted { header, owner, input: frame.input, is_copy };
-        self.take(view, ip, frame.bytes, of_other, &counted)
+        self.take(view, ip, frame, owner, of_other, is_copy)
     }
 
-    #[cold]
+    #[inline(never)]
     fn take(
         &mut self,
         view: &View,
         ip: &Ip,
-        bytes: &[u8],
+        frame: &Frame<'_>,
+        owner: Option<(u32, bool)>,
         of_other: bool,
-        counted: &dyn Fn(Header) -> Counted,
+        is_copy: bool,
     ) -> io::Result<()> {
-        let read = self.datagrams.read(ip, || Header::of(view, ip, bytes).map(counted));
+        let counted = |header| Counted { header, owner, input: frame.input, is_copy };
+        let read = self.datagrams.read(ip, || Header::of(view, ip, frame.bytes).map(counted));
         let Some(read) = read else { return Ok(()) };
         if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
             let of_other = of_other.then_some((conversation, read.input));

@@ -3,7 +3,7 @@
 use foldhash::fast::RandomState;
 
 use crate::capture::Described;
-use crate::flow::{Flows, Mark, Place, Segment, Settled};
+use crate::flow::{Flows, Mark, Place, Segment, Whose};
 use crate::output::{Frame, GivenName, given};
 use crate::packet::{Origin, View};
 
@@ -37,7 +37,7 @@ impl Marker {
     /// The conversation of a packet, if that is settled and nothing has to be remembered of the packet: what most are. Else it
     /// was not taken in, and [`Marker::mark`] tells.
     #[inline]
-    pub fn settled(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> Option<Settled> {
+    pub fn settled(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> Option<Whose> {
         let origin = self.origin(capture, frame, view);
         let place = self.place(frame, number);
         self.flows.observe_settled(view, origin, frame.time, place)
@@ -54,11 +54,15 @@ impl Marker {
         Place { input: self.numbers[usize::from(frame.input)], frame: number }
     }
 
-    #[inline]
+    #[inline(always)]
     fn origin(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
         if self.names.is_empty() && view.link.origin != Origin::Unknown {
             return view.link.origin;
         }
+        self.origin_by_name(capture, frame, view)
+    }
+
+    fn origin_by_name(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let named = capture.interfaces[frame.interface as usize].name.as_deref();
         origin(view.link.origin, given, named)

@@ -22,7 +22,7 @@ pub(super) use super::surveyed::{Kept, Packets, Surveyed, is_written};
 use crate::audit::Audit;
 use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
-use crate::flow::{Leg, Mark, Outcome, Part, Reason, Settled, Translation};
+use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, Whose};
 use crate::merge::Shared;
 use crate::nat::Protocol;
 use crate::output::Frame;
@@ -58,15 +58,6 @@ pub(super) struct Survey {
     pub collector: Option<Collector>,
     /// Where it needs them to know what is written: the inputs of packets.
     origins: Option<Origins>,
-}
-
-/// Whose a packet is.
-struct Whose {
-    conversation: u32,
-    from_first: bool,
-    is_on_wire: bool,
-    /// The input that showed the conversation first.
-    first_input: u16,
 }
 
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
@@ -154,49 +145,54 @@ impl Survey {
         shared: Shared<'_>,
     ) -> io::Result<()> {
         let seen = self.note(frame, view)?;
-        if let Some(Settled { number, from_first, is_on_wire, first_input }) =
-            self.marker.settled(capture, frame, number, view)
-        {
-            let whose = Whose { conversation: number as u32, from_first, is_on_wire, first_input };
-            self.segment(&whose, frame, view, shared, seen)?;
-            self.settle_fragments(false);
-            return Ok(());
+        let (whose, mark) = match self.marker.settled(capture, frame, number, view) {
+            Some(whose) => (whose, Mark::Untracked),
+            None => match self.any(capture, frame, number, view)? {
+                Some(found) => found,
+                None => return Ok(()),
+            },
+        };
+        self.segment(&whose, frame, view, shared, seen)?;
+        match mark {
+            // Nothing is remembered of it, and nobody is retired by it.
+            Mark::Untracked => {
+                self.settle_fragments(false);
+                Ok(())
+            }
+            _ => self.leave(mark),
         }
-        self.packet_of_any(capture, frame, number, view, shared, seen)
     }
 
-    /// Takes a packet that may be of no conversation, or of one that is not settled.
-    fn packet_of_any(
+    /// Takes a packet that is not one of a settled conversation, up to what all packets of conversations have in common:
+    /// whose it is, if it is one.
+    #[inline(never)]
+    fn any(
         &mut self,
         capture: &Described,
         frame: &Frame<'_>,
         number: u64,
         view: &View,
-        shared: Shared<'_>,
-        seen: Option<Seen>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<(Whose, Mark)>> {
         let mark = self.marker.mark(capture, frame, number, view);
-        let flows = &self.marker.flows;
-        let conversation = flows.number(mark).map(|number| number as u32);
-        match (mark, conversation) {
-            (Mark::Conversation { from_first, .. }, Some(conversation)) => {
-                let first_input = flows.first(mark).map_or(0, |first| first.input);
-                let whose = Whose { conversation, from_first, is_on_wire: flows.is_on_wire(mark), first_input };
-                self.segment(&whose, frame, view, shared, seen)?;
-            }
-            (Mark::Quote { from_first, .. }, Some(conversation)) => {
-                self.plan.push(Entry::Quote { conversation, from_first }, frame)?;
-                self.counting.packet(view, frame, Some((conversation, from_first)), false, false)?;
-            }
-            (Mark::Fragment { group }, _) => {
-                self.plan.push(Entry::Fragment { group }, frame)?;
-                self.counting.packet(view, frame, None, false, false)?;
-            }
-            _ => {
-                self.plan.push(Entry::AsCaptured, frame)?;
-                self.counting.packet(view, frame, None, false, false)?;
-            }
+        if let Some(whose) = self.marker.flows.whose(mark) {
+            return Ok(Some((whose, mark)));
         }
+        let (entry, owner) = match (mark, self.marker.flows.number(mark)) {
+            (Mark::Quote { from_first, .. }, Some(number)) => {
+                let conversation = number as u32;
+                (Entry::Quote { conversation, from_first }, Some((conversation, from_first)))
+            }
+            (Mark::Fragment { group }, _) => (Entry::Fragment { group }, None),
+            _ => (Entry::AsCaptured, None),
+        };
+        self.plan.push(entry, frame)?;
+        self.counting.packet(view, frame, owner, false, false)?;
+        self.leave(mark)?;
+        Ok(None)
+    }
+
+    /// Nothing more is to be done with a packet.
+    fn leave(&mut self, mark: Mark) -> io::Result<()> {
         match mark {
             Mark::Fragment { group } if self.is_loose.insert(group) => self.loose.push_back(mark),
             _ => self.marker.flows.release(mark),
@@ -206,7 +202,7 @@ impl Survey {
     }
 
     /// Takes a packet of a conversation.
-    #[inline]
+    #[inline(always)]
     fn segment(
         &mut self,
         whose: &Whose,
@@ -215,7 +211,8 @@ impl Survey {
         shared: Shared<'_>,
         seen: Option<Seen>,
     ) -> io::Result<()> {
-        let Whose { conversation, from_first, is_on_wire, first_input } = *whose;
+        let Whose { number, from_first, is_on_wire, first_input } = *whose;
+        let conversation = number as u32;
         self.plan.push(Entry::Packet { conversation, from_first }, frame)?;
         let owner = Some((conversation, from_first));
         let Transport::Tcp(tcp) = &view.transport else {
@@ -245,7 +242,7 @@ impl Survey {
         let Some(collector) = self.collector.as_mut().filter(|_| ip.fragment.is_none()) else { return };
         let end = |address, port| SocketAddr::new(address, port);
         collector.segment(&check::Segment {
-            conversation: whose.conversation,
+            conversation: whose.number as u32,
             from_first: whose.from_first,
             input: frame.input,
             seen,
