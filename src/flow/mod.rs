@@ -224,6 +224,9 @@ impl Flows {
         self.expire(segment.time);
         let (key, side) = Key::of(segment);
         let mut id = match self.table.find(&key) {
+            Some(id) if self.observe_following(id, side, segment) => {
+                return Mark::Conversation { id, from_first: side == 0 };
+            }
             Some(id) => id,
             None => self.start(key, segment, side),
         };
