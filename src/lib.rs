@@ -30,6 +30,7 @@
 pub mod audit;
 pub mod beside;
 pub mod capture;
+mod chunks;
 pub mod flow;
 mod handover;
 pub mod merge;

@@ -3,6 +3,7 @@
 mod calls;
 mod check;
 mod copies;
+mod counting;
 mod error;
 mod first;
 mod hold;
@@ -16,6 +17,7 @@ mod queue;
 mod replay;
 mod spools;
 mod survey;
+mod surveyed;
 mod ties;
 mod twice;
 

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use super::dns::STREAM_TIMEOUT;
 use super::evidence::Reason;
-use super::record::{Side, State, marks};
+use super::key::Side;
+use super::record::{State, marks};
 use super::segment::Segment;
 use super::{Flows, UDP_TIMEOUT};
 use crate::capture::Timestamp;
@@ -17,6 +18,9 @@ const LAST_ACK: u64 = 1_000_000_000;
 /// How long a conversation is silent that conntrack has forgotten, while no query waits that it is a witness for: of UDP, or
 /// of which one end said that it ends (`nf_conntrack_tcp_timeout_fin_wait`, 120 s).
 const FORGOTTEN: u64 = STREAM_TIMEOUT + UDP_TIMEOUT;
+
+/// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
+const SYN_TIMEOUT: u64 = 128_000_000_000;
 
 /// Deadlines of so many halves are kept without a look at which of them wait.
 const FEW: usize = 1024;
@@ -33,14 +37,22 @@ pub(super) struct Deadline {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Expiry {
-    /// Forward halves: left as captured after this many nanoseconds of silence.
-    Forward(u64),
+    /// Forward halves: left as captured when they have been [silent](silence) for so long.
+    Forward,
     /// Reply halves: packets no longer wait.
     Reply,
     /// What is most likely whole: settled, answered or not.
     Open,
     /// A pairing becomes final.
     Proposal,
+}
+
+/// How long a forward half is silent before it is given up, in nanoseconds.
+pub(super) fn silence(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Udp => UDP_TIMEOUT,
+        Protocol::Tcp => SYN_TIMEOUT,
+    }
 }
 
 impl Flows {
@@ -55,7 +67,7 @@ impl Flows {
             let records = &self.table.records;
             self.deadlines.retain(|Reverse(deadline)| {
                 let record = &records[deadline.id];
-                let due = record.proposal().is_some_and(|p| p.due == deadline.at);
+                let due = records.proposal(deadline.id).is_some_and(|p| p.due == deadline.at);
                 record.serial == deadline.serial && !record.is_settled() && (deadline.kind != Expiry::Proposal || due)
             });
         }
@@ -63,16 +75,16 @@ impl Flows {
 
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp) {
-        if self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
+        let is_due = self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now);
+        if is_due || !self.fragments.is_empty() {
             self.expire_due(now);
         }
-        self.fragments.expire(now);
     }
 
     #[cold]
     fn expire_due(&mut self, now: Timestamp) {
         while self.deadlines.peek().is_some_and(|Reverse(deadline)| deadline.at <= now) {
-            let Some(Reverse(deadline)) = self.deadlines.pop() else { return };
+            let Some(Reverse(deadline)) = self.deadlines.pop() else { break };
             let record = &self.table.records[deadline.id];
             if record.serial != deadline.serial || record.is_settled() {
                 continue;
@@ -81,11 +93,13 @@ impl Flows {
                 Expiry::Reply => self.table.records[deadline.id].waits = false,
                 Expiry::Open => self.give_up_open(deadline.id, Reason::OneDirection),
                 // Unless it was taken back, and another has been made since.
-                Expiry::Proposal if record.proposal().is_some_and(|p| p.due > deadline.at) => {}
+                Expiry::Proposal if self.is_proposed_after(deadline.id, deadline.at) => {}
                 Expiry::Proposal => self.accept(deadline.id),
-                Expiry::Forward(silence) => {
+                Expiry::Forward => {
+                    let silence = silence(record.protocol());
                     let due = record.last_time.0.saturating_add(silence);
-                    let began = record.protocol() == Protocol::Tcp && record.halves.iter().any(|h| h.ack().is_some());
+                    let has_ack = self.table.records.halves(deadline.id).iter().any(|half| half.ack().is_some());
+                    let began = record.protocol() == Protocol::Tcp && has_ack;
                     if due > now.0 {
                         let last = record.last_time;
                         self.deadline(deadline.id, last, silence, deadline.kind);
@@ -99,6 +113,11 @@ impl Flows {
                 }
             }
         }
+        self.fragments.expire(now);
+    }
+
+    fn is_proposed_after(&self, id: u32, at: Timestamp) -> bool {
+        self.table.records.proposal(id).is_some_and(|proposal| proposal.due > at)
     }
 
     /// Gives up the halves that wait longest, so that a flood of them cannot exhaust memory.
@@ -150,15 +169,16 @@ impl Flows {
             return;
         }
         // Each direction of a leg that was redirected has a record of its own; who reset it may be in either.
-        let both = [Some(record), other.map(|other| &records[other])];
-        let is_reset = both.into_iter().flatten().any(|record| record.halves.iter().any(|half| half.rst));
-        let (a, b) = match (other.map(|other| &records[other]), record.client()) {
+        let both = [Some(id), other];
+        let is_reset = both.into_iter().flatten().any(|id| records.halves(id).iter().any(|half| half.rst()));
+        let (a, b) = match (other, record.client()) {
             (Some(other), Some(client)) => {
                 let from_client = matches!(record.state, State::Repaired { .. });
                 let end = |client: Side| if from_client { client } else { 1 - client };
-                (&record.halves[end(client)], &other.halves[1 - end(other.client().unwrap_or_default())])
+                let others = records[other].client().unwrap_or_default();
+                (records.half(id, end(client)), records.half(other, 1 - end(others)))
             }
-            _ => (&record.halves[0], &record.halves[1]),
+            _ => (records.half(id, 0), records.half(id, 1)),
         };
         let mark = if is_reset || a.has_ended(b) && b.has_ended(a) { marks::ENDED } else { marks::CLOSING };
         let was_closing = record.is(marks::CLOSING);

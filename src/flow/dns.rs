@@ -7,16 +7,20 @@
 //! A client may send one query with one ID to several servers from one port, as musl does. conntrack leaves the port of
 //! the first as it is and changes the others', and all responses go to that port: then nothing tells whose is whose.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
 
 use super::evidence::{Evidence, Reason};
-use super::record::{Key, Records, Side, State};
+use super::key::{Key, Side};
+use super::record::State;
 use super::segment::{Content, Segment};
+use super::table::Records;
 use super::{Flows, UDP_TIMEOUT};
 use crate::capture::Timestamp;
+use crate::chunks::Queued;
 
 /// How long conntrack keeps a UDP mapping that was answered (`nf_conntrack_udp_timeout_stream`).
 pub(super) const STREAM_TIMEOUT: u64 = 120_000_000_000;
@@ -27,22 +31,29 @@ const OPEN: usize = 65_536;
 /// How many conversations are told apart that sent the same query. More are a crowd, which gets no response.
 const SENDERS: usize = 32;
 
+/// The client, the ID and a hash of the question.
 type QueryKey = (IpAddr, u16, u64);
 
 /// A conversation that sent a query, and when it last did.
 #[derive(Clone, Copy)]
 struct Query {
     id: u32,
-    serial: u64,
+    /// The low bits of its serial number: no more than that come while a query is remembered.
+    serial: u32,
     sent: Timestamp,
 }
 
 /// Those who sent the same query.
-#[derive(Default)]
 struct Senders {
-    queries: Vec<Query>,
+    queries: Few,
     /// When one was turned away, because they were too many.
     crowded: Option<Timestamp>,
+}
+
+/// Nearly always one.
+enum Few {
+    One(Query),
+    Many(Vec<Query>),
 }
 
 /// The queries of forward halves, settled or not, while conntrack keeps their mapping.
@@ -51,7 +62,7 @@ struct Senders {
 #[derive(Default)]
 pub(super) struct Queries {
     open: HashMap<QueryKey, Senders, RandomState>,
-    order: VecDeque<(Timestamp, QueryKey)>,
+    order: Queued<(Timestamp, QueryKey), 1024>,
 }
 
 impl Queries {
@@ -84,21 +95,17 @@ impl Queries {
         while let Some(&(sent, old)) = self.order.front()
             && (sent.0.saturating_add(UDP_TIMEOUT) < query.sent.0 || self.order.len() >= OPEN)
         {
-            self.order.pop_front();
-            if let Some(senders) = self.open.get_mut(&old) {
-                senders.queries.retain(|q| q.sent > sent);
-                senders.crowded = senders.crowded.filter(|&since| since > sent);
-                if senders.queries.is_empty() && senders.crowded.is_none() {
-                    self.open.remove(&old);
-                }
+            self.order.pop();
+            if let Entry::Occupied(mut senders) = self.open.entry(old)
+                && !senders.get_mut().forget(sent)
+            {
+                senders.remove();
             }
         }
-        self.order.push_back((query.sent, key));
-        let Senders { queries, crowded } = self.open.entry(key).or_default();
-        match queries.iter().position(|q| q.id == query.id && q.serial == query.serial) {
-            Some(again) => queries[again].sent = queries[again].sent.max(query.sent),
-            None if queries.len() >= SENDERS => *crowded = (*crowded).max(Some(query.sent)),
-            None => queries.push(query),
+        self.order.push((query.sent, key));
+        match self.open.entry(key) {
+            Entry::Occupied(mut senders) => senders.get_mut().note(query),
+            Entry::Vacant(entry) => _ = entry.insert(Senders { queries: Few::One(query), crowded: None }),
         }
     }
 
@@ -119,10 +126,52 @@ impl Queries {
 }
 
 impl Senders {
-    fn live(&self, now: Timestamp, records: &Records) -> impl Iterator<Item = u32> {
-        let is_sender = move |q: &&Query| is_live(q.sent, now) && records[q.id].serial == q.serial;
-        self.queries.iter().filter(is_sender).map(|q| q.id)
+    fn queries(&self) -> &[Query] {
+        match &self.queries {
+            Few::One(query) => std::slice::from_ref(query),
+            Few::Many(queries) => queries,
+        }
     }
+
+    /// Takes in one more query, or one that was sent again.
+    fn note(&mut self, query: Query) {
+        let queries = match &mut self.queries {
+            Few::One(known) => std::slice::from_mut(known),
+            Few::Many(queries) => queries.as_mut_slice(),
+        };
+        if let Some(known) = queries.iter_mut().find(|known| known.id == query.id && known.serial == query.serial) {
+            known.sent = known.sent.max(query.sent);
+        } else if queries.len() >= SENDERS {
+            self.crowded = self.crowded.max(Some(query.sent));
+        } else {
+            match &mut self.queries {
+                Few::One(known) => self.queries = Few::Many(vec![*known, query]),
+                Few::Many(queries) => queries.push(query),
+            }
+        }
+    }
+
+    /// Forgets what was sent at this time or before, and whether anything is left.
+    fn forget(&mut self, sent: Timestamp) -> bool {
+        self.crowded = self.crowded.filter(|&since| since > sent);
+        match &mut self.queries {
+            Few::One(query) if query.sent <= sent => self.queries = Few::Many(Vec::new()),
+            Few::One(_) => {}
+            Few::Many(queries) => queries.retain(|query| query.sent > sent),
+        }
+        self.crowded.is_some() || !self.queries().is_empty()
+    }
+
+    fn live(&self, now: Timestamp, records: &Records) -> impl Iterator<Item = u32> {
+        let is_sender = move |q: &&Query| is_live(q.sent, now) && is_there(q, records);
+        self.queries().iter().filter(is_sender).map(|q| q.id)
+    }
+}
+
+/// Whether the conversation of a query is still there.
+fn is_there(query: &Query, records: &Records) -> bool {
+    let serial = records[query.id].serial;
+    serial != 0 && serial as u32 == query.serial
 }
 
 fn is_live(sent: Timestamp, now: Timestamp) -> bool {
@@ -140,9 +189,8 @@ fn query_key(message: &Segment) -> Option<QueryKey> {
 
 impl Flows {
     pub(super) fn pair_dns(&mut self, id: u32, side: Side, segment: &Segment) {
-        let record = &mut self.table.records[id];
-        record.halves[side].note(segment);
-        if record.is_forward() {
+        self.table.records.note(id, side, segment);
+        if self.table.records[id].is_forward() {
             return self.note_query(id, segment);
         }
         let Some(key) = query_key(segment) else { return };
@@ -150,8 +198,8 @@ impl Flows {
             Some([]) => {}
             Some(&[forward]) => {
                 if self.goes_to(segment, forward) {
-                    let query = &self.table.records[forward];
-                    let query = query.halves[query.client().unwrap_or_default()].place();
+                    let client = self.table.records[forward].client().unwrap_or_default();
+                    let query = self.table.records.half(forward, client).place();
                     self.join(forward, id, Evidence::Dns { query, reply: segment.place });
                 }
             }
@@ -169,7 +217,7 @@ impl Flows {
         let record = &self.table.records[id];
         let is_forward = record.is_forward() || matches!(record.state, State::Repaired { .. } | State::Left(_));
         if let Some(key) = query_key(segment).filter(|_| is_forward) {
-            self.queries.insert(key, Query { id, serial: record.serial, sent: segment.time });
+            self.queries.insert(key, Query { id, serial: record.serial as u32, sent: segment.time });
         }
     }
 

@@ -1,5 +1,6 @@
 //! Why a leg was repaired, or why it was not.
 
+use super::half::PackedPlace;
 use super::segment::Place;
 
 /// What a translation was accepted on, strongest first.
@@ -64,6 +65,52 @@ impl Evidence {
     }
 }
 
+/// An [`Evidence`] in 24 octets: the places of both packets, and what they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PackedEvidence {
+    places: [PackedPlace; 2],
+    kind: Kind,
+    /// Whether an answer was a RST, or an echo proves the rest.
+    is_special: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Kind {
+    #[default]
+    Handshake,
+    Sequence,
+    Dns,
+    /// The listing and its line stand where the other packet does.
+    Conntrack,
+}
+
+impl From<Evidence> for PackedEvidence {
+    fn from(evidence: Evidence) -> PackedEvidence {
+        let (kind, a, b, is_special) = match evidence {
+            Evidence::Handshake { syn, answer, refused } => (Kind::Handshake, syn, answer, refused),
+            Evidence::Sequence { forward, reply, echo } => (Kind::Sequence, forward, reply, echo),
+            Evidence::Dns { query, reply } => (Kind::Dns, query, reply, false),
+            Evidence::Conntrack { forward, listing, line } => {
+                (Kind::Conntrack, forward, Place { input: listing, frame: line }, false)
+            }
+        };
+        PackedEvidence { places: [a.into(), b.into()], kind, is_special }
+    }
+}
+
+impl From<PackedEvidence> for Evidence {
+    fn from(packed: PackedEvidence) -> Evidence {
+        let PackedEvidence { places, kind, is_special } = packed;
+        let [a, b] = places.map(Place::from);
+        match kind {
+            Kind::Handshake => Evidence::Handshake { syn: a, answer: b, refused: is_special },
+            Kind::Sequence => Evidence::Sequence { forward: a, reply: b, echo: is_special },
+            Kind::Dns => Evidence::Dns { query: a, reply: b },
+            Kind::Conntrack => Evidence::Conntrack { forward: a, listing: b.input, line: b.frame },
+        }
+    }
+}
+
 /// Why a leg to a listener of the proxy, or half a leg, stays as it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -105,6 +152,26 @@ impl Reason {
             Reason::Direct => "sent to the proxy's port directly, not redirected",
             Reason::LookAhead => "the proof came later than the look-ahead allows (see --lookahead)",
             Reason::Evicted => "forgotten to stay within memory before the proof came",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_comes_back_as_it_was() {
+        let (a, b) = (Place { input: 1, frame: 70_000 }, Place { input: 65_535, frame: 3 });
+        for evidence in [
+            Evidence::Handshake { syn: a, answer: b, refused: true },
+            Evidence::Handshake { syn: b, answer: a, refused: false },
+            Evidence::Sequence { forward: a, reply: b, echo: true },
+            Evidence::Sequence { forward: a, reply: b, echo: false },
+            Evidence::Dns { query: b, reply: a },
+            Evidence::Conntrack { forward: a, listing: 7, line: 1 << 40 },
+        ] {
+            assert_eq!(Evidence::from(PackedEvidence::from(evidence)), evidence);
         }
     }
 }

@@ -113,14 +113,13 @@ impl Fragments {
         }
     }
 
+    /// Whether there are any.
     #[inline]
-    pub fn expire(&mut self, now: Timestamp) {
-        if !self.owners.is_empty() {
-            self.expire_some(now);
-        }
+    pub fn is_empty(&self) -> bool {
+        self.owners.is_empty()
     }
 
-    fn expire_some(&mut self, now: Timestamp) {
+    pub fn expire(&mut self, now: Timestamp) {
         while let Some(group) = self.owners.get_mut(self.late)
             && group.since.0.saturating_add(TIMEOUT) <= now.0
         {

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::evidence::{Evidence, Reason};
-use super::record::{Half, Record, State, marks};
+use super::half::Half;
+use super::record::{Record, State, marks};
 use super::segment::Place;
 use super::{Flows, Written};
 use crate::capture::Timestamp;
@@ -98,8 +99,8 @@ impl Flows {
     pub(super) fn leg(&self, id: u32) -> Leg {
         let record = &self.table.records[id];
         match record.state {
-            State::Repaired { reply } => match record.evidence() {
-                Some(evidence) => self.repaired(record, reply, evidence),
+            State::Repaired { reply } => match self.table.records.evidence(id) {
+                Some(evidence) => self.repaired(id, reply, evidence),
                 None => self.as_captured(id, Outcome::Whole),
             },
             State::Left(reason) => self.as_captured(id, Outcome::Left(reason)),
@@ -113,8 +114,9 @@ impl Flows {
         (serial == self.table.records[id].serial).then_some(written)
     }
 
-    fn repaired(&self, forward: &Record, reply_id: u32, evidence: Evidence) -> Leg {
-        let reply = &self.table.records[reply_id];
+    fn repaired(&self, forward_id: u32, reply_id: u32, evidence: Evidence) -> Leg {
+        let records = &self.table.records;
+        let (forward, reply) = (&records[forward_id], &records[reply_id]);
         let (f, r) = (forward.client().unwrap_or_default(), reply.client().unwrap_or_default());
         let (source, destination) = (forward.end(f), forward.end(1 - f));
         // Without a listener, some rules changed the address, and not towards a proxy on loopback.
@@ -135,12 +137,12 @@ impl Flows {
             unasked: false,
             outcome: Outcome::Repaired { source, destination, evidence },
             // Of either, the other direction is empty, or holds what was sent past the nat rules.
-            from_client: forward.halves[f].direction().and(reply.halves[r].direction()),
-            from_server: reply.halves[1 - r].direction().and(forward.halves[1 - f].direction()),
+            from_client: records.half(forward_id, f).direction().and(records.half(reply_id, r).direction()),
+            from_server: records.half(reply_id, 1 - r).direction().and(records.half(forward_id, 1 - f).direction()),
             first: earlier.first(),
             first_time: earlier.first_time,
             last_time: forward.last_time.max(reply.last_time),
-            last_request: forward.halves[f].last_data.max(reply.halves[r].last_data),
+            last_request: records.half(forward_id, f).last_data.max(records.half(reply_id, r).last_data),
             written: self.place_written(reply_id),
             forward: forward.part(f),
             reply: reply.part(r),
@@ -148,7 +150,7 @@ impl Flows {
     }
 
     fn as_captured(&self, id: u32, outcome: Outcome) -> Leg {
-        let record = &self.table.records[id];
+        let (record, halves) = (&self.table.records[id], self.table.records.halves(id));
         let ends = record.ends();
         // Where nothing tells who opened it, a server's port is the lower one.
         let guess = usize::from(ends[0].port() < ends[1].port());
@@ -164,12 +166,12 @@ impl Flows {
             server_is_local: self.is_local(ends[1 - client].ip()),
             unasked: record.is(marks::UNASKED),
             outcome,
-            from_client: record.halves[client].direction(),
-            from_server: record.halves[1 - client].direction(),
+            from_client: halves[client].direction(),
+            from_server: halves[1 - client].direction(),
             first: record.first(),
             first_time: record.first_time,
             last_time: record.last_time,
-            last_request: record.halves[client].last_data,
+            last_request: halves[client].last_data,
             written: self.place_written(id),
             forward: record.part(client),
             reply: record.part(client),
@@ -241,6 +243,7 @@ impl Direction {
 
 impl Half {
     fn direction(&self) -> Direction {
-        Direction { packets: self.packets, bytes: self.bytes, syn: self.isn().is_some(), fin: self.fin, rst: self.rst }
+        let (packets, bytes) = (self.packets(), self.bytes);
+        Direction { packets, bytes, syn: self.isn().is_some(), fin: self.fin(), rst: self.rst() }
     }
 }

@@ -1,9 +1,9 @@
 //! Conversations in a line: those that are looked at again, the one that came first before the others.
 
-use std::collections::VecDeque;
-
-use super::record::{Record, Records};
+use super::record::Record;
+use super::table::Records;
 use crate::capture::Timestamp;
+use crate::chunks::Queued;
 
 /// How many may stand in a line though they are gone, beside as many as belong there.
 const GONE: usize = 1024;
@@ -31,7 +31,7 @@ impl Standing {
 /// Memory: at most twice as many as belong there, and a few.
 #[derive(Default)]
 pub(super) struct Line {
-    standing: VecDeque<Standing>,
+    standing: Queued<Standing, 1024>,
 }
 
 impl Line {
@@ -45,12 +45,12 @@ impl Line {
         if self.standing.len() > 2 * most + GONE {
             self.standing.retain(|standing| standing.is_there(records) && such(&records[standing.id]));
         }
-        self.standing.push_back(Standing { since, id, serial: records[id].serial as u32 });
+        self.standing.push(Standing { since, id, serial: records[id].serial as u32 });
     }
 
     /// Takes out the one that stands longest.
     pub fn pop(&mut self) -> Option<Standing> {
-        self.standing.pop_front()
+        self.standing.pop()
     }
 
     /// Takes out the one that stands longest, if that is long enough.

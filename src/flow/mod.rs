@@ -4,8 +4,9 @@
 //! a [`Mark`] that tells the leg it belongs to, and later whether and how that leg is repaired. On loopback a
 //! redirected leg shows as two conversations of one direction each: the forward half, to a listener of the
 //! proxy, and the reply half, from the original destination. `resolve` keeps what each is, `pairing` finds which
-//! belong together by what TCP proves, `dns` by what a DNS response repeats. This stage does no I/O, reads no clock
-//! and knows no bytes.
+//! belong together by what TCP proves, `dns` by what a DNS response repeats. `table` remembers them; most packets are of
+//! conversations that are settled, and go a shorter way, which is `settled`. This stage does no I/O, reads no clock and knows no
+//! bytes.
 //!
 //! # Memory
 //!
@@ -19,6 +20,8 @@ mod dns;
 mod evidence;
 mod fragments;
 mod gateway;
+mod half;
+mod key;
 mod leg;
 mod line;
 mod pairing;
@@ -26,6 +29,8 @@ mod record;
 mod requests;
 mod resolve;
 mod segment;
+mod settled;
+mod table;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -38,16 +43,19 @@ use crate::nat::{Gateway, Model, Protocol};
 use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
+pub(crate) use key::{Key, ShortKey};
 pub use leg::{Direction, Leg, Outcome, Part};
-pub(crate) use record::{Key, ShortKey};
 pub(crate) use segment::end_of;
 pub use segment::{Content, Place, Segment, flags};
+pub(crate) use settled::Whose;
 
 use bounds::Deadline;
 use fragments::Fragments;
+use key::Side;
 use line::Line;
-use record::{Record, Side, State, Table, marks};
-use requests::Requests;
+use record::{State, marks};
+use requests::{Requests, Said, Saying};
+use table::Table;
 
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
 const UDP_TIMEOUT: u64 = 30_000_000_000;
@@ -216,6 +224,9 @@ impl Flows {
         self.expire(segment.time);
         let (key, side) = Key::of(segment);
         let mut id = match self.table.find(&key) {
+            Some(id) if self.observe_following(id, side, segment) => {
+                return Mark::Conversation { id, from_first: side == 0 };
+            }
             Some(id) => id,
             None => self.start(key, segment, side),
         };
@@ -227,27 +238,32 @@ impl Flows {
         let record = &mut self.table.records[id];
         record.last_time = record.last_time.max(segment.time);
         record.in_flight += 1;
-        let may_end = record.halves[side].packets == 0 || record.is(marks::CLOSING);
-        if record.is_settled() {
-            record.halves[side].note(segment);
-            if let Some(forward) = note_request(&mut self.requests, record, side, segment) {
-                self.requests.note(&mut self.table.records[forward], segment, false);
-            }
+        let (is_closing, is_settled) = (record.is(marks::CLOSING), record.is_settled());
+        let may_end = is_closing || self.table.records.half(id, side).packets() == 0;
+        if is_settled {
+            self.table.records.note(id, side, segment);
             if matches!(segment.content, Content::Dns { .. }) {
                 self.note_query(id, segment);
             }
         } else {
             self.pair(id, side, segment);
-            let record = &mut self.table.records[id];
-            if let Some(forward) = note_request(&mut self.requests, record, side, segment) {
-                self.requests.note(&mut self.table.records[forward], segment, false);
-            }
         }
+        self.note_request(id, side, &Said::of(segment));
         if may_end || segment.ends() {
             self.note_end(id, segment);
             self.forget(segment.time);
         }
         Mark::Conversation { id, from_first: side == 0 }
+    }
+
+    /// Keeps in mind who waits for the proxy.
+    fn note_request(&mut self, id: u32, side: Side, said: &Said) {
+        let record = &mut self.table.records[id];
+        match record.says(side) {
+            Saying::Nothing => {}
+            Saying::Own { from_client } => self.requests.note(record, said, from_client),
+            Saying::Answer { forward } => self.requests.note(&mut self.table.records[forward], said, false),
+        }
     }
 
     /// The number of the conversation that a packet on the wire belongs to, if it has begun.
@@ -402,16 +418,6 @@ impl Flows {
         }
     }
 
-    /// Where the conversation of a packet began.
-    pub fn first(&self, mark: Mark) -> Option<Place> {
-        Some(self.table.records[self.id_of(mark)?].first())
-    }
-
-    /// Whether a packet's conversation was captured on the wire.
-    pub fn is_on_wire(&self, mark: Mark) -> bool {
-        matches!(mark, Mark::Conversation { id, .. } if self.table.records[id].origin == Origin::Network)
-    }
-
     /// Whether it is known whose a fragment is, if anybody's.
     pub fn is_owned(&self, group: u32) -> bool {
         self.fragments.conversation(group) != fragments::Owner::Unknown
@@ -447,12 +453,11 @@ impl Flows {
     /// There are no more packets: everything is decided.
     pub fn finish(&mut self) {
         self.fragments.finish();
-        for id in self.table.ids() {
-            if self.table.records[id].proposal().is_some() {
-                self.accept(id);
-            }
+        let unsettled = |table: &Table| table.ids_of(|record| !record.is_settled());
+        for id in unsettled(&self.table) {
+            self.accept(id);
         }
-        for id in self.table.ids() {
+        for id in unsettled(&self.table) {
             let record = &self.table.records[id];
             match (record.state, record.is(marks::CONTESTED)) {
                 (State::Forward | State::Open | State::Reply, true) => self.leave(id, Reason::Ambiguous),
@@ -478,19 +483,6 @@ impl Flows {
         self.leaving = Some(leaving);
         !some.is_empty()
     }
-}
-
-/// Keeps in mind who waits for the proxy; where an answer is another record's matter, which one's.
-#[inline]
-fn note_request(requests: &mut Requests, record: &mut Record, side: Side, segment: &Segment) -> Option<u32> {
-    let from_client = record.client() == Some(side);
-    match record.state {
-        State::Answering { forward } => return Some(forward),
-        // What may be whole is no request yet.
-        State::Whole | State::Open if segment.origin != Origin::Network => {}
-        _ => requests.note(record, segment, from_client),
-    }
-    None
 }
 
 #[cfg(test)]

@@ -11,8 +11,11 @@ use foldhash::fast::RandomState;
 
 use super::Flows;
 use super::evidence::Evidence;
-use super::record::{Half, Record, Side, State};
+use super::half::Half;
+use super::key::Side;
+use super::record::State;
 use super::segment::{Content, Segment, end_of, flags};
+use super::table::Records;
 use crate::nat::Protocol;
 
 /// How far an acknowledgment may lag behind what was sent, in octets, where a timestamp echo proves the rest.
@@ -58,8 +61,8 @@ impl Few {
 }
 
 impl Pairing {
-    fn remember(&mut self, id: u32, record: &Record) {
-        let Some((index, key)) = self.place(record) else { return };
+    fn remember(&mut self, id: u32, records: &Records) {
+        let Some((index, key)) = self.place(id, records) else { return };
         match index.entry(key) {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(Few::One(id));
@@ -80,8 +83,8 @@ impl Pairing {
     }
 
     /// Takes a half out, by the number that it was remembered with.
-    pub fn forget(&mut self, id: u32, record: &Record) {
-        let Some((index, key)) = self.place(record) else { return };
+    pub fn forget(&mut self, id: u32, records: &Records) {
+        let Some((index, key)) = self.place(id, records) else { return };
         if let std::collections::hash_map::Entry::Occupied(mut entry) = index.entry(key) {
             match entry.get_mut() {
                 Few::One(only) if *only == id => {
@@ -103,23 +106,24 @@ impl Pairing {
         }
     }
 
-    fn place(&mut self, record: &Record) -> Option<(&mut Index, (IpAddr, u32))> {
+    fn place(&mut self, id: u32, records: &Records) -> Option<(&mut Index, (IpAddr, u32))> {
+        let record = &records[id];
         let client = record.client()?;
         let address = record.end(client).ip();
         let (index, half) = match record.state {
-            State::Forward | State::Open => (&mut self.forward, &record.halves[client]),
-            State::Reply => (&mut self.reply, &record.halves[1 - client]),
+            State::Forward | State::Open => (&mut self.forward, records.half(id, client)),
+            State::Reply => (&mut self.reply, records.half(id, 1 - client)),
             _ => return None,
         };
         // Remembered from its first segment on.
-        (record.protocol() == Protocol::Tcp && half.packets > 0).then_some((index, (address, half.next)))
+        (record.protocol() == Protocol::Tcp && half.packets() > 0).then_some((index, (address, half.next)))
     }
 }
 
 /// Whether a TCP segment on known addresses starts another connection.
-pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8) -> bool {
-    let (mine, other) = (&record.halves[side], &record.halves[1 - side]);
-    if mine.packets == 0 {
+pub(super) fn begins_anew(state: State, halves: [&Half; 2], side: Side, seq: u32, ack: u32, f: u8) -> bool {
+    let (mine, other) = (halves[side], halves[1 - side]);
+    if mine.packets() == 0 {
         return false;
     }
     if f & flags::SYN != 0 {
@@ -139,14 +143,27 @@ pub(super) fn begins_anew(record: &Record, side: Side, seq: u32, ack: u32, f: u8
     if resets && !has_ack && mine.isn().is_some() && mine.ack().is_none() {
         return false;
     }
-    let seq_gap = distance(seq, mine.next);
-    let ack_gap = mine.ack().filter(|_| has_ack).map_or(0, |last| distance(ack, last));
-    match record.state {
+    let (seq_gap, ack_gap) = gaps(mine, seq, ack, f);
+    match state {
         State::Whole | State::Left(_) => !resets && seq_gap > FAR && ack_gap > FAR,
         // A mapping must not outlive its connection: where one is at stake, or may come, either number is enough to end
         // it. What goes on nevertheless, behind a large gap of the capture, is paired anew.
         _ => seq_gap > WINDOW || ack_gap > WINDOW,
     }
+}
+
+/// How far the numbers of a segment are from where those of its direction were last.
+#[inline]
+fn gaps(half: &Half, seq: u32, ack: u32, f: u8) -> (u32, u32) {
+    let ack_gap = half.ack().filter(|_| f & flags::ACK != 0).map_or(0, |last| distance(ack, last));
+    (distance(seq, half.next), ack_gap)
+}
+
+/// Whether a segment that bears no SYN and no RST follows what its direction sent, in whatever state the conversation is.
+#[inline]
+pub(super) fn follows(half: &Half, seq: u32, ack: u32, f: u8) -> bool {
+    let (seq_gap, ack_gap) = gaps(half, seq, ack, f);
+    seq_gap <= WINDOW && ack_gap <= WINDOW
 }
 
 /// How far two sequence numbers lie apart, whichever is first.
@@ -156,10 +173,10 @@ fn distance(a: u32, b: u32) -> u32 {
 
 impl Flows {
     pub(super) fn pair_tcp(&mut self, id: u32, side: Side, segment: &Segment) {
-        let record = &mut self.table.records[id];
-        self.pairs.forget(id, record);
-        record.halves[side].note(segment);
-        self.pairs.remember(id, record);
+        self.pairs.forget(id, &self.table.records);
+        self.table.records.note(id, side, segment);
+        self.pairs.remember(id, &self.table.records);
+        let record = &self.table.records[id];
         let Some(client) = record.client() else { return };
         let address = record.end(client).ip();
         let Content::Tcp { seq, ack, flags: f, timestamps } = segment.content else { return };
@@ -173,9 +190,8 @@ impl Flows {
         let Some(candidates) = index.get(&(address, ack)).map(Few::as_slice) else { return };
         let records = &self.table.records;
         let other = |candidate: u32| {
-            let record = &records[candidate];
-            let client = record.client().unwrap_or_default();
-            &record.halves[if is_reply { client } else { 1 - client }]
+            let client = records[candidate].client().unwrap_or_default();
+            records.half(candidate, if is_reply { client } else { 1 - client })
         };
         let end = end_of(seq, segment.data_len, f);
         let fits: Vec<(u32, Evidence)> = candidates

@@ -1,6 +1,7 @@
 //! Who waits for the proxy: a proxy opens a connection because somebody asked it for something, so one that is opened
 //! while nobody did is the proxy's own business, or went past it.
 
+use super::key::Side;
 use super::record::{Record, State};
 use super::segment::{Content, Segment, flags};
 use crate::capture::Timestamp;
@@ -16,6 +17,47 @@ pub(super) struct Requests {
     listening: Option<Timestamp>,
     loopback: Asked,
     wire: Asked,
+}
+
+/// What a packet says to the other end.
+pub(super) struct Said {
+    pub time: Timestamp,
+    /// TCP's control bits.
+    pub control: u8,
+    pub data_len: u32,
+}
+
+impl Said {
+    pub fn of(segment: &Segment) -> Said {
+        let control = if let Content::Tcp { flags: f, .. } = segment.content { f } else { 0 };
+        Said { time: segment.time, control, data_len: segment.data_len }
+    }
+}
+
+/// Whether a packet says something to the proxy, or is its answer.
+pub(super) enum Saying {
+    Nothing,
+    /// In its own conversation.
+    Own {
+        from_client: bool,
+    },
+    /// It answers what this forward half asked.
+    Answer {
+        forward: u32,
+    },
+}
+
+impl Record {
+    /// What a packet that an end sent is to the proxy.
+    #[inline]
+    pub fn says(&self, side: Side) -> Saying {
+        match self.state {
+            State::Answering { forward } => Saying::Answer { forward },
+            // What may be whole is no request yet.
+            State::Whole | State::Open if self.origin != Origin::Network => Saying::Nothing,
+            _ => Saying::Own { from_client: self.client() == Some(side) },
+        }
+    }
 }
 
 /// Requests on one side of the proxy.
@@ -35,21 +77,22 @@ impl Asked {
 
 impl Requests {
     /// Takes in a packet of a conversation; `from_client` if its client sent it.
-    pub fn note(&mut self, record: &mut Record, segment: &Segment, from_client: bool) {
+    #[inline]
+    pub fn note(&mut self, record: &mut Record, said: &Said, from_client: bool) {
         let asked = if record.origin == Origin::Network {
             &mut self.wire
         } else {
-            self.listening = self.listening.or(Some(segment.time));
+            self.listening = self.listening.or(Some(said.time));
             &mut self.loopback
         };
-        let control = if let Content::Tcp { flags: f, .. } = segment.content { f } else { 0 };
+        let control = said.control;
         let (opens, resets) = (control & flags::SYN != 0, control & flags::RST != 0);
         let ends = resets || !from_client && control & flags::FIN != 0;
         if from_client {
-            asked.last = Some(segment.time);
+            asked.last = Some(said.time);
         }
         // An acknowledgment alone neither asks nor answers, and a SYN-ACK says only that the proxy is there.
-        if segment.data_len > 0 || ends || opens && from_client {
+        if said.data_len > 0 || ends || opens && from_client {
             let waits = from_client && !ends;
             asked.unanswered = asked.unanswered + usize::from(waits) - usize::from(record.unanswered);
             record.unanswered = waits;

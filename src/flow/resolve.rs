@@ -3,18 +3,16 @@
 
 use std::net::IpAddr;
 
-use super::bounds::Expiry;
+use super::bounds::{Expiry, silence};
 use super::evidence::{Evidence, Reason};
-use super::record::{Key, Proof, Record, State, marks};
+use super::key::Key;
+use super::record::{Proof, State, marks};
 use super::requests::opens_unasked;
 use super::segment::{Content, Segment, flags};
 use super::{Flows, UDP_TIMEOUT, pairing};
 use crate::capture::Timestamp;
 use crate::nat::{Listener, Protocol, Role, is_redirect_address};
 use crate::packet::Origin;
-
-/// How long the kernel keeps sending a SYN that nobody answers: `tcp_syn_retries` 6 gives up after 127 s.
-const SYN_TIMEOUT: u64 = 128_000_000_000;
 
 /// How long a half conversation on loopback is looked at as a possible reply half before its packets are
 /// let go. Its forward half shows within a round trip, where there is one.
@@ -38,7 +36,7 @@ impl Flows {
         if let Some(gateways) = &mut self.gateways {
             gateways.note(segment);
         }
-        let id = self.table.insert(key, segment, state);
+        let id = self.table.insert(key, segment, side, state);
         let record = &mut self.table.records[id];
         record.waits = waits;
         let is_settled = record.is_settled();
@@ -56,14 +54,13 @@ impl Flows {
             self.idle.push(id, segment.time, records, self.table.len(), |_| true);
         }
         if waits {
-            let kind = match (state, segment.protocol) {
-                (State::Reply, _) => Expiry::Reply,
-                (State::Open, _) if !self.looks_translated(segment) => Expiry::Open,
-                (_, Protocol::Udp) => Expiry::Forward(UDP_TIMEOUT),
-                (_, Protocol::Tcp) => Expiry::Forward(SYN_TIMEOUT),
+            let kind = match state {
+                State::Reply => Expiry::Reply,
+                State::Open if !self.looks_translated(segment) => Expiry::Open,
+                _ => Expiry::Forward,
             };
             let wait = match kind {
-                Expiry::Forward(silence) => silence,
+                Expiry::Forward => silence(segment.protocol),
                 Expiry::Reply | Expiry::Open | Expiry::Proposal => REPLY_TIMEOUT,
             };
             self.deadline(id, segment.time, wait, kind);
@@ -124,15 +121,15 @@ impl Flows {
     /// Whether a packet on known addresses starts another conversation: ports are reused, and a mapping must
     /// not outlive its connection.
     pub(super) fn begins_anew(&self, id: u32, side: usize, segment: &Segment) -> bool {
-        let record = &self.table.records[id];
+        let (record, halves) = (&self.table.records[id], self.table.records.halves(id));
         match segment.content {
             Content::Tcp { seq, ack, flags: f, .. } => {
                 // Another machine's capture of it, whose clock is behind.
                 let is_others = segment.place.input != record.first().input
                     && segment.time.0.saturating_sub(record.first_time.0) <= OTHER_CLOCK
-                    && record.halves[side].isn() == Some(seq)
+                    && halves[side].isn() == Some(seq)
                     && record.origin == Origin::Network;
-                !is_others && pairing::begins_anew(record, side, seq, ack, f)
+                !is_others && pairing::begins_anew(record.state, halves, side, seq, ack, f)
             }
             Content::Dns { response: true, .. } => {
                 // Another query of the same client, long after: conntrack has forgotten the first.
@@ -150,20 +147,20 @@ impl Flows {
 
     /// Counts a packet of a half that is not settled, and looks for its other half.
     pub(super) fn pair(&mut self, id: u32, side: usize, segment: &Segment) {
-        let record = &mut self.table.records[id];
-        let towards_client = record.client() == Some(1 - side);
-        match (record.state, towards_client) {
+        let record = &self.table.records[id];
+        let (state, towards_client) = (record.state, record.client() == Some(1 - side));
+        match (state, towards_client) {
             // The mirror image of a forward half: nobody translated it.
             (State::Forward, true) => {
-                record.halves[side].note(segment);
+                self.table.records.note(id, side, segment);
                 self.cancel(id);
                 self.leave(id, Reason::Direct);
             }
             // The mirror image of what may be half: a whole conversation.
             (State::Reply, false) | (State::Open, true) => {
-                record.halves[side].note(segment);
+                self.table.records.note(id, side, segment);
                 // On loopback, who answers is here.
-                if segment.origin == Origin::Loopback && record.state == State::Open {
+                if segment.origin == Origin::Loopback && state == State::Open {
                     self.note_pod(segment.source.ip());
                 }
                 self.cancel(id);
@@ -182,7 +179,7 @@ impl Flows {
     /// Joins two halves for good.
     pub(super) fn join(&mut self, forward: u32, reply: u32, evidence: Evidence) {
         self.settle(forward, State::Repaired { reply });
-        self.table.records[forward].prove(reply, evidence);
+        self.table.records.prove(forward, reply, evidence);
         self.settle(reply, State::Answering { forward });
         self.learn_listener(forward, reply);
         let reply = &self.table.records[reply];
@@ -214,14 +211,14 @@ impl Flows {
 
     /// Joins two halves unless another half shows within `wait` nanoseconds that fits as well.
     pub(super) fn propose(&mut self, forward: u32, reply: u32, evidence: Evidence, now: Timestamp, wait: u64) {
-        let current = |r: &Record| r.proposal().map(|p| p.partner);
-        let (f, r) = (&self.table.records[forward], &self.table.records[reply]);
-        match (current(f), current(r)) {
+        let records = &mut self.table.records;
+        let current = |id: u32| records.proposal(id).map(|p| p.partner);
+        match (current(forward), current(reply)) {
             (None, None) => {
                 let due = Timestamp(now.0.saturating_add(wait));
-                let proposal = |partner| Some(Proof { partner, evidence, due });
-                self.table.records[forward].propose(proposal(reply));
-                self.table.records[reply].propose(proposal(forward));
+                let proposal = |partner| Some(Proof::new(partner, evidence, due));
+                records.propose(forward, proposal(reply));
+                records.propose(reply, proposal(forward));
                 self.deadline(forward, now, wait, Expiry::Proposal);
             }
             (Some(p), Some(q)) if p == reply && q == forward => {}
@@ -235,12 +232,11 @@ impl Flows {
 
     /// Takes back a proposal, on both sides.
     pub(super) fn cancel(&mut self, id: u32) {
-        let record = &mut self.table.records[id];
-        if let Some(partner) = record.proposal().map(|proposal| proposal.partner) {
-            record.propose(None);
-            let partner = &mut self.table.records[partner];
-            partner.propose(None);
-            partner.mark(marks::CONTESTED);
+        let records = &mut self.table.records;
+        if let Some(partner) = records.proposal(id).map(|proposal| proposal.partner) {
+            records.propose(id, None);
+            records.propose(partner, None);
+            records[partner].mark(marks::CONTESTED);
         }
     }
 
@@ -252,9 +248,9 @@ impl Flows {
     }
 
     pub(super) fn accept(&mut self, id: u32) {
-        let record = &self.table.records[id];
-        let Some(&Proof { partner, evidence, .. }) = record.proposal() else { return };
-        let (forward, reply) = match record.state {
+        let Some(&proposal) = self.table.records.proposal(id) else { return };
+        let (partner, evidence) = (proposal.partner, proposal.evidence());
+        let (forward, reply) = match self.table.records[id].state {
             State::Forward | State::Open => (id, partner),
             _ => (partner, id),
         };
@@ -268,7 +264,7 @@ impl Flows {
         let server = record.client().map(|client| record.end(1 - client));
         let to_listener = server.is_some_and(|server| self.model.listener(record.protocol(), server).is_some());
         let reason = if to_listener && reason == Reason::OneDirection { Reason::NoReply } else { reason };
-        if to_listener || record.is_answered() {
+        if to_listener || self.table.records.is_answered(id) {
             self.leave(id, reason);
         } else {
             self.cancel(id);
@@ -283,18 +279,18 @@ impl Flows {
 
     /// Gives a half its final state; it is looked for no longer.
     pub(super) fn settle(&mut self, id: u32, state: State) {
-        self.pairs.forget(id, &self.table.records[id]);
+        self.pairs.forget(id, &self.table.records);
         self.waiting -= usize::from(!self.table.records[id].is_settled());
         self.open_on_wire -= usize::from(self.table.records[id].is_open_on_wire());
+        let proposed = self.table.records.settle(id, state);
         let record = &mut self.table.records[id];
-        let proposed = record.settle(state);
         // A whole conversation on loopback asks the proxy for nothing.
         if record.origin != Origin::Network && !matches!(state, State::Repaired { .. }) {
             self.requests.forget(record);
         }
         // Whoever was to be joined with it would take a half that is another's, or in time a slot that is.
         if let Some(partner) = proposed {
-            self.table.records[partner].propose(None);
+            self.table.records.propose(partner, None);
         }
         self.table.recount(id);
     }

@@ -69,15 +69,28 @@ impl Shown {
     }
 }
 
+/// Whether a segment opens a connection, by its control bits.
+fn is_opening(control: u8) -> bool {
+    control & (flags::SYN | flags::ACK) == flags::SYN
+}
+
 impl Copies {
     /// Takes in a TCP packet on the wire, which may be equal to another input's. Whether several inputs show the wire.
+    #[inline]
     pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
+        let Transport::Tcp(tcp) = &view.transport else { return false };
+        // Where one input shows the wire, only SYNs are noted: another may begin to.
+        if !self.are_several && self.input == Some(frame.input) && !is_opening(tcp.flags) {
+            return false;
+        }
+        self.note_seen(conversation, frame, view, is_copy)
+    }
+
+    fn note_seen(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
         let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return false };
         let Frame { input, time, .. } = *frame;
-        let is_syn = tcp.flags & (flags::SYN | flags::ACK) == flags::SYN;
         let is_another = *self.input.get_or_insert(input) != input;
-        // Where one input shows the wire, only SYNs are noted: another may begin to.
-        if !self.are_several && !is_another && !is_syn {
+        if !self.are_several && !is_another && !is_opening(tcp.flags) {
             return false;
         }
         let end = u8::from((tcp.source, ip.source) > (tcp.destination, ip.destination));

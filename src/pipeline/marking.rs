@@ -3,7 +3,7 @@
 use foldhash::fast::RandomState;
 
 use crate::capture::Described;
-use crate::flow::{Flows, Mark, Place, Segment};
+use crate::flow::{Flows, Mark, Place, Segment, Whose};
 use crate::output::{Frame, GivenName, given};
 use crate::packet::{Origin, View};
 
@@ -34,22 +34,35 @@ impl Marker {
         }
     }
 
+    /// The conversation of a packet, if that is settled and nothing has to be remembered of the packet: what most are. Else it
+    /// was not taken in, and [`Marker::mark`] tells.
+    #[inline]
+    pub fn settled(&mut self, capture: &Described, frame: &Frame<'_>, number: u64, view: &View) -> Option<Whose> {
+        let origin = self.origin(capture, frame, view);
+        let place = self.place(frame, number);
+        self.flows.observe_settled(view, origin, frame.time, place)
+    }
+
     /// The conversation of a packet that another input showed as well, and that is not looked at for itself.
     pub fn known(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Option<u64> {
         let segment = self.segment(self.origin(capture, frame, view), frame, 0, view)?;
         self.flows.known(&segment)
     }
 
-    /// Whether another input showed the conversation of a packet first.
-    pub fn is_others(&self, mark: Mark, input: u16) -> bool {
-        self.flows.first(mark).is_some_and(|first| first.input != self.numbers[usize::from(input)])
+    #[inline]
+    fn place(&self, frame: &Frame<'_>, number: u64) -> Place {
+        Place { input: self.numbers[usize::from(frame.input)], frame: number }
     }
 
-    #[inline]
+    #[inline(always)]
     fn origin(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
         if self.names.is_empty() && view.link.origin != Origin::Unknown {
             return view.link.origin;
         }
+        self.origin_by_name(capture, frame, view)
+    }
+
+    fn origin_by_name(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Origin {
         let given = given(&self.names, frame.input, frame.interface, Some(&view.link));
         let named = capture.interfaces[frame.interface as usize].name.as_deref();
         origin(view.link.origin, given, named)
@@ -57,8 +70,7 @@ impl Marker {
 
     #[inline]
     fn segment(&self, origin: Origin, frame: &Frame<'_>, number: u64, view: &View) -> Option<Segment> {
-        let place = Place { input: self.numbers[usize::from(frame.input)], frame: number };
-        Segment::from_view(view, frame.bytes, origin, frame.time, place, &self.hasher)
+        Segment::from_view(view, frame.bytes, origin, frame.time, self.place(frame, number), &self.hasher)
     }
 }
 

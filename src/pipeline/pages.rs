@@ -1,5 +1,7 @@
 //! Values by the numbers of conversations, where few have one, or only those that live: the others take next to nothing.
 
+use crate::chunks::Slots;
+
 /// How many numbers share a page.
 const PAGE: usize = 64;
 
@@ -9,9 +11,7 @@ const PAGE: usize = 64;
 pub(super) struct Pages<T> {
     /// Of each 64 numbers: where their page is, from 1; 0 if they have none.
     places: Vec<u32>,
-    pages: Vec<Page<T>>,
-    /// Pages that are not in use.
-    free: Vec<u32>,
+    pages: Slots<Page<T>, 64>,
 }
 
 struct Page<T> {
@@ -22,7 +22,13 @@ struct Page<T> {
 
 impl<T> Default for Pages<T> {
     fn default() -> Pages<T> {
-        Pages { places: Vec::new(), pages: Vec::new(), free: Vec::new() }
+        Pages { places: Vec::new(), pages: Slots::default() }
+    }
+}
+
+impl<T: Copy + Default> Default for Page<T> {
+    fn default() -> Page<T> {
+        Page { values: [T::default(); PAGE], used: 0 }
     }
 }
 
@@ -32,8 +38,8 @@ impl<T: Copy + Default + PartialEq> Pages<T> {
     pub fn get(&self, number: u32) -> T {
         let number = number as usize;
         let place = self.places.get(number / PAGE).copied().unwrap_or_default();
-        match self.pages.get((place as usize).wrapping_sub(1)) {
-            Some(page) => page.values[number % PAGE],
+        match place.checked_sub(1) {
+            Some(place) => self.pages[place].values[number % PAGE],
             None => T::default(),
         }
     }
@@ -49,12 +55,12 @@ impl<T: Copy + Default + PartialEq> Pages<T> {
             self.make_page(range);
         }
         let place = self.places[range];
-        let page = &mut self.pages[place as usize - 1];
+        let page = &mut self.pages[place - 1];
         let known = std::mem::replace(&mut page.values[number % PAGE], value);
         page.used = page.used + u32::from(value != default) - u32::from(known != default);
         if page.used == 0 {
             self.places[range] = 0;
-            self.free.push(place);
+            self.pages.remove(place - 1);
         }
     }
 
@@ -62,15 +68,12 @@ impl<T: Copy + Default + PartialEq> Pages<T> {
         if self.places.len() <= range {
             self.places.resize(range + 1, 0);
         }
-        self.places[range] = self.free.pop().unwrap_or_else(|| {
-            self.pages.push(Page { values: [T::default(); PAGE], used: 0 });
-            self.pages.len() as u32
-        });
+        self.places[range] = self.pages.insert(Page::default()) + 1;
     }
 
     /// Octets in use, or soon to be: vectors double when they grow.
     pub fn memory(&self) -> usize {
-        2 * (self.places.len() * size_of::<u32>() + self.pages.len() * size_of::<Page<T>>())
+        2 * self.places.len() * size_of::<u32>() + self.pages.memory()
     }
 }
 
@@ -98,7 +101,7 @@ mod tests {
             for number in 0..1000 {
                 pages.set(number, 0);
             }
-            assert_eq!(pages.free.len(), pages.pages.len(), "what has no value has no page");
+            assert_eq!(pages.pages.len(), 0, "what has no value has no page");
         }
     }
 
@@ -111,6 +114,6 @@ mod tests {
                 pages.set(number - 500, 0);
             }
         }
-        assert!(pages.pages.len() < 12, "{} pages", pages.pages.len());
+        assert!(pages.pages.most() < 12, "{} pages", pages.pages.most());
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::pages::Pages;
+use crate::chunks::Chunks;
 use crate::flow::Translation;
 
 /// How the packets of a conversation leave.
@@ -33,12 +34,13 @@ impl Passage {
 pub(super) struct Passages {
     /// Of each conversation that has a passage: its place, from 1.
     places: Pages<u32>,
-    passages: Vec<Packed>,
+    passages: Chunks<Packed, 1024>,
     /// Addresses that are not both of IPv4.
     wide: Vec<[IpAddr; 2]>,
 }
 
 /// A [`Passage`].
+#[derive(Default)]
 struct Packed {
     leg: u32,
     /// Of source and destination; of IPv4, as a number, else the first is an index into [`Passages::wide`].
@@ -58,7 +60,7 @@ impl Passages {
     /// The passage of a conversation. Those that have none leave as they were captured.
     #[inline]
     pub fn get(&self, conversation: u32) -> Option<Passage> {
-        let packed = self.passages.get((self.places.get(conversation) as usize).wrapping_sub(1))?;
+        let packed = self.passages.get(self.places.get(conversation).wrapping_sub(1))?;
         let is = |bit: u8| packed.bits & bit != 0;
         Some(Passage {
             leg: packed.leg as usize,
@@ -81,18 +83,18 @@ impl Passages {
     /// Gives a conversation a passage, in place of the one that it has.
     pub fn set(&mut self, conversation: u32, passage: Passage) {
         let packed = self.pack(passage);
-        match self.passages.get_mut((self.places.get(conversation) as usize).wrapping_sub(1)) {
+        match self.passages.get_mut(self.places.get(conversation).wrapping_sub(1)) {
             Some(known) => *known = packed,
             None => {
-                self.passages.push(packed);
-                self.places.set(conversation, self.passages.len() as u32);
+                let place = self.passages.push(packed) + 1;
+                self.places.set(conversation, place);
             }
         }
     }
 
     /// Gives the legs other numbers: those that stand at their old ones in `places`.
     pub fn renumber(&mut self, places: &[u32]) {
-        for packed in &mut self.passages {
+        for packed in self.passages.iter_mut() {
             packed.leg = places.get(packed.leg as usize).copied().unwrap_or(packed.leg);
         }
     }
@@ -120,8 +122,7 @@ impl Passages {
 
     /// Octets in use, or soon to be: vectors double when they grow.
     pub fn memory(&self) -> usize {
-        let passages = self.passages.len() * size_of::<Packed>();
-        self.places.memory() + 2 * (passages + self.wide.len() * size_of::<[IpAddr; 2]>())
+        self.places.memory() + self.passages.memory() + 2 * self.wide.len() * size_of::<[IpAddr; 2]>()
     }
 }
 

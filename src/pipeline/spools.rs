@@ -11,8 +11,9 @@ use crate::output::{Frame, Header};
 /// Octets that are put into the queue at a time.
 const BATCH: usize = 16 * 1024;
 
-/// Octets that are in memory at most; the others are in a temporary file.
-const IN_MEMORY: usize = 512 * 1024;
+/// Octets at the front that stay in memory. Of the others, what came last does, up to as many; what is between is in a temporary
+/// file.
+const IN_MEMORY: usize = 256 * 1024;
 
 /// Whose a packet is. Conversations are numbered as in [`crate::flow::Part`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,136 +11,25 @@ use foldhash::fast::RandomState;
 
 use super::calls::Calls;
 use super::copies::Copies;
+use super::counting::Counting;
 use super::legs::Legs;
 use super::marking::Marker;
 use super::numbers::Numbers;
 use super::observing::{Finishing, Observing, Segment};
-use super::pages::Pages;
 use super::passages::{Passage, Passages};
-use super::spools::{Counted, Entry, Headers, Origins, Plan};
-use crate::audit::{Agreement, Audit};
+use super::spools::{Entry, Origins, Plan};
+pub(super) use super::surveyed::{Kept, Packets, Surveyed, is_written};
+use crate::audit::Audit;
 use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
-use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, flags};
+use crate::flow::{Leg, Mark, Outcome, Part, Reason, Translation, Whose};
 use crate::merge::Shared;
 use crate::nat::Protocol;
-use crate::output::{Datagrams, Frame, Header, comment};
-use crate::packet::{Ip, Transport, View, protocol};
-use crate::report::{Summary, Told};
-use crate::store::Reader;
-use crate::tie::infer::{self as observer, Half, Observed};
-use crate::tie::{Others, Tied};
-
-/// A leg, and what is known of it beside its packets and its call.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub leg: Leg,
-    pub agreement: Option<Agreement>,
-    /// Client and server as captured, if it got others because of its client.
-    pub captured: Option<(SocketAddr, SocketAddr)>,
-}
-
-impl Kept {
-    /// The comment on its first packet.
-    pub fn comment(&self, tied: &Tied) -> String {
-        comment::of(&self.leg, self.captured, tied)
-    }
-
-    /// What the report tells of it.
-    /// `mesh` is the mesh, if it is known.
-    pub fn told<'a>(&'a self, tied: Option<&'a Tied>, mesh: Option<&'static str>) -> Told<'a> {
-        Told { leg: &self.leg, agreement: self.agreement.as_ref(), captured: self.captured, tied, mesh }
-    }
-}
-
-/// What is known after the first pass.
-pub(super) struct Surveyed {
-    pub plan: Plan,
-    pub passages: Passages,
-    /// The conversations of later fragments, by their group.
-    pub fragments: HashMap<u32, u32, RandomState>,
-    /// Legs in the order of their first packets: all that the report needs, or those that were changed or may be tied.
-    pub legs: Legs,
-    /// What is known of their calls, until streams have their numbers.
-    pub calls: Calls,
-    /// Of conversations of legs that are reported or tied: their `tcp.stream` or `udp.stream`, once [`Surveyed::number`] has
-    /// counted.
-    pub streams: Numbers,
-    pub summary: Summary,
-    /// What each conversation carried, until legs are tied.
-    pub observed: Option<Observed>,
-    /// TCP conversations that are not among the legs.
-    pub others: Others,
-    /// Conversations of which there are fragments.
-    pub fragmented: HashSet<u32, RandomState>,
-    headers: Headers,
-    /// Whether the legs are all that there are, and each is reported.
-    keeps_all: bool,
-    /// Of each connection that was captured twice: the input whose packets are kept.
-    pub kept: HashMap<u32, u16, RandomState>,
-    /// What a check needs beside all this, if there is one.
-    pub collector: Option<Collector>,
-    origins: Option<Origins>,
-}
-
-/// The packets that were read, one after the other.
-pub(super) struct Packets {
-    plan: Plan,
-    origins: Option<Origins>,
-    kept: HashMap<u32, u16, RandomState>,
-}
-
-impl Packets {
-    /// Whether the next packet is written, and what other captures of it have in common with it: its conversation, and a
-    /// mark.
-    pub fn advance(&mut self) -> io::Result<(bool, Option<(u32, u32)>)> {
-        let entry = self.plan.skip()?.unwrap_or(Entry::AsCaptured);
-        let (input, mark) = self.origins.as_mut().map_or(Ok((0, 0)), Origins::advance)?;
-        let of = match entry {
-            Entry::Packet { conversation, .. } | Entry::Copy { conversation } if mark != 0 => {
-                Some((conversation, mark))
-            }
-            _ => None,
-        };
-        Ok((is_written(entry, input, &self.kept), of))
-    }
-}
-
-/// Whether a packet of an input is written: if it is not another's copy. `kept` is [`Surveyed::kept`].
-pub(super) fn is_written(entry: Entry, input: u16, kept: &HashMap<u32, u16, RandomState>) -> bool {
-    match entry {
-        Entry::Duplicate => false,
-        Entry::Copy { conversation } => kept.get(&conversation) == Some(&input),
-        Entry::Packet { conversation, .. } => kept.get(&conversation).is_none_or(|kept| *kept == input),
-        Entry::AsCaptured | Entry::Quote { .. } | Entry::Fragment { .. } => true,
-    }
-}
-
-impl Surveyed {
-    /// Takes out what tells which packets are written.
-    pub fn packets(&mut self) -> Packets {
-        let plan = std::mem::take(&mut self.plan);
-        Packets { plan, origins: self.origins.take(), kept: std::mem::take(&mut self.kept) }
-    }
-
-    /// Numbers conversations as Wireshark will, by the headers that they leave with, and tells each leg's tie.
-    pub fn number(&mut self) -> io::Result<()> {
-        let mut numbers = Numbers::default();
-        let mut reader = Reader::default();
-        for leg in self.calls.edges.iter().flat_map(|edge| [edge.near, edge.far]) {
-            let [_, reply] = self.legs.parts(leg as usize, &mut reader)?;
-            numbers.want(reply.number);
-        }
-        if self.keeps_all {
-            for leg in 0..self.legs.len() {
-                self.legs.parts(leg, &mut reader)?.into_iter().for_each(|part| numbers.want(part.number));
-            }
-        }
-        numbers.count(&mut self.headers, &self.passages, &self.kept)?;
-        self.streams = numbers;
-        std::mem::take(&mut self.calls).tell(&mut self.legs, &self.streams)
-    }
-}
+use crate::output::Frame;
+use crate::packet::{Ip, Tcp, Transport, View, protocol};
+use crate::report::Summary;
+use crate::tie::Others;
+use crate::tie::infer::{self as observer, Half};
 
 /// A first pass that has not come to its end.
 pub(super) struct Survey {
@@ -148,12 +37,7 @@ pub(super) struct Survey {
     audit: Audit,
     keeps_all: bool,
     plan: Plan,
-    headers: Headers,
-    datagrams: Datagrams<Counted>,
-    /// Of each conversation that is not over: which of its headers do not count any more.
-    counted: Pages<Known>,
-    /// The same of conversations that another input showed first, by input.
-    counted_of_others: HashMap<(u32, u16), Known, RandomState>,
+    counting: Counting,
     /// Whether several inputs can show one connection.
     several: bool,
     copies: Copies,
@@ -185,36 +69,6 @@ const LEG: usize = 400;
 /// Octets that a survey may take, beside what has bounds of its own. Past it, files are merged in one pass.
 pub(super) const MEMORY: usize = 512 << 20;
 
-/// In [`Survey::counted`]: what the headers that an end sent have told, once they were counted. Each end for itself: where what
-/// one sends is translated, what the other one sends can be another conversation in the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Known(u8);
-
-impl Known {
-    /// Of each end: the number that it counts from.
-    const OWN: u8 = 1;
-    /// The other end's, by the acknowledgment.
-    const OTHER: u8 = 2;
-    /// Bits of an end.
-    const ENDS: [u8; 2] = [0, 2];
-
-    /// Whether nothing more can be learned from what an end sends, but for SYNs.
-    fn is_all(self, from_first: bool) -> bool {
-        self.0 >> Known::ENDS[usize::from(from_first)] & (Known::OWN | Known::OTHER) == Known::OWN | Known::OTHER
-    }
-
-    fn learn(&mut self, from_first: bool, header: &Header) {
-        let is_udp = header.protocol == Protocol::Udp;
-        if !is_udp && header.control & (flags::SYN | flags::ACK) == flags::SYN {
-            // It may be another stream: nothing is known of that.
-            *self = Known::default();
-        }
-        let tells_other = is_udp || header.control & flags::ACK != 0;
-        let bits = Known::OWN | if tells_other { Known::OTHER } else { 0 };
-        self.0 |= bits << Known::ENDS[usize::from(from_first)];
-    }
-}
-
 impl Survey {
     /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `several` if packets that two inputs show are
     /// to be written once, `restores` if there are listings of conntrack.
@@ -234,10 +88,7 @@ impl Survey {
             audit,
             keeps_all,
             plan: Plan::default(),
-            headers: Headers::default(),
-            datagrams: Datagrams::default(),
-            counted: Pages::default(),
-            counted_of_others: HashMap::default(),
+            counting: Counting::default(),
             several,
             copies: Copies::default(),
             observing: Some(Observing::start(observer::Limits::default())),
@@ -279,11 +130,12 @@ impl Survey {
         };
         self.copies.note(conversation, frame, view, true);
         // Which end sent it does not matter: nothing on the wire is translated.
-        self.count(view, frame, Some((conversation, true)), true, true)?;
+        self.counting.packet(view, frame, Some((conversation, true)), true, true)?;
         self.plan.push(Entry::Copy { conversation }, frame)
     }
 
     /// Takes a packet; `number` is its number in its input, `shared` where its bytes are.
+    #[inline]
     pub fn packet(
         &mut self,
         capture: &Described,
@@ -293,59 +145,54 @@ impl Survey {
         shared: Shared<'_>,
     ) -> io::Result<()> {
         let seen = self.note(frame, view)?;
-        let mark = self.marker.mark(capture, frame, number, view);
-        let conversation = self.marker.flows.number(mark).map(|number| number as u32);
-        let (entry, owner) = match (mark, conversation) {
-            (Mark::Conversation { from_first, .. }, Some(conversation)) => {
-                (Entry::Packet { conversation, from_first }, Some((conversation, from_first)))
+        let (whose, mark) = match self.marker.settled(capture, frame, number, view) {
+            Some(whose) => (whose, Mark::Untracked),
+            None => match self.any(capture, frame, number, view)? {
+                Some(found) => found,
+                None => return Ok(()),
+            },
+        };
+        self.segment(&whose, frame, view, shared, seen)?;
+        match mark {
+            // Nothing is remembered of it, and nobody is retired by it.
+            Mark::Untracked => {
+                self.settle_fragments(false);
+                Ok(())
             }
-            (Mark::Quote { from_first, .. }, Some(conversation)) => {
+            _ => self.leave(mark),
+        }
+    }
+
+    /// Takes a packet that is not one of a settled conversation, up to what all packets of conversations have in common:
+    /// whose it is, if it is one.
+    #[inline(never)]
+    fn any(
+        &mut self,
+        capture: &Described,
+        frame: &Frame<'_>,
+        number: u64,
+        view: &View,
+    ) -> io::Result<Option<(Whose, Mark)>> {
+        let mark = self.marker.mark(capture, frame, number, view);
+        if let Some(whose) = self.marker.flows.whose(mark) {
+            return Ok(Some((whose, mark)));
+        }
+        let (entry, owner) = match (mark, self.marker.flows.number(mark)) {
+            (Mark::Quote { from_first, .. }, Some(number)) => {
+                let conversation = number as u32;
                 (Entry::Quote { conversation, from_first }, Some((conversation, from_first)))
             }
             (Mark::Fragment { group }, _) => (Entry::Fragment { group }, None),
             _ => (Entry::AsCaptured, None),
         };
         self.plan.push(entry, frame)?;
-        let has_copies = match (entry, &view.transport) {
-            (Entry::Packet { conversation, .. }, Transport::Tcp(_))
-                if self.several && self.marker.flows.is_on_wire(mark) =>
-            {
-                let are_several = self.copies.note(conversation, frame, view, false);
-                are_several && self.marker.is_others(mark, frame.input)
-            }
-            _ => false,
-        };
-        self.count(view, frame, owner, has_copies, false)?;
-        if let (Entry::Packet { conversation, .. }, Some(ip)) = (entry, &view.ip)
-            && ip.fragment.is_some()
-            && ip.protocol == protocol::TCP
-        {
-            self.fragmented.insert(conversation);
-        }
-        if let (Entry::Packet { conversation, from_first }, Transport::Tcp(tcp)) = (entry, &view.transport) {
-            if let Some(observing) = &mut self.observing {
-                let (half, data) = (Half { conversation, from_first }, view.data_range());
-                let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
-                observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
-            }
-            let ip = view.ip.as_ref().filter(|ip| ip.fragment.is_none());
-            if let (Some(collector), Some(seen), Some(ip)) = (&mut self.collector, seen, ip) {
-                let end = |address, port| SocketAddr::new(address, port);
-                collector.segment(&check::Segment {
-                    conversation,
-                    from_first,
-                    input: frame.input,
-                    seen,
-                    ends: (end(ip.source, tcp.source), end(ip.destination, tcp.destination)),
-                    seq: tcp.seq,
-                    ack: tcp.ack,
-                    flags: tcp.flags,
-                    window: tcp.window,
-                    data: view.data(frame.bytes),
-                    data_len: tcp.data_len,
-                });
-            }
-        }
+        self.counting.packet(view, frame, owner, false, false)?;
+        self.leave(mark)?;
+        Ok(None)
+    }
+
+    /// Nothing more is to be done with a packet.
+    fn leave(&mut self, mark: Mark) -> io::Result<()> {
         match mark {
             Mark::Fragment { group } if self.is_loose.insert(group) => self.loose.push_back(mark),
             _ => self.marker.flows.release(mark),
@@ -354,56 +201,70 @@ impl Survey {
         self.retire()
     }
 
-    /// Keeps the header of a packet, if Wireshark's numbers can depend on it. Of a connection that another input shows
-    /// first (`of_other`), they can if this input's packets are kept.
-    fn count(
+    /// Takes a packet of a conversation.
+    #[inline(always)]
+    fn segment(
         &mut self,
-        view: &View,
+        whose: &Whose,
         frame: &Frame<'_>,
-        owner: Option<(u32, bool)>,
-        of_other: bool,
-        is_copy: bool,
+        view: &View,
+        shared: Shared<'_>,
+        seen: Option<Seen>,
     ) -> io::Result<()> {
-        let Some(ip) = &view.ip else { return Ok(()) };
-        if let (Transport::Tcp(tcp), Some((conversation, from_first)), None, false) =
-            (&view.transport, owner, ip.fragment, of_other)
-            && tcp.flags & flags::SYN == 0
-            && self.counted.get(conversation).is_all(from_first)
-        {
-            return Ok(());
+        let Whose { number, from_first, is_on_wire, first_input } = *whose;
+        let conversation = number as u32;
+        self.plan.push(Entry::Packet { conversation, from_first }, frame)?;
+        let owner = Some((conversation, from_first));
+        let Transport::Tcp(tcp) = &view.transport else {
+            self.note_fragment(conversation, view);
+            return self.counting.packet(view, frame, owner, false, false);
+        };
+        let has_copies = self.several
+            && is_on_wire
+            && self.copies.note(conversation, frame, view, false)
+            && first_input != self.marker.numbers[usize::from(frame.input)];
+        self.counting.packet(view, frame, owner, has_copies, false)?;
+        if let Some(observing) = &mut self.observing {
+            let (half, data) = (Half { conversation, from_first }, view.data_range());
+            let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
+            observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
         }
-        let counted = |header| Counted { header, owner, input: frame.input, is_copy };
-        self.count_rare(view, ip, frame.bytes, of_other, &counted)
+        if let (Some(seen), Some(ip)) = (seen, &view.ip) {
+            self.collect(whose, frame, view, ip, tcp, seen);
+        }
+        self.note_fragment(conversation, view);
+        Ok(())
     }
 
-    #[cold]
-    fn count_rare(
-        &mut self,
-        view: &View,
-        ip: &Ip,
-        bytes: &[u8],
-        of_other: bool,
-        counted: &dyn Fn(Header) -> Counted,
-    ) -> io::Result<()> {
-        let read = self.datagrams.read(ip, || Header::of(view, ip, bytes).map(counted));
-        let Some(read) = read else { return Ok(()) };
-        if let (Some((conversation, from_first)), false) = (read.owner, read.header.is_quoted) {
-            let of_other = of_other.then_some((conversation, read.input));
-            let mut known = match of_other {
-                Some(key) => self.counted_of_others.get(&key).copied().unwrap_or_default(),
-                None => self.counted.get(conversation),
-            };
-            let opens = read.header.protocol == Protocol::Tcp && read.header.control & flags::SYN != 0;
-            if known.is_all(from_first) && !opens {
-                return Ok(());
-            }
-            known.learn(from_first, &read.header);
-            match of_other {
-                Some(key) => _ = self.counted_of_others.insert(key, known),
-                None => self.counted.set(conversation, known),
-            }
+    /// Tells a check of a TCP segment, if there is one.
+    #[inline(never)]
+    fn collect(&mut self, whose: &Whose, frame: &Frame<'_>, view: &View, ip: &Ip, tcp: &Tcp, seen: Seen) {
+        let Some(collector) = self.collector.as_mut().filter(|_| ip.fragment.is_none()) else { return };
+        let end = |address, port| SocketAddr::new(address, port);
+        collector.segment(&check::Segment {
+            conversation: whose.number as u32,
+            from_first: whose.from_first,
+            input: frame.input,
+            seen,
+            ends: (end(ip.source, tcp.source), end(ip.destination, tcp.destination)),
+            seq: tcp.seq,
+            ack: tcp.ack,
+            flags: tcp.flags,
+            window: tcp.window,
+            data: view.data(frame.bytes),
+            data_len: tcp.data_len,
+        });
+    }
+
+    /// Notes that there are fragments of a conversation, if this is one.
+    #[inline]
+    fn note_fragment(&mut self, conversation: u32, view: &View) {
+        if let Some(ip) = &view.ip
+            && ip.fragment.is_some()
+            && ip.protocol == protocol::TCP
+        {
+            self.fragmented.insert(conversation);
         }
-        self.headers.push(&read)
     }
 
     /// Octets that grow with the conversations of a capture: here, and at their peak behind the first pass.
@@ -414,16 +275,23 @@ impl Survey {
         let leg = LEG + reported + if self.collector.is_some() { size_of::<Kept>() } else { 0 };
         // A table is at most half empty when it has grown.
         let table = |entries: usize, entry: usize| 2 * entries * (entry + 1);
-        self.counted.memory()
+        self.counting.memory()
             + self.legs.len() * leg
             + self.passages.memory()
-            + table(self.counted_of_others.len(), size_of::<((u32, u16), Known)>())
             + table(self.fragments.len(), size_of::<(u32, u32)>())
             + table(self.fragmented.len(), size_of::<u32>())
     }
 
     /// Notes whose later fragments are, as far as it is known, from the oldest on.
+    #[inline]
     fn settle_fragments(&mut self, all: bool) {
+        if !self.loose.is_empty() {
+            self.settle_loose(all);
+        }
+    }
+
+    #[cold]
+    fn settle_loose(&mut self, all: bool) {
         while let Some(&mark) = self.loose.front() {
             let Mark::Fragment { group } = mark else { break };
             if !all && !self.marker.flows.is_owned(group) {
@@ -441,7 +309,7 @@ impl Survey {
     fn retire(&mut self) -> io::Result<()> {
         for leg in self.marker.flows.retired() {
             for Part { number, .. } in [leg.forward, leg.reply] {
-                self.counted.set(number as u32, Known::default());
+                self.counting.forget(number as u32);
             }
             self.summary.leg(&leg);
             let agreement = self.audit.leg(&leg);
@@ -495,7 +363,7 @@ impl Survey {
             observed: observing.map(Finishing::finish).transpose()?,
             others: self.others,
             fragmented: self.fragmented,
-            headers: self.headers,
+            headers: self.counting.headers,
             keeps_all: self.keeps_all,
             kept,
             collector: self.collector,

@@ -3,6 +3,7 @@
 mod bounds;
 mod model;
 mod notation;
+mod records;
 mod tables;
 
 use std::collections::VecDeque;
