@@ -2,8 +2,8 @@
 //! And numbers in as few octets as they need.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::Mutex;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 /// Octets in memory before they go to the file.
 const IN_MEMORY: usize = 256 * 1024;
@@ -53,7 +53,7 @@ impl Place {
 pub(crate) struct Store {
     /// Octets in memory at most.
     room: usize,
-    file: Option<Mutex<File>>,
+    file: Option<File>,
     /// Octets in the file.
     filed: u64,
     /// What is behind them.
@@ -88,7 +88,7 @@ impl Store {
         let file = match &mut self.file {
             Some(file) => file,
             None => match tempfile::tempfile() {
-                Ok(file) => self.file.insert(Mutex::new(file)),
+                Ok(file) => self.file.insert(file),
                 Err(_) if self.room < WITHOUT_FILE => {
                     self.room = WITHOUT_FILE;
                     return Ok(());
@@ -96,9 +96,7 @@ impl Store {
                 Err(error) => return Err(error),
             },
         };
-        let file = file.get_mut().map_err(|_| poisoned())?;
-        file.seek(SeekFrom::Start(self.filed))?;
-        file.write_all(&self.tail)?;
+        file.write_all_at(&self.tail, self.filed)?;
         self.filed += self.tail.len() as u64;
         self.tail.clear();
         Ok(())
@@ -123,18 +121,11 @@ impl Store {
     /// Reads so many octets of the file behind others.
     fn read_at(&self, offset: u64, len: usize, octets: &mut Vec<u8>) -> io::Result<()> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
-        let mut file = file.lock().map_err(|_| poisoned())?;
-        file.seek(SeekFrom::Start(offset))?;
+        let before = octets.len();
         octets.reserve_exact(len);
-        if Read::take(&mut *file, len as u64).read_to_end(octets)? < len {
-            return Err(ended());
-        }
-        Ok(())
+        octets.resize(before + len, 0);
+        file.read_exact_at(&mut octets[before..], offset)
     }
-}
-
-fn poisoned() -> io::Error {
-    io::Error::other("another thread failed")
 }
 
 /// Reads strings that lie close to each other: what is around them stays in memory.
