@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
@@ -31,8 +32,25 @@ const OPEN: usize = 65_536;
 /// How many conversations are told apart that sent the same query. More are a crowd, which gets no response.
 const SENDERS: usize = 32;
 
-/// The client, the ID and a hash of the question.
-type QueryKey = (IpAddr, u16, u64);
+/// A hash of the question; the client and the ID, of IPv6 a hash of them.
+type QueryKey = (u64, u64);
+
+/// What a query and its response have in common.
+#[derive(Clone, Copy)]
+struct Message {
+    client: IpAddr,
+    id: u16,
+    /// A hash of it.
+    question: u64,
+}
+
+impl Message {
+    fn of(segment: &Segment) -> Option<Message> {
+        let Content::Dns { id, question, response } = segment.content else { return None };
+        let client = if response { segment.destination } else { segment.source };
+        Some(Message { client: client.ip(), id, question })
+    }
+}
 
 /// A conversation that sent a query, and when it last did.
 #[derive(Clone, Copy)]
@@ -43,17 +61,17 @@ struct Query {
     sent: Timestamp,
 }
 
-/// Those who sent the same query.
-struct Senders {
-    queries: Few,
-    /// When one was turned away, because they were too many.
-    crowded: Option<Timestamp>,
+/// Those who sent the same query: nearly always one.
+enum Senders {
+    One(Query),
+    Many(Box<Many>),
 }
 
-/// Nearly always one.
-enum Few {
-    One(Query),
-    Many(Vec<Query>),
+/// Several who did.
+struct Many {
+    queries: Vec<Query>,
+    /// When one was turned away, because they were too many.
+    crowded: Option<Timestamp>,
 }
 
 /// The queries of forward halves, settled or not, while conntrack keeps their mapping.
@@ -62,20 +80,33 @@ enum Few {
 #[derive(Default)]
 pub(super) struct Queries {
     open: HashMap<QueryKey, Senders, RandomState>,
+    /// Hashes clients of IPv6.
+    hasher: RandomState,
     order: Queued<(Timestamp, QueryKey), 1024>,
 }
 
 impl Queries {
     /// Those who sent the query of a response. Rules may have changed its source as well, to a loopback address: then
     /// there is no query of the response's own client.
-    fn senders(&self, (client, id, question): QueryKey) -> Option<&Senders> {
-        let loopback: IpAddr = if client.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-        self.open.get(&(client, id, question)).or_else(|| self.open.get(&(loopback, id, question)))
+    fn senders(&self, message: &Message) -> Option<&Senders> {
+        let is_ipv4 = message.client.is_ipv4();
+        let loopback = if is_ipv4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let of = |client| self.open.get(&self.key(&Message { client, ..*message }));
+        of(message.client).or_else(|| of(loopback))
+    }
+
+    /// What a message is found by.
+    fn key(&self, &Message { client, id, question }: &Message) -> QueryKey {
+        let rest = match client {
+            IpAddr::V4(client) => u64::from(client.to_bits()) << 16 | u64::from(id),
+            IpAddr::V6(client) => self.hasher.hash_one((client, id)) | 1 << 63,
+        };
+        (question, rest)
     }
 
     /// Whether another conversation than `forward` waits for this response, which `forward` did not ask for.
     pub fn awaits(&self, response: &Segment, forward: u32, records: &Records) -> bool {
-        let Some(senders) = query_key(response).and_then(|key| self.senders(key)) else { return false };
+        let Some(senders) = Message::of(response).and_then(|message| self.senders(&message)) else { return false };
         let mut waits = false;
         for id in senders.live(response.time, records) {
             if id == forward {
@@ -91,7 +122,8 @@ impl Queries {
         self.order.len()
     }
 
-    fn insert(&mut self, key: QueryKey, query: Query) {
+    fn insert(&mut self, message: &Message, query: Query) {
+        let key = self.key(message);
         while let Some(&(sent, old)) = self.order.front()
             && (sent.0.saturating_add(UDP_TIMEOUT) < query.sent.0 || self.order.len() >= OPEN)
         {
@@ -105,14 +137,14 @@ impl Queries {
         self.order.push((query.sent, key));
         match self.open.entry(key) {
             Entry::Occupied(mut senders) => senders.get_mut().note(query),
-            Entry::Vacant(entry) => _ = entry.insert(Senders { queries: Few::One(query), crowded: None }),
+            Entry::Vacant(entry) => _ = entry.insert(Senders::One(query)),
         }
     }
 
-    /// The conversations that a response with this key may answer; `None` if they are too many to tell.
-    fn owners(&self, key: QueryKey, now: Timestamp, records: &Records) -> Option<Vec<u32>> {
-        let Some(senders) = self.senders(key) else { return Some(Vec::new()) };
-        if senders.crowded.is_some_and(|since| is_live(since, now)) {
+    /// The conversations that a response may answer; `None` if they are too many to tell.
+    fn owners(&self, response: &Message, now: Timestamp, records: &Records) -> Option<Vec<u32>> {
+        let Some(senders) = self.senders(response) else { return Some(Vec::new()) };
+        if senders.crowded().is_some_and(|since| is_live(since, now)) {
             return None;
         }
         // The responses to one that is repaired come from the address that it was repaired with.
@@ -127,39 +159,48 @@ impl Queries {
 
 impl Senders {
     fn queries(&self) -> &[Query] {
-        match &self.queries {
-            Few::One(query) => std::slice::from_ref(query),
-            Few::Many(queries) => queries,
+        match self {
+            Senders::One(query) => std::slice::from_ref(query),
+            Senders::Many(many) => &many.queries,
+        }
+    }
+
+    fn crowded(&self) -> Option<Timestamp> {
+        match self {
+            Senders::One(_) => None,
+            Senders::Many(many) => many.crowded,
         }
     }
 
     /// Takes in one more query, or one that was sent again.
     fn note(&mut self, query: Query) {
-        let queries = match &mut self.queries {
-            Few::One(known) => std::slice::from_mut(known),
-            Few::Many(queries) => queries.as_mut_slice(),
+        let queries = match self {
+            Senders::One(known) => std::slice::from_mut(known),
+            Senders::Many(many) => many.queries.as_mut_slice(),
         };
         if let Some(known) = queries.iter_mut().find(|known| known.id == query.id && known.serial == query.serial) {
             known.sent = known.sent.max(query.sent);
-        } else if queries.len() >= SENDERS {
-            self.crowded = self.crowded.max(Some(query.sent));
-        } else {
-            match &mut self.queries {
-                Few::One(known) => self.queries = Few::Many(vec![*known, query]),
-                Few::Many(queries) => queries.push(query),
+            return;
+        }
+        match self {
+            Senders::One(known) => {
+                *self = Senders::Many(Box::new(Many { queries: vec![*known, query], crowded: None }));
             }
+            Senders::Many(many) if many.queries.len() >= SENDERS => many.crowded = many.crowded.max(Some(query.sent)),
+            Senders::Many(many) => many.queries.push(query),
         }
     }
 
     /// Forgets what was sent at this time or before, and whether anything is left.
     fn forget(&mut self, sent: Timestamp) -> bool {
-        self.crowded = self.crowded.filter(|&since| since > sent);
-        match &mut self.queries {
-            Few::One(query) if query.sent <= sent => self.queries = Few::Many(Vec::new()),
-            Few::One(_) => {}
-            Few::Many(queries) => queries.retain(|query| query.sent > sent),
+        match self {
+            Senders::One(query) => query.sent > sent,
+            Senders::Many(many) => {
+                many.crowded = many.crowded.filter(|&since| since > sent);
+                many.queries.retain(|query| query.sent > sent);
+                many.crowded.is_some() || !many.queries.is_empty()
+            }
         }
-        self.crowded.is_some() || !self.queries().is_empty()
     }
 
     fn live(&self, now: Timestamp, records: &Records) -> impl Iterator<Item = u32> {
@@ -178,23 +219,14 @@ fn is_live(sent: Timestamp, now: Timestamp) -> bool {
     now.0.saturating_sub(sent.0) <= UDP_TIMEOUT
 }
 
-/// What a message is found by: the client, the ID and the question.
-fn query_key(message: &Segment) -> Option<QueryKey> {
-    match message.content {
-        Content::Dns { id, question, response: false } => Some((message.source.ip(), id, question)),
-        Content::Dns { id, question, response: true } => Some((message.destination.ip(), id, question)),
-        _ => None,
-    }
-}
-
 impl Flows {
     pub(super) fn pair_dns(&mut self, id: u32, side: Side, segment: &Segment) {
         self.table.records.note(id, side, segment);
         if self.table.records[id].is_forward() {
             return self.note_query(id, segment);
         }
-        let Some(key) = query_key(segment) else { return };
-        match self.queries.owners(key, segment.time, &self.table.records).as_deref() {
+        let Some(message) = Message::of(segment) else { return };
+        match self.queries.owners(&message, segment.time, &self.table.records).as_deref() {
             Some([]) => {}
             Some(&[forward]) => {
                 if self.goes_to(segment, forward) {
@@ -216,8 +248,8 @@ impl Flows {
         let Content::Dns { response: false, .. } = segment.content else { return };
         let record = &self.table.records[id];
         let is_forward = record.is_forward() || matches!(record.state, State::Repaired { .. } | State::Left(_));
-        if let Some(key) = query_key(segment).filter(|_| is_forward) {
-            self.queries.insert(key, Query { id, serial: record.serial as u32, sent: segment.time });
+        if let Some(message) = Message::of(segment).filter(|_| is_forward) {
+            self.queries.insert(&message, Query { id, serial: record.serial as u32, sent: segment.time });
         }
     }
 

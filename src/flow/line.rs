@@ -5,7 +5,7 @@ use super::table::Records;
 use crate::capture::Timestamp;
 use crate::chunks::Queued;
 
-/// How many may stand in a line though they are gone, beside as many as belong there.
+/// How many may stand in a line though they are gone, beside a quarter of those that belong there.
 const GONE: usize = 1024;
 
 /// A conversation in a line.
@@ -28,7 +28,7 @@ impl Standing {
 
 /// Conversations in the order in which they came.
 ///
-/// Memory: at most twice as many as belong there, and a few.
+/// Memory: at most a quarter more than belong there, and a few.
 #[derive(Default)]
 pub(super) struct Line {
     standing: Queued<Standing, 1024>,
@@ -42,7 +42,7 @@ impl Line {
     /// Lets a conversation stand behind all others. Those that are none of `such` any more leave now and then; there are no
     /// more of them than `most`.
     pub fn push(&mut self, id: u32, since: Timestamp, records: &Records, most: usize, such: impl Fn(&Record) -> bool) {
-        if self.standing.len() > 2 * most + GONE {
+        if self.standing.len() > most + most / 4 + GONE {
             self.standing.retain(|standing| standing.is_there(records) && such(&records[standing.id]));
         }
         self.standing.push(Standing { since, id, serial: records[id].serial as u32 });
