@@ -39,7 +39,8 @@ pub(crate) struct Others {
 impl Others {
     /// Takes in a conversation.
     pub fn add(&mut self, a: SocketAddr, b: SocketAddr) -> io::Result<()> {
-        self.last.extend_from_slice(&self.hasher.hash_one(between(a, b)).to_le_bytes());
+        let Between(hash) = self.between(a, b);
+        self.last.extend_from_slice(&hash.to_le_bytes());
         if self.last.len() >= BATCH {
             self.batches.push(self.store.push(&self.last)?);
             self.last.clear();
@@ -47,13 +48,19 @@ impl Others {
         Ok(())
     }
 
+    /// What is between two ends, whichever is named first.
+    fn between(&self, a: SocketAddr, b: SocketAddr) -> Between {
+        Between(self.hasher.hash_one(if a < b { (a, b) } else { (b, a) }))
+    }
+
     /// Those of some ends that such a conversation may have.
     fn among(&self, some: impl Iterator<Item = Between>) -> io::Result<HashSet<Between, RandomState>> {
-        let wanted: HashMap<u64, Between, RandomState> = some.map(|ends| (self.hasher.hash_one(ends), ends)).collect();
+        let wanted: HashSet<Between, RandomState> = some.collect();
         let mut found = HashSet::default();
         let mut look = |batch: &[u8]| {
             let (hashes, _) = batch.as_chunks();
-            found.extend(hashes.iter().filter_map(|hash| wanted.get(&u64::from_le_bytes(*hash))));
+            let all = hashes.iter().map(|hash| Between(u64::from_le_bytes(*hash)));
+            found.extend(all.filter(|ends| wanted.contains(ends)));
         };
         if !wanted.is_empty() {
             let mut batch = Vec::new();
@@ -67,12 +74,10 @@ impl Others {
     }
 }
 
-/// Both ends of a conversation, in one order.
-type Between = (SocketAddr, SocketAddr);
-
-fn between(a: SocketAddr, b: SocketAddr) -> Between {
-    if a < b { (a, b) } else { (b, a) }
-}
+/// A hash of both ends of a conversation, which nobody can foresee. Where two had the same by chance, fewer legs would get
+/// other addresses, none wrong ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Between(u64);
 
 /// The legs between two ends.
 #[derive(Default)]
@@ -141,33 +146,33 @@ pub(crate) fn renames(
     others: &Others,
     is_proxy: impl Fn(IpAddr) -> bool,
 ) -> io::Result<Vec<Rename>> {
-    let wanted = wanted(legs, edges, clients, is_proxy)?;
+    let mut wanted = wanted(legs, edges, clients, others, is_proxy)?;
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let both = || wanted.iter().flat_map(|wanted| [wanted.before, wanted.after]);
-    let others = others.among(both())?;
+    let taken_by_others = others.among(both())?;
     let mut taken: HashMap<Between, Shared, RandomState> = both().map(|ends| (ends, Shared::default())).collect();
     for leg in 0..legs.len() {
         let Ends { client, server, is_tcp } = legs.ends(leg)?;
-        if let Some(shared) = taken.get_mut(&between(client, server)).filter(|_| is_tcp) {
+        if let Some(shared) = taken.get_mut(&others.between(client, server)).filter(|_| is_tcp) {
             shared.add(&legs.side(leg)?);
         }
     }
-    let mut renames: Vec<Rename> = Vec::new();
     // Where the same ends were used again, by the same client, they are so afterwards.
     let mut given: HashMap<Between, Between, RandomState> = HashMap::default();
-    for Wanted { leg, client, server, before, after } in wanted {
-        if others.contains(&before) || taken.get(&before).is_some_and(Shared::may_go_on) {
-            continue;
+    wanted.retain(|&Wanted { before, after, .. }| {
+        if taken_by_others.contains(&before) || taken.get(&before).is_some_and(Shared::may_go_on) {
+            return false;
         }
-        let is_free = taken.get(&after).is_none_or(|shared| shared.legs == 0) && !others.contains(&after);
-        if given.get(&after).map_or(is_free, |was| *was == before) {
+        let is_free = taken.get(&after).is_none_or(|shared| shared.legs == 0) && !taken_by_others.contains(&after);
+        let can_be_given = given.get(&after).map_or(is_free, |was| *was == before);
+        if can_be_given {
             given.insert(after, before);
-            renames.push(Rename { leg, client, server });
         }
-    }
-    Ok(renames)
+        can_be_given
+    });
+    Ok(wanted.into_iter().map(|Wanted { leg, client, server, .. }| Rename { leg, client, server }).collect())
 }
 
 /// Legs from the proxy whose one client is known, in their order.
@@ -175,6 +180,7 @@ fn wanted(
     legs: &mut impl Known,
     edges: &[Edge],
     clients: &HashMap<usize, Clients, RandomState>,
+    others: &Others,
     is_proxy: impl Fn(IpAddr) -> bool,
 ) -> io::Result<Vec<Wanted>> {
     let mut known: Vec<usize> = clients.keys().copied().collect();
@@ -194,7 +200,7 @@ fn wanted(
         if server.ip().is_loopback() {
             called.insert(leg, None);
         }
-        let before = between(client, server);
+        let before = others.between(client, server);
         wanted.push(Wanted { leg, client: SocketAddr::new(address, client.port()), server, before, after: before });
     }
     if !called.is_empty() {
@@ -210,7 +216,7 @@ fn wanted(
         let server = called.get(&wanted.leg).copied().unwrap_or(Some(wanted.server));
         let server = server.filter(|server| server.is_ipv4() == wanted.client.is_ipv4());
         wanted.server = server.unwrap_or(wanted.server);
-        wanted.after = between(wanted.client, wanted.server);
+        wanted.after = others.between(wanted.client, wanted.server);
         server.is_some()
     });
     Ok(wanted)
