@@ -20,17 +20,31 @@ const fn checkpoint(n: usize) -> u64 {
     LEAST << (2 * n)
 }
 
-/// Octets that are hashed at once.
+/// Octets of a word, and words of a block. None of the words of a block waits for another one to be hashed.
 const WORD: usize = 16;
+const WORDS: usize = 4;
 
-/// What nobody knows who writes octets: the hash of nothing, and what it is mixed with.
-static KEYS: LazyLock<[u64; 2]> = LazyLock::new(|| [0, 1].map(|key: u64| RandomState::default().hash_one(key)));
+/// What nobody knows who writes octets.
+struct Keys {
+    /// The hash of nothing, and what it is mixed with.
+    first: u64,
+    block: u64,
+    /// What both halves of a word are mixed with, by its place in its block.
+    words: [[u64; 2]; WORDS],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let key = |number: u64| RandomState::default().hash_one(number);
+    Keys { first: key(0), block: key(1), words: [2, 4, 6, 8].map(|number| [key(number), key(number + 1)]) }
+});
 
 /// The hash so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
-    /// Of whole words.
+    /// Of whole blocks.
     hash: u64,
+    /// Of the words behind them.
+    sum: u64,
     /// Octets so far, and whether some were missing: nothing behind them is hashed.
     len: u16,
     ended: bool,
@@ -42,7 +56,7 @@ pub struct Content {
 
 impl Default for Content {
     fn default() -> Content {
-        Content { hash: KEYS[0], len: 0, ended: false, rest: 0, at: [0; CHECKPOINTS] }
+        Content { hash: KEYS.first, sum: 0, len: 0, ended: false, rest: 0, at: [0; CHECKPOINTS] }
     }
 }
 
@@ -57,18 +71,19 @@ impl Content {
         if have > 0 {
             let (now, behind) = data.split_at(data.len().min(WORD - have));
             self.rest |= word(now) << (8 * have);
-            self.len += now.len() as u16;
             if have + now.len() == WORD {
-                self.hash = mixed(self.hash, std::mem::take(&mut self.rest), KEYS[1]);
-                self.check();
+                let rest = std::mem::take(&mut self.rest);
+                self.word(usize::from(self.len) / WORD, rest);
             }
+            self.len += now.len() as u16;
+            self.check();
             data = behind;
         }
         while data.len() >= WORD {
             // Whole words up to the next length at which the hash is kept.
             let most = data.len().min((next(self.len.into()) - u64::from(self.len)) as usize);
             let (now, behind) = data.split_at(most / WORD * WORD);
-            self.hash = hashed(self.hash, now, KEYS[1]);
+            self.words(now);
             self.len += now.len() as u16;
             self.check();
             data = behind;
@@ -80,19 +95,47 @@ impl Content {
         self.ended = unknown > 0 || u64::from(self.len) == MOST;
     }
 
+    /// Takes in whole words.
+    fn words(&mut self, words: &[u8]) {
+        let place = usize::from(self.len) / WORD % WORDS;
+        let (first, words) = words.split_at(words.len().min((WORDS - place) % WORDS * WORD));
+        let (blocks, last) = words.as_chunks::<{ WORDS * WORD }>();
+        for (word, place) in first.as_chunks().0.iter().zip(place..) {
+            self.word(place, u128::from_le_bytes(*word));
+        }
+        let keys = &*KEYS;
+        for block in blocks {
+            let words = block.as_chunks().0.iter().zip(&keys.words);
+            let sum = words.fold(0, |sum: u64, (word, keys)| sum.wrapping_add(mixed(u128::from_le_bytes(*word), keys)));
+            self.hash = folded(self.hash ^ sum, keys.block);
+        }
+        for (word, place) in last.as_chunks().0.iter().zip(0..) {
+            self.word(place, u128::from_le_bytes(*word));
+        }
+    }
+
+    /// Takes in the word that is the n-th, or the n-th of its block, from 0.
+    fn word(&mut self, n: usize, word: u128) {
+        let place = n % WORDS;
+        self.sum = self.sum.wrapping_add(mixed(word, &KEYS.words[place]));
+        if place + 1 == WORDS {
+            self.hash = folded(self.hash ^ std::mem::take(&mut self.sum), KEYS.block);
+        }
+    }
+
     /// Keeps the hash, if it is kept at this length.
     fn check(&mut self) {
         // All these lengths are powers of 4.
         if self.len.is_power_of_two()
             && let Some(at) = (0..CHECKPOINTS).find(|&n| checkpoint(n) == u64::from(self.len))
         {
-            self.at[at] = self.hash;
+            self.at[at] = self.hash ^ self.sum;
         }
     }
 
     /// Whether both begin alike, as far as both are known; the shorter one may go on.
     pub fn agrees(&self, other: &Content) -> bool {
-        if self.len == other.len && (self.hash, self.rest) != (other.hash, other.rest) {
+        if self.len == other.len && (self.hash, self.sum, self.rest) != (other.hash, other.sum, other.rest) {
             return false;
         }
         let common = checkpoints(self.len.min(other.len));
@@ -103,6 +146,7 @@ impl Content {
     pub fn put(&self, octets: &mut Vec<u8>) {
         put(octets, u64::from(self.len) << 1 | u64::from(self.ended));
         octets.extend_from_slice(&self.hash.to_le_bytes());
+        octets.extend_from_slice(&self.sum.to_le_bytes());
         octets.extend_from_slice(&self.rest.to_le_bytes());
         for hash in &self.at[..checkpoints(self.len)] {
             octets.extend_from_slice(&hash.to_le_bytes());
@@ -112,10 +156,11 @@ impl Content {
     pub fn restore(put: &mut Put<'_>) -> Content {
         let bits = put.take();
         let (len, ended) = ((bits >> 1) as u16, bits & 1 != 0);
-        let (hash, rest) = (u64::from_le_bytes(put.array()), u128::from_le_bytes(put.array()));
+        let [hash, sum] = [(); 2].map(|()| u64::from_le_bytes(put.array()));
+        let rest = u128::from_le_bytes(put.array());
         let mut at = [0; CHECKPOINTS];
         at[..checkpoints(len)].iter_mut().for_each(|at| *at = u64::from_le_bytes(put.array()));
-        Content { hash, len, ended, rest, at }
+        Content { hash, sum, len, ended, rest, at }
     }
 }
 
@@ -143,19 +188,14 @@ fn word(octets: &[u8]) -> u128 {
     octets.iter().rev().fold(0, |word, octet| word << 8 | u128::from(*octet))
 }
 
-/// The hash behind more words.
-fn hashed(hash: u64, words: &[u8], key: u64) -> u64 {
-    let mix = |hash, word: &[u8; WORD]| mixed(hash, u128::from_le_bytes(*word), key);
-    // Four at once: as much is done for fewer turns.
-    let (fours, rest) = words.as_chunks::<{ 4 * WORD }>();
-    let hash = fours.iter().fold(hash, |hash, four| four.as_chunks().0.iter().fold(hash, mix));
-    rest.as_chunks().0.iter().fold(hash, mix)
+/// The hash of a word. Only who knows the keys can make a factor 0.
+fn mixed(word: u128, [low, high]: &[u64; 2]) -> u64 {
+    folded(word as u64 ^ low, (word >> 64) as u64 ^ high)
 }
 
-/// The hash behind one more word: both halves of a product folded into one. Only who knows the keys can make a factor 0.
-fn mixed(hash: u64, word: u128, key: u64) -> u64 {
-    let (high, low) = ((word >> 64) as u64, word as u64);
-    let product = u128::from(hash ^ high) * u128::from(low ^ key);
+/// Both halves of a product in one.
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
@@ -184,6 +224,19 @@ mod tests {
             let mut other = octets.clone();
             other[cut] ^= 1;
             assert!(!of(&[&other]).agrees(&of(&[&octets])), "{cut}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_block_have_their_places() {
+        let octets: Vec<u8> = (0..=255).collect();
+        for (a, b) in (0..16).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let mut other = octets.clone();
+            for at in 0..WORD {
+                other.swap(a * WORD + at, b * WORD + at);
+            }
+            assert!(!of(&[&other]).agrees(&of(&[&octets])), "{a} {b}");
+            assert!(!of(&[&other[..a * WORD + WORD]]).agrees(&of(&[&octets[..a * WORD + WORD]])), "{a} {b}");
         }
     }
 
