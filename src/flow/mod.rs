@@ -25,6 +25,7 @@ mod key;
 mod leg;
 mod line;
 mod pairing;
+mod recent;
 mod record;
 mod requests;
 mod resolve;

@@ -10,6 +10,7 @@ use hashbrown::hash_table::Entry;
 use super::evidence::Evidence;
 use super::half::Half;
 use super::key::{Key, Side};
+use super::recent::Recent;
 use super::record::{Proof, Record, State, marks};
 use super::segment::Segment;
 use crate::capture::Timestamp;
@@ -188,6 +189,8 @@ impl Records {
 /// The conversations that are remembered.
 pub(super) struct Table {
     pub records: Records,
+    /// Those that were looked up last.
+    recent: Recent,
     /// The records by their keys, which stand in them: a table that is looked into for every packet should be small.
     index: HashTable<u32>,
     hasher: RandomState,
@@ -199,13 +202,23 @@ pub(super) struct Table {
 impl Table {
     pub fn new() -> Table {
         let (records, hasher) = (Records::default(), RandomState::default());
-        Table { records, index: HashTable::with_capacity(ROOM), hasher, serial: 0, over: 0 }
+        let index = HashTable::with_capacity(ROOM);
+        Table { records, recent: Recent::default(), index, hasher, serial: 0, over: 0 }
     }
 
     #[inline(always)]
     pub fn find(&self, key: &Key) -> Option<u32> {
-        let is_it = |id: &u32| self.records[*id].has_key(key);
-        self.index.find(self.hasher.hash_one(key), is_it).copied()
+        let hash = self.hasher.hash_one(key);
+        match self.recent.find(hash).filter(|&id| self.records[id].has_key(key)) {
+            None => self.find_among_all(key, hash),
+            recent => recent,
+        }
+    }
+
+    fn find_among_all(&self, key: &Key, hash: u64) -> Option<u32> {
+        let id = *self.index.find(hash, |id| self.records[*id].has_key(key))?;
+        self.recent.note(hash, id);
+        Some(id)
     }
 
     pub fn len(&self) -> usize {
@@ -237,10 +250,12 @@ impl Table {
     pub fn insert(&mut self, key: Key, segment: &Segment, side: Side, state: State) -> u32 {
         self.serial += 1;
         let id = self.records.records.insert(Record::new(key, self.serial, segment, side, state));
-        let Table { records, index, hasher, .. } = self;
+        let Table { records, recent, index, hasher, .. } = self;
         let hash_of = |id: &u32| hasher.hash_one(records[*id].key());
         let is_it = |known: &u32| records[*known].has_key(&key);
-        match index.entry(hasher.hash_one(key), is_it, hash_of) {
+        let hash = hasher.hash_one(key);
+        recent.note(hash, id);
+        match index.entry(hash, is_it, hash_of) {
             Entry::Occupied(mut known) => *known.get_mut() = id,
             Entry::Vacant(entry) => _ = entry.insert(id),
         }
@@ -271,6 +286,7 @@ impl Table {
     pub fn remove(&mut self, id: u32) {
         debug_assert_eq!(self.records[id].in_flight, 0, "packets of it are yet to be written");
         let hash = self.hasher.hash_one(self.records[id].key());
+        self.recent.forget(hash, id);
         if let Ok(entry) = self.index.find_entry(hash, |known| *known == id) {
             entry.remove();
         }
