@@ -34,14 +34,14 @@ impl Stage {
         match self {
             Stage::Read => 86,
             Stage::Decode => 155,
-            Stage::Duplicates => 310,
-            Stage::Pair => 778,
-            Stage::Observe => 612,
+            Stage::Duplicates => 275,
+            Stage::Pair => 760,
+            Stage::Observe => 640,
             Stage::Rewrite => 470,
             Stage::Checksum => 195,
             Stage::Encode => 372,
-            Stage::Merge => 5_800,
-            Stage::MergeSmall => 4_560,
+            Stage::Merge => 4_650,
+            Stage::MergeSmall => 3_750,
         }
     }
 }

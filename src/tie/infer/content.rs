@@ -105,9 +105,10 @@ impl Content {
         }
         let keys = &*KEYS;
         for block in blocks {
-            let words = block.as_chunks().0.iter().zip(&keys.words);
-            let sum = words.fold(0, |sum: u64, (word, keys)| sum.wrapping_add(mixed(u128::from_le_bytes(*word), keys)));
-            self.hash = folded(self.hash ^ sum, keys.block);
+            let [a, b, c, d] = *block.as_chunks().0 else { continue };
+            let mixed = |place: usize, word| mixed(u128::from_le_bytes(word), &keys.words[place]);
+            let sums = [mixed(0, a).wrapping_add(mixed(1, b)), mixed(2, c).wrapping_add(mixed(3, d))];
+            self.hash = folded(self.hash ^ sums[0].wrapping_add(sums[1]), keys.block);
         }
         for (word, place) in last.as_chunks().0.iter().zip(0..) {
             self.word(place, u128::from_le_bytes(*word));
