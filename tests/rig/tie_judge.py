@@ -135,8 +135,9 @@ def row_of(leg: dict, sides: list[dict]) -> dict | None:
                                                     abs(float(row["first_time"]) - leg["began"])))
 
 
-def judge_many(truth: dict, rows: list[dict], since: float, logged: set[str] | None) -> tuple[list[Verdict], Counter]:
-    """`logged`: the app-side legs that the access log names, if meshpcap was given it."""
+def judge_many(truth: dict, rows: list[dict], since: float,
+               logged: set[tuple[str, str]] | None) -> tuple[list[Verdict], Counter]:
+    """`logged`: both ends of the app-side legs that the access log names, if meshpcap was given it."""
     counts, wrong, missed, group, peers = Counter(), [], [], reachable(truth), {}
     for row in rows:
         if row[Contract.TIE] is not None and row["role"] == "inbound-peer":
@@ -152,7 +153,7 @@ def judge_many(truth: dict, rows: list[dict], since: float, logged: set[str] | N
         told, why = judge_leg(leg, wanted, row, peers.get(row[Contract.TIE], []), group)
         counts[kind, told] += 1
         wrong += [why] if why else []
-        if told == "none" and logged is not None and leg["proxy"] in logged:
+        if told == "none" and logged is not None and (leg["proxy"], leg["app"]) in logged:
             missed.append(leg["proxy"])
     told = ", ".join(f"{kind} {told} {n}" for (kind, told), n in sorted(
         (key, n) for key, n in counts.items() if isinstance(key, tuple)))
@@ -287,7 +288,8 @@ def judge_folder(meshpcap: Path, folder: Path, with_logs: bool) -> tuple[list[Ve
         seen = streams(output)
         logs = [[json.loads(line) for line in (pod / "access.json").read_text().splitlines()] for pod in pods]
         if many:
-            logged = {line["upstream_local_address"] for line in logs[0]} if with_logs else None
+            both_ends = {(line["upstream_local_address"], line["upstream_host"]) for line in logs[0]}
+            logged = both_ends if with_logs else None
             since = min(float(row["first_time"]) for row in rows)
             verdicts, counts = judge_many(truth, rows, since, logged)
         else:

@@ -47,7 +47,7 @@ class ManyClients(unittest.TestCase):
         return {verdict.what: verdict.good for verdict in verdicts}, counts
 
     def test_a_right_report_passes(self):
-        good, counts = self.judge(logged={"127.0.0.6:501", "127.0.0.6:502"})
+        good, counts = self.judge(logged={("127.0.0.6:501", POD), ("127.0.0.6:502", POD)})
         self.assertEqual(good, {"clients": True, "all logged": True})
         self.assertEqual(counts, {("tcp", "right"): 1, ("pooled", "right"): 1})
 
@@ -78,7 +78,9 @@ class ManyClients(unittest.TestCase):
         self.rows[1] = row(1, "127.0.0.6:501", "127.0.0.6:501")
         self.assertEqual(self.judge()[1]["tcp", "none"], 1)
         self.assertTrue(self.judge()[0]["clients"])
-        self.assertFalse(self.judge(logged={"127.0.0.6:501"})[0]["all logged"])
+        self.assertFalse(self.judge(logged={("127.0.0.6:501", POD)})[0]["all logged"])
+        other = {("127.0.0.6:501", "10.0.0.9:1")}
+        self.assertTrue(self.judge(logged=other)[0]["all logged"], "the same port, to another server")
 
     def test_nothing_to_judge_fails(self):
         self.rows = []
