@@ -55,14 +55,8 @@ impl<T, const N: usize> Chunks<T, N> {
     /// Gives a value the next number.
     pub fn push(&mut self, value: T) -> u32 {
         let number = self.len() as u32;
-        match self.chunks.last_mut() {
-            Some(last) if last.len() < N => last.push(value),
-            _ => {
-                let mut chunk = Vec::with_capacity(N);
-                chunk.push(value);
-                self.chunks.push(chunk);
-            }
-        }
+        let more = put::<T, N>(self.chunks.last_mut(), value);
+        self.chunks.extend(more);
         number
     }
 
@@ -177,14 +171,8 @@ impl<T: Copy, const N: usize> Queued<T, N> {
 
     /// Lets one stand behind all others.
     pub fn push(&mut self, value: T) {
-        match self.chunks.back_mut() {
-            Some(chunk) if chunk.len() < N => chunk.push(value),
-            _ => {
-                let mut chunk = Vec::with_capacity(N);
-                chunk.push(value);
-                self.chunks.push_back(chunk);
-            }
-        }
+        let more = put::<T, N>(self.chunks.back_mut(), value);
+        self.chunks.extend(more);
         self.len += 1;
     }
 
@@ -205,6 +193,21 @@ impl<T: Copy, const N: usize> Queued<T, N> {
             if let Some(value) = self.pop().filter(&such) {
                 self.push(value);
             }
+        }
+    }
+}
+
+/// Puts a value into the last piece, or into one more, which has to come behind it.
+fn put<T, const N: usize>(last: Option<&mut Vec<T>>, value: T) -> Option<Vec<T>> {
+    match last {
+        Some(last) if last.len() < N => {
+            last.push(value);
+            None
+        }
+        _ => {
+            let mut more = Vec::with_capacity(N);
+            more.push(value);
+            Some(more)
         }
     }
 }

@@ -29,7 +29,7 @@ use foldhash::fast::RandomState;
 
 use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
-use crate::capture::{self, Capture, Input, Kept, Progress, Record, Source};
+use crate::capture::{self, Capture, Input, Progress, Record, Source, Unpacked};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Next, Order};
 use crate::nat::Gateway;
@@ -156,7 +156,7 @@ fn once(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Done, Error> {
-    let orders = orders(merge, interrupted)?;
+    let orders = orders(merge, None, interrupted)?;
     let opened = open(&merge.inputs, None, interrupted)?;
     let live = opened.captures.iter().any(Capture::is_stream);
     let mut hold = Hold {
@@ -251,13 +251,14 @@ fn failed(merge: &Merge, what: Failed) -> Error {
 }
 
 /// How each input is put in order: files by what they are found to need, pipes as far as they go.
-fn orders(merge: &Merge, interrupted: &Arc<AtomicBool>) -> Result<Vec<Order>, Error> {
+fn orders(merge: &Merge, unpacked: Option<&Arc<Unpacked>>, interrupted: &Arc<AtomicBool>) -> Result<Vec<Order>, Error> {
     let order = |(number, source): (usize, &Source)| {
         if !source.is_file() {
             return Order::Window;
         }
         // What is wrong with it is said when it is merged.
-        match Capture::open(source, number, Arc::clone(interrupted)).map(merge::is_in_order) {
+        let capture = start(source, number, unpacked, interrupted).and_then(Capture::from_input);
+        match capture.map(merge::is_in_order) {
             Ok(false) => Order::Sorted,
             Ok(true) | Err(_) => Order::AsRead,
         }
@@ -281,9 +282,9 @@ struct Opened {
 }
 
 /// Opens every input. One that is empty is damage, not an obstacle; but there must be one that is a capture.
-fn open(sources: &[Source], kept: Option<&Arc<Kept>>, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
+fn open(sources: &[Source], unpacked: Option<&Arc<Unpacked>>, interrupted: &Arc<AtomicBool>) -> Result<Opened, Error> {
     // All are started before one is waited for: their writers may depend on each other.
-    let start = |(number, source)| start(source, number, kept, interrupted);
+    let start = |(number, source)| start(source, number, unpacked, interrupted);
     let inputs = sources.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
     let mut opened = Opened { numbers: Vec::new(), captures: Vec::new(), damage: Vec::new() };
     for (number, input) in inputs.into_iter().enumerate() {
@@ -310,11 +311,11 @@ fn open(sources: &[Source], kept: Option<&Arc<Kept>>, interrupted: &Arc<AtomicBo
 fn start(
     source: &Source,
     number: usize,
-    kept: Option<&Arc<Kept>>,
+    unpacked: Option<&Arc<Unpacked>>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Input, capture::Error> {
     let input = Input::start(source, number, Arc::clone(interrupted))?;
-    Ok(kept.into_iter().fold(input, Input::keeping))
+    Ok(unpacked.into_iter().fold(input, Input::keeping))
 }
 
 /// The names that the user gave, by the captures that there are.

@@ -27,7 +27,7 @@ const BY_CHANCE: usize = 64;
 
 /// Connections of the traffic, and how often what is kept of one may grow, where it is collected and where it is read for ties.
 const CONNECTIONS: u32 = 60;
-const GROWTH: usize = 24;
+const GROWTH: usize = 12;
 
 #[test]
 fn packets_are_not_allocated_for() {

@@ -105,7 +105,7 @@ fn no_leg_is_resolved() {
 #[test]
 fn timestamps_go_backwards() {
     let of = |packets: u64| Traffic { backwards: true, connections: (packets / 1_000) as u32, ..connections(packets) };
-    holds(of, 100_000, None, [80, 160]);
+    holds(of, 100_000, None, [56, 160]);
 }
 
 #[test]

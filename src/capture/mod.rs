@@ -6,7 +6,7 @@
 //! across sections. This stage does not look inside packets, and does not seek.
 //!
 //! ```text
-//! source    a path or standard input -> bytes    decompressed (coding), perhaps once for two times (kept);
+//! source    a path or standard input -> bytes    decompressed (coding), once for two times (unpacked);
 //!                                                pipes read ahead in threads (feed)
 //! buffer    bytes -> the next n of them          where records are parsed in place
 //! pcap      header, records -> packets
@@ -26,7 +26,6 @@ mod coding;
 mod current;
 mod error;
 mod feed;
-mod kept;
 mod magic;
 mod options;
 mod pcap;
@@ -34,6 +33,7 @@ mod pcapng;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unpacked;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -44,11 +44,11 @@ use buffer::Buffer;
 use current::Current;
 use error::Fault;
 pub use error::{Error, Place};
-pub use kept::Kept;
 pub(crate) use options::CUSTOM_NO_COPY;
 use pcap::Pcap;
 use pcapng::PcapNg;
 pub use source::{Input, Source};
+pub use unpacked::Unpacked;
 
 /// Block types (pcapng, section 4; the last ones sections 4.8 and 4.9) that are treated in a way of their own.
 pub(crate) mod block_type {

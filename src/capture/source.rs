@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::coding::Coding;
 use super::error::{Error, Fault};
 use super::feed::{Delivery, Feed, Watch};
-use super::kept::Kept;
+use super::unpacked::Unpacked;
 
 /// What is read ahead of a pipe, in octets: a second of a busy sidecar.
 const PIPE_AHEAD: usize = 4 << 20;
@@ -66,7 +66,7 @@ pub struct Input {
     pub(super) meter: Meter,
     pub(super) coding: Option<Coding>,
     /// Where what is decompressed is kept.
-    kept: Option<Arc<Kept>>,
+    unpacked: Option<Arc<Unpacked>>,
     /// Whether decompressing may have a thread.
     threaded: bool,
 }
@@ -115,7 +115,7 @@ impl Input {
                 ends_itself,
                 meter,
                 coding,
-                kept: None,
+                unpacked: None,
                 threaded: true,
             })
         };
@@ -123,13 +123,13 @@ impl Input {
     }
 
     /// Keeps what it is decompressed to, or reads what was kept of it before.
-    pub fn keeping(self, kept: &Arc<Kept>) -> Input {
-        match kept.whole(self.number) {
+    pub fn keeping(self, unpacked: &Arc<Unpacked>) -> Input {
+        match unpacked.whole(self.number) {
             Some((file, size)) => {
                 let meter = Meter::default();
                 Input { reader: Box::new(Metered(file, meter.clone())), total: Some(size), meter, ..self }
             }
-            None => Input { kept: Some(Arc::clone(kept)), ..self },
+            None => Input { unpacked: Some(Arc::clone(unpacked)), ..self },
         }
     }
 
@@ -147,7 +147,7 @@ impl Input {
             ends_itself: false,
             meter,
             coding: None,
-            kept: None,
+            unpacked: None,
             threaded: false,
         }
     }
@@ -168,11 +168,11 @@ impl Input {
                 let thread_name = format!("{} {}", coding.name(), self.number);
                 self.ends_itself = true;
                 let interrupted = Arc::clone(&self.interrupted);
-                let (kept, number) = (self.kept.take(), self.number);
+                let (unpacked, number) = (self.unpacked.take(), self.number);
                 let open = move || {
                     let decoder = coding.decoder(reader)?;
-                    Ok(match kept {
-                        Some(kept) => Box::new(kept.keep(number, decoder)),
+                    Ok(match unpacked {
+                        Some(unpacked) => Box::new(unpacked.keep(number, decoder)),
                         None => decoder,
                     })
                 };

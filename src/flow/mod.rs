@@ -258,6 +258,7 @@ impl Flows {
     }
 
     /// Keeps in mind who waits for the proxy.
+    #[inline]
     fn note_request(&mut self, id: u32, side: Side, said: &Said) {
         let record = &mut self.table.records[id];
         match record.says(side) {

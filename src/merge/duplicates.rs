@@ -34,8 +34,8 @@ fn fingerprint(hasher: &RandomState, view: &View, bytes: &[u8]) -> u64 {
 
 /// The packets of the last millisecond.
 ///
-/// Two are one packet if they are equal from the IP header on, as a fingerprint tells, and come from different inputs. Each capture of
-/// a packet is used up once, so that a retransmission, which every input shows twice, stays.
+/// Two are one packet if they are equal from the IP header on, as a fingerprint tells, and come from different inputs.
+/// Each capture of a packet is used up once, so that a retransmission, which every input shows twice, stays.
 ///
 /// Memory: what was captured within a millisecond, and at most 65,536 packets.
 pub struct Duplicates {

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::first::{First, Found};
 use super::numbers::Numbers;
-use super::survey::{Kept, Packets};
+use super::surveyed::{Kept, Packets};
 use super::{Error, MEMORY, Merge, Opened, open, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};
@@ -46,7 +46,7 @@ pub fn check(
 ) -> Result<Checked, Error> {
     let Opened { numbers, captures, mut damage } = open(&merge.inputs, None, interrupted)?;
     let names: Vec<String> = numbers.iter().map(|&number| name(&merge.inputs[number])).collect();
-    let first = First { merge, numbers: &numbers, memory: MEMORY, checks: true, kept: None, interrupted };
+    let first = First { merge, numbers: &numbers, memory: MEMORY, checks: true, unpacked: None, interrupted };
     let found = first.run(captures, progress)?.ok_or(Error::TooMuch)?;
     let Found { surveyed: mut found, damage: of_packets, .. } = *found;
     damage.extend(of_packets);

@@ -79,8 +79,9 @@ impl Copies {
     #[inline]
     pub fn note(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
         let Transport::Tcp(tcp) = &view.transport else { return false };
+        self.are_several |= *self.input.get_or_insert(frame.input) != frame.input;
         // Where one input shows the wire, only SYNs are noted: another may begin to.
-        if !self.are_several && self.input == Some(frame.input) && !is_opening(tcp.flags) {
+        if !self.are_several && !is_opening(tcp.flags) {
             return false;
         }
         self.note_seen(conversation, frame, view, is_copy)
@@ -89,14 +90,10 @@ impl Copies {
     fn note_seen(&mut self, conversation: u32, frame: &Frame<'_>, view: &View, is_copy: bool) -> bool {
         let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) else { return false };
         let Frame { input, time, .. } = *frame;
-        let is_another = *self.input.get_or_insert(input) != input;
-        if !self.are_several && !is_another && !is_opening(tcp.flags) {
-            return false;
-        }
         let end = u8::from((tcp.source, ip.source) > (tcp.destination, ip.destination));
         let (seq, control, data_len) = (tcp.seq, tcp.flags, tcp.data_len);
         let seen = Seen { conversation, input, time, seq, control, data_len, end, is_copy };
-        if !self.are_several && !is_another {
+        if !self.are_several {
             // What another input begins to show from now on is no earlier than that.
             let is_late = |old: &Seen| old.time.0.saturating_add(APART) < time.0;
             while self.recent.len() >= CONNECTIONS || self.recent.front().is_some_and(is_late) {
@@ -105,7 +102,6 @@ impl Copies {
             self.recent.push_back(seen);
             return false;
         }
-        self.are_several = true;
         for earlier in std::mem::take(&mut self.recent) {
             self.add(earlier);
         }
@@ -119,7 +115,7 @@ impl Copies {
             return;
         }
         let shown = self.shown.entry((conversation, input)).or_default();
-        if control & (flags::SYN | flags::ACK) == flags::SYN {
+        if is_opening(control) {
             shown.syn = shown.syn.or(Some((time, seq)));
         }
         let (end, behind) = (usize::from(end), end_of(seq, data_len, control));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::survey::{Survey, Surveyed};
+use super::survey::Survey;
+use super::surveyed::Surveyed;
 use super::{Error, Merge, Watch, duplicates, marker, of, orders, start};
 use crate::audit::Audit;
 use crate::capture::block_type::INTERFACE_STATISTICS;
-use crate::capture::{self, Capture, Kept, Record, Source};
+use crate::capture::{self, Capture, Record, Source, Unpacked};
 use crate::check::Collector;
 use crate::merge::{Ahead, Inputs, Looked, Next, Order};
 use crate::output::Frame;
@@ -24,7 +25,7 @@ pub(super) struct First<'a> {
     /// Whether it is for a check, and there is no second pass.
     pub checks: bool,
     /// Where what is decompressed is kept.
-    pub kept: Option<&'a Arc<Kept>>,
+    pub unpacked: Option<&'a Arc<Unpacked>>,
     pub interrupted: &'a Arc<AtomicBool>,
 }
 
@@ -54,8 +55,8 @@ impl First<'_> {
         mut captures: Vec<Capture>,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<Option<Box<Found>>, Error> {
-        let First { merge, numbers, interrupted, .. } = *self;
-        let looked_at = || Ok::<_, Error>(of(&orders(merge, interrupted)?, numbers));
+        let First { merge, numbers, unpacked, interrupted, .. } = *self;
+        let looked_at = || Ok::<_, Error>(of(&orders(merge, unpacked, interrupted)?, numbers));
         // What can be read again is read as it is, and put in order only if it turns out to need that.
         let can_start_anew = merge.inputs.iter().all(Source::is_file);
         let mut order = if can_start_anew { vec![Order::AsRead; numbers.len()] } else { looked_at()? };
@@ -71,7 +72,7 @@ impl First<'_> {
                     is_looked_at = true;
                 }
             }
-            captures = reopen(merge, numbers, self.kept, interrupted)?;
+            captures = reopen(merge, numbers, unpacked, interrupted)?;
         }
     }
 
@@ -141,12 +142,12 @@ impl First<'_> {
 pub(super) fn reopen(
     merge: &Merge,
     numbers: &[usize],
-    kept: Option<&Arc<Kept>>,
+    unpacked: Option<&Arc<Unpacked>>,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Vec<Capture>, Error> {
     let open = |&number: &usize| {
         let source = &merge.inputs[number];
-        let capture = start(source, number, kept, interrupted).and_then(Capture::from_input);
+        let capture = start(source, number, unpacked, interrupted).and_then(Capture::from_input);
         capture.map_err(|error| match error.is_damage() {
             _ if interrupted.load(Ordering::Relaxed) => Error::Interrupted,
             true => Error::Changed { name: source.name() },

@@ -9,7 +9,7 @@ use crate::flow::Translation;
 /// How the packets of a conversation leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Passage {
-    /// The leg, as an index into [`Surveyed::legs`](super::survey::Surveyed).
+    /// The leg, as an index into [`Surveyed::legs`](super::surveyed::Surveyed).
     pub leg: usize,
     pub client_is_first: bool,
     /// Source and destination that what the client sends gets.

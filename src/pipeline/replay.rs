@@ -5,7 +5,7 @@ use std::io;
 use super::hold::Failed;
 use super::numbers::Numbers;
 use super::spools::Entry;
-use super::survey::{self, Surveyed};
+use super::surveyed::{self, Surveyed};
 use crate::audit::Findings;
 use crate::capture::{BlockRecord, Described};
 use crate::flow::{Part, Written};
@@ -45,7 +45,7 @@ impl Replay {
 
     /// Whether a packet of an input is written: if it is not another's copy.
     pub fn is_written(&mut self, entry: Entry, input: u16) -> bool {
-        let written = survey::is_written(entry, input, &self.surveyed.kept);
+        let written = surveyed::is_written(entry, input, &self.surveyed.kept);
         let summary = &mut self.surveyed.summary;
         match (entry, written) {
             // It was counted as one.

@@ -18,7 +18,7 @@ use super::numbers::Numbers;
 use super::observing::{Finishing, Observing, Segment};
 use super::passages::{Passage, Passages};
 use super::spools::{Entry, Origins, Plan};
-pub(super) use super::surveyed::{Kept, Packets, Surveyed, is_written};
+use super::surveyed::{Kept, Surveyed};
 use crate::audit::Audit;
 use crate::capture::Described;
 use crate::check::{self, Collector, Seen};
@@ -146,20 +146,20 @@ impl Survey {
     ) -> io::Result<()> {
         let seen = self.note(frame, view)?;
         let (whose, mark) = match self.marker.settled(capture, frame, number, view) {
-            Some(whose) => (whose, Mark::Untracked),
+            Some(whose) => (whose, None),
             None => match self.any(capture, frame, number, view)? {
-                Some(found) => found,
+                Some((whose, mark)) => (whose, Some(mark)),
                 None => return Ok(()),
             },
         };
         self.segment(&whose, frame, view, shared, seen)?;
         match mark {
+            Some(mark) => self.leave(mark),
             // Nothing is remembered of it, and nobody is retired by it.
-            Mark::Untracked => {
+            None => {
                 self.settle_fragments(false);
                 Ok(())
             }
-            _ => self.leave(mark),
         }
     }
 

@@ -11,7 +11,7 @@ use super::Error;
 use super::calls::Calls;
 use super::legs::{Legs, Outline};
 use super::passages::{Passage, Passages};
-use super::survey::{Kept, Surveyed};
+use super::surveyed::{Kept, Surveyed};
 use crate::beside::{Files, Unused};
 use crate::flow::{self, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};

@@ -8,7 +8,7 @@ use super::first::{First, Found, reopen};
 use super::replay::Replay;
 use super::{Done, Error, Merge, Opened, Watch, done, failed, open, output, report, ties};
 use crate::beside::Loaded;
-use crate::capture::{Kept, Record};
+use crate::capture::{Record, Unpacked};
 use crate::merge::{Inputs, Next};
 use crate::output::Frame;
 use crate::packet::decode_packet;
@@ -22,14 +22,14 @@ pub(super) fn twice(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Option<Done>, Error> {
-    let kept = Kept::new(merge.output.folder(), merge.inputs.len());
-    let opened = open(&merge.inputs, Some(&kept), interrupted)?;
+    let unpacked = Unpacked::new(merge.output.folder(), merge.inputs.len());
+    let opened = open(&merge.inputs, Some(&unpacked), interrupted)?;
     // Where the output cannot be written, that is said before anything is read.
     let output = output(merge, beside, &opened, false)?;
     let report = report(merge, beside)?;
     let Opened { numbers, captures, mut damage } = opened;
     let failed = |what| failed(merge, what);
-    let first = First { merge, numbers: &numbers, memory, checks: false, kept: Some(&kept), interrupted };
+    let first = First { merge, numbers: &numbers, memory, checks: false, unpacked: Some(&unpacked), interrupted };
     let Some(found) = first.run(captures, progress)? else { return Ok(None) };
     let Found { mut surveyed, order, last, damage: found } = *found;
     damage.extend(found);
@@ -37,7 +37,7 @@ pub(super) fn twice(
     let unused = ties::tie(&mut surveyed, &merge.beside, merge.keep_proxy_address, keeps_exchanges)?;
     surveyed.number().map_err(Error::Temporary)?;
     let mut replay = Replay::new(surveyed, output, report);
-    let mut captures = reopen(merge, &numbers, Some(&kept), interrupted)?;
+    let mut captures = reopen(merge, &numbers, Some(&unpacked), interrupted)?;
     // A file that grows is merged as far as it went.
     captures.iter_mut().zip(&last).for_each(|(capture, last)| capture.end_behind(*last));
     let mut inputs = Inputs::new(captures, &order).map_err(Error::Temporary)?;

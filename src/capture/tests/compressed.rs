@@ -121,23 +121,23 @@ fn files_are_decompressed_in_threads_whatever_their_name() {
 fn what_was_decompressed_once_is_not_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("noise.pcap");
-    let open = |kept: &Arc<Kept>| {
+    let open = |unpacked: &Arc<Unpacked>| {
         let input = Input::start(&Source::Path(path.clone()), 0, Arc::default()).unwrap();
-        drain(Capture::from_input(input.keeping(kept)).unwrap())
+        drain(Capture::from_input(input.keeping(unpacked)).unwrap())
     };
     for encode in CODERS {
-        let kept = Kept::new(folder.path().to_owned(), 1);
+        let unpacked = Unpacked::new(folder.path().to_owned(), 1);
         std::fs::write(&path, encode(&noise())).unwrap();
-        let first = open(&kept);
+        let first = open(&unpacked);
         assert_eq!((first.packets.len(), first.error()), (1000, String::new()));
         // Nobody looks at the file any more.
         std::fs::write(&path, []).unwrap();
-        assert!(open(&kept).packets == first.packets);
+        assert!(open(&unpacked).packets == first.packets);
         // What ends in the middle is decompressed once more, and ends there again.
-        let kept = Kept::new(folder.path().to_owned(), 1);
+        let unpacked = Unpacked::new(folder.path().to_owned(), 1);
         let whole = encode(&noise());
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-        let cut = [open(&kept), open(&kept)];
+        let cut = [open(&unpacked), open(&unpacked)];
         assert!(cut.iter().all(|cut| matches!(cut.error, Some(Error::CutShort { .. }))), "{cut:?}");
         assert!(cut[0].packets == cut[1].packets);
     }

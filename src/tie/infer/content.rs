@@ -73,7 +73,7 @@ impl Content {
             self.rest |= word(now) << (8 * have);
             if have + now.len() == WORD {
                 let rest = std::mem::take(&mut self.rest);
-                self.word(usize::from(self.len) / WORD, rest);
+                self.word(usize::from(self.len) / WORD % WORDS, rest);
             }
             self.len += now.len() as u16;
             self.check();
@@ -115,9 +115,8 @@ impl Content {
         }
     }
 
-    /// Takes in the word that is the n-th, or the n-th of its block, from 0.
-    fn word(&mut self, n: usize, word: u128) {
-        let place = n % WORDS;
+    /// Takes in a word, by its place in its block.
+    fn word(&mut self, place: usize, word: u128) {
         self.sum = self.sum.wrapping_add(mixed(word, &KEYS.words[place]));
         if place + 1 == WORDS {
             self.hash = folded(self.hash ^ std::mem::take(&mut self.sum), KEYS.block);

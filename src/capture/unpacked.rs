@@ -1,4 +1,4 @@
-//! What decompressors made when captures were read first, for reading them again: in temporary files.
+//! What decompressors made when captures were read first, kept for reading them again: in temporary files.
 //!
 //! Decompressing takes longer than all else that is done to a capture, and a file takes no more room than the output will.
 //! What cannot be kept, whatever the reason, is decompressed again.
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const ROOM: u64 = 4 << 30;
 
 /// Where the octets of decompressed inputs are.
-pub struct Kept {
+pub struct Unpacked {
     folder: PathBuf,
     /// Octets that may still be kept.
     room: AtomicU64,
@@ -21,11 +21,11 @@ pub struct Kept {
     files: Vec<Mutex<Option<File>>>,
 }
 
-impl Kept {
+impl Unpacked {
     /// For so many inputs, in files without a name in this folder.
-    pub fn new(folder: PathBuf, inputs: usize) -> Arc<Kept> {
+    pub fn new(folder: PathBuf, inputs: usize) -> Arc<Unpacked> {
         let files = (0..inputs).map(|_| Mutex::default()).collect();
-        Arc::new(Kept { folder, room: AtomicU64::new(ROOM), files })
+        Arc::new(Unpacked { folder, room: AtomicU64::new(ROOM), files })
     }
 
     /// All octets of an input, from the first one on, and how many they are.
@@ -38,9 +38,9 @@ impl Kept {
     }
 
     /// The same octets, which are kept on the way.
-    pub(super) fn keep(self: Arc<Kept>, input: usize, reader: Box<dyn Read + Send>) -> Keeping {
+    pub(super) fn keep(self: Arc<Unpacked>, input: usize, reader: Box<dyn Read + Send>) -> Keeping {
         let file = tempfile::tempfile_in(&self.folder).ok();
-        Keeping { reader, input, file, octets: 0, kept: self }
+        Keeping { reader, input, file, octets: 0, unpacked: self }
     }
 
     /// Whether there is room for so many more octets, which then are taken from it.
@@ -57,7 +57,7 @@ pub(super) struct Keeping {
     /// None: they are not kept any more, or all of them are.
     file: Option<File>,
     octets: u64,
-    kept: Arc<Kept>,
+    unpacked: Arc<Unpacked>,
 }
 
 impl Keeping {
@@ -65,7 +65,7 @@ impl Keeping {
     #[cold]
     fn give_up(&mut self) {
         self.file = None;
-        self.kept.room.fetch_add(std::mem::take(&mut self.octets), Ordering::Relaxed);
+        self.unpacked.room.fetch_add(std::mem::take(&mut self.octets), Ordering::Relaxed);
     }
 }
 
@@ -75,15 +75,14 @@ impl Read for Keeping {
         let (Some(file), false) = (&mut self.file, buffer.is_empty()) else { return read };
         match &read {
             Ok(0) => {
-                let place = self.kept.files.get(self.input);
-                if let Some(place) = place {
+                if let Some(place) = self.unpacked.files.get(self.input) {
                     *place.lock().unwrap_or_else(PoisonError::into_inner) = self.file.take();
                 }
             }
             Ok(n) => {
                 // min(): a reader that claims more than it was given room for must not take us down.
                 let octets = &buffer[..buffer.len().min(*n)];
-                let has_room = self.kept.take(octets.len() as u64);
+                let has_room = self.unpacked.take(octets.len() as u64);
                 self.octets += if has_room { octets.len() as u64 } else { 0 };
                 if !has_room || file.write_all(octets).is_err() {
                     self.give_up();
@@ -109,8 +108,8 @@ impl Drop for Keeping {
 mod tests {
     use super::*;
 
-    fn kept(room: u64) -> Arc<Kept> {
-        let kept = Kept::new(std::env::temp_dir(), 2);
+    fn kept(room: u64) -> Arc<Unpacked> {
+        let kept = Unpacked::new(std::env::temp_dir(), 2);
         kept.room.store(room, Ordering::Relaxed);
         kept
     }
@@ -119,7 +118,7 @@ mod tests {
         Box::new(io::Cursor::new(octets.to_vec()))
     }
 
-    fn read_again(kept: &Kept, input: usize) -> Option<(Vec<u8>, u64)> {
+    fn read_again(kept: &Unpacked, input: usize) -> Option<(Vec<u8>, u64)> {
         let (mut file, size) = kept.whole(input)?;
         let mut octets = Vec::new();
         file.read_to_end(&mut octets).expect("a file");
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn without_a_folder_nothing_is_kept() {
-        let kept = Kept::new(PathBuf::from("/nowhere/at/all"), 1);
+        let kept = Unpacked::new(PathBuf::from("/nowhere/at/all"), 1);
         let mut octets = Vec::new();
         Arc::clone(&kept).keep(0, reader(b"01")).read_to_end(&mut octets).expect("octets");
         assert!(octets == b"01" && kept.whole(0).is_none());
