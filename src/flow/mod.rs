@@ -52,10 +52,9 @@ pub(crate) use settled::Whose;
 
 use bounds::Deadline;
 use fragments::Fragments;
-use key::Side;
 use line::Line;
 use record::{State, marks};
-use requests::{Requests, Said, Saying};
+use requests::{Requests, Said};
 use table::Table;
 
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
@@ -249,23 +248,15 @@ impl Flows {
         } else {
             self.pair(id, side, segment);
         }
-        self.note_request(id, side, &Said::of(segment));
+        let said = Said::of(segment);
+        if let Some(forward) = self.requests.hear(&mut self.table.records[id], side, &said) {
+            self.requests.note(&mut self.table.records[forward], &said, false);
+        }
         if may_end || segment.ends() {
             self.note_end(id, segment);
             self.forget(segment.time);
         }
         Mark::Conversation { id, from_first: side == 0 }
-    }
-
-    /// Keeps in mind who waits for the proxy.
-    #[inline]
-    fn note_request(&mut self, id: u32, side: Side, said: &Said) {
-        let record = &mut self.table.records[id];
-        match record.says(side) {
-            Saying::Nothing => {}
-            Saying::Own { from_client } => self.requests.note(record, said, from_client),
-            Saying::Answer { forward } => self.requests.note(&mut self.table.records[forward], said, false),
-        }
     }
 
     /// The number of the conversation that a packet on the wire belongs to, if it has begun.

@@ -34,32 +34,6 @@ impl Said {
     }
 }
 
-/// Whether a packet says something to the proxy, or is its answer.
-pub(super) enum Saying {
-    Nothing,
-    /// In its own conversation.
-    Own {
-        from_client: bool,
-    },
-    /// It answers what this forward half asked.
-    Answer {
-        forward: u32,
-    },
-}
-
-impl Record {
-    /// What a packet that an end sent is to the proxy.
-    #[inline]
-    pub fn says(&self, side: Side) -> Saying {
-        match self.state {
-            State::Answering { forward } => Saying::Answer { forward },
-            // What may be whole is no request yet.
-            State::Whole | State::Open if self.origin != Origin::Network => Saying::Nothing,
-            _ => Saying::Own { from_client: self.client() == Some(side) },
-        }
-    }
-}
-
 /// Requests on one side of the proxy.
 #[derive(Default)]
 struct Asked {
@@ -76,6 +50,19 @@ impl Asked {
 }
 
 impl Requests {
+    /// Takes in a packet that an end sent, if it says something to the proxy. If it answers what another conversation asked,
+    /// that is returned: a forward half, where it is to be [noted](Requests::note) as no client's.
+    #[inline]
+    pub fn hear(&mut self, record: &mut Record, side: Side, said: &Said) -> Option<u32> {
+        match record.state {
+            State::Answering { forward } => return Some(forward),
+            // What may be whole is no request yet.
+            State::Whole | State::Open if record.origin != Origin::Network => {}
+            _ => self.note(record, said, record.client() == Some(side)),
+        }
+        None
+    }
+
     /// Takes in a packet of a conversation; `from_client` if its client sent it.
     #[inline]
     pub fn note(&mut self, record: &mut Record, said: &Said, from_client: bool) {

@@ -2,7 +2,7 @@
 
 use super::key::{Key, Side};
 use super::pairing::follows;
-use super::record::marks;
+use super::record::{Record, marks};
 use super::requests::Said;
 use super::segment::{Content, Place, Segment, flags};
 use super::table::Records;
@@ -79,12 +79,12 @@ impl Flows {
     /// Takes in a segment without SYN, FIN and RST; whether it did: see [`Records::follow`].
     #[inline(always)]
     fn follow(&mut self, id: u32, side: Side, sent: &Sent) -> bool {
-        let is_following = self.table.records.follow(id, side, sent);
-        if is_following {
-            let Sent { time, control, data_len, .. } = *sent;
-            self.note_request(id, side, &Said { time, control, data_len });
+        let Some(record) = self.table.records.follow(id, side, sent) else { return false };
+        let said = Said { time: sent.time, control: sent.control, data_len: sent.data_len };
+        if let Some(forward) = self.requests.hear(record, side, &said) {
+            self.requests.note(&mut self.table.records[forward], &said, false);
         }
-        is_following
+        true
     }
 }
 
@@ -100,25 +100,25 @@ struct Sent {
 }
 
 impl Records {
-    /// Takes in a segment without SYN, FIN and RST; whether it did. It does not if its conversation is not settled or comes to
-    /// its end, or if it is the first one of its direction, or does not follow what was sent before.
+    /// Takes in a segment without SYN, FIN and RST. `None`, and it was not, if its conversation is not settled or comes to its
+    /// end, if it is the first one of its direction, or does not follow what was sent before.
     #[inline(always)]
-    fn follow(&mut self, id: u32, side: Side, sent: &Sent) -> bool {
+    fn follow(&mut self, id: u32, side: Side, sent: &Sent) -> Option<&mut Record> {
         let (record, seconds) = self.parts(id);
         if !record.is_settled() || record.is(marks::CLOSING) {
-            return false;
+            return None;
         }
         let half = match record.second {
             _ if record.first_side() == side => &mut record.half,
-            0 => return false,
+            0 => return None,
             second => &mut seconds[second - 1],
         };
         if half.packets() == 0 || !follows(half, sent.seq, sent.ack, sent.control) {
-            return false;
+            return None;
         }
         half.note_data(sent.time, sent.place, sent.data_len);
         half.note_numbers(sent.seq.wrapping_add(sent.data_len), sent.ack, sent.control, sent.timestamps);
         record.last_time = record.last_time.max(sent.time);
-        true
+        Some(record)
     }
 }
