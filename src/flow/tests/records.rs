@@ -2,6 +2,7 @@
 
 use super::notation::parse;
 use super::*;
+use crate::flow::key::Side;
 use crate::flow::table::Records;
 
 /// A conversation on the wire from a SYN on, by its slot, and the side of its client.
