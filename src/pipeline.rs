@@ -7,6 +7,7 @@ mod counting;
 mod error;
 mod first;
 mod hold;
+mod kept;
 mod legs;
 mod marking;
 mod numbers;

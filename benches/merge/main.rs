@@ -11,6 +11,7 @@
 
 mod compare;
 mod flood;
+mod line;
 mod programs;
 mod rows;
 mod table;

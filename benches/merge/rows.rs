@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::compare::{cat, peers};
 use crate::flood::same_but_for_flood;
+use crate::line::Line;
 use crate::programs::{Measured, Program, measure as run};
-use crate::table::Line;
 use crate::traffic::{Generated, Shape, Traffic};
 use crate::{Arguments, generate};
 

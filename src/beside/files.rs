@@ -1,9 +1,10 @@
 //! Files on disk; the one place of this stage that opens files.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::path::PathBuf;
 
+use super::error::Error;
 use super::keys::Keys;
 use super::names::Names;
 use super::unused::Unused;
@@ -39,33 +40,6 @@ pub struct Loaded {
     pub keys: Keys,
     /// What was not used, one for each file that has bad lines.
     pub unused: Vec<Unused>,
-}
-
-/// Why a file cannot be used at all.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error("{file}: cannot be read: {source}")]
-    Io {
-        /// The file as the user named it.
-        file: String,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// It is too large, or of another kind.
-    #[error("{file}: {what}")]
-    Unusable {
-        /// The file as the user named it.
-        file: String,
-        /// Why, and what to do.
-        what: String,
-    },
-}
-
-impl Error {
-    pub(super) fn unusable(file: &str, what: impl Into<String>) -> Error {
-        Error::Unusable { file: file.to_owned(), what: what.into() }
-    }
 }
 
 /// Reads all of these files. Of each, at most 256 MiB are read; what is kept of them is no larger than they are, and

@@ -11,7 +11,7 @@ use std::io::BufRead;
 
 use foldhash::fast::RandomState;
 
-use super::files::Error;
+use super::error::Error;
 use super::lines::{Lines, Step};
 use super::unused::Unused;
 

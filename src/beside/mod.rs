@@ -17,6 +17,7 @@
 
 mod access_log;
 mod conntrack;
+mod error;
 mod files;
 mod keys;
 mod lines;
@@ -28,7 +29,8 @@ mod unused;
 
 pub use access_log::{AccessLog, Format, FormatError, Record};
 pub use conntrack::{Conntrack, Entry, Tuple};
-pub use files::{Error, Files, Loaded, load, open};
+pub use error::Error;
+pub use files::{Files, Loaded, load, open};
 pub use keys::{KeyLine, Keys, Random};
 pub use names::{Names, is_name};
 pub use unused::{BadLine, Unused};

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use meshpcap::check::format::{self, About};
-use meshpcap::check::{self, CONVERSATIONS, Finding};
+use meshpcap::check::{self, Finding};
 use meshpcap::cli::CheckArgs;
-use meshpcap::pipeline::{self, Checked, Error};
+use meshpcap::pipeline::{self, Error};
 
 use super::found::Found;
-use super::{FAILED, INTERRUPTED, complain, fail, given, print};
+use super::{FAILED, INTERRUPTED, complain, complain_of_limits, fail, given, print};
 use super::{expect, recording};
 
 /// Something is at least as bad as `--fail-on` says.
@@ -72,12 +72,5 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     match findings.iter().any(|finding| args.fail_on.is_met(finding.severity)) {
         true => ExitCode::from(FOUND),
         false => printed,
-    }
-}
-
-/// Says so if not all conversations could be looked at.
-pub fn complain_of_limits(checked: &Checked) {
-    if checked.is_incomplete {
-        complain(&format!("only the first {CONVERSATIONS} conversations were looked at closely"));
     }
 }

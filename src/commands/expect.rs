@@ -10,10 +10,9 @@ use meshpcap::diff::Settings;
 use meshpcap::expect::{self, Error, Expectation, Shown};
 use meshpcap::pipeline;
 
-use super::check::complain_of_limits;
 use super::found::Found;
 use super::recording::{Failure, merged, settings};
-use super::{DAMAGED, given, print};
+use super::{DAMAGED, complain_of_limits, given, print};
 
 /// Holds the captures in each folder against its expectation, or writes that.
 pub fn run(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Failure> {

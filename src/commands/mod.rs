@@ -16,6 +16,9 @@ pub mod typed;
 use std::io::Write;
 use std::process::ExitCode;
 
+use meshpcap::check::CONVERSATIONS;
+use meshpcap::pipeline::Checked;
+
 /// The output is there, but something was wrong with an input.
 const DAMAGED: u8 = 1;
 /// Nothing was written.
@@ -30,6 +33,13 @@ fn fail(message: &str) -> ExitCode {
 
 fn complain(message: &str) {
     let _ = writeln!(std::io::stderr(), "meshpcap: {message}");
+}
+
+/// Says so if not all conversations could be looked at.
+fn complain_of_limits(checked: &Checked) {
+    if checked.is_incomplete {
+        complain(&format!("only the first {CONVERSATIONS} conversations were looked at closely"));
+    }
 }
 
 fn print(bytes: &[u8]) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use super::digest::Digest;
 use super::payload::Message;
-use super::read::Settings;
+use super::settings::Settings;
 
 /// Records of a message that are read.
 const RECORDS: usize = 1024;

@@ -7,43 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::digest::{self, Digest};
 use super::payload::{Message, Payload};
-use super::read::Settings;
-
-/// Header fields that differ each time, and say nothing of the scenario.
-pub const VOLATILE: [&str; 32] = [
-    "age",
-    "b3",
-    "date",
-    "expires",
-    "grpc-trace-bin",
-    "request-id",
-    "sec-websocket-accept",
-    "sec-websocket-key",
-    "server-timing",
-    "traceparent",
-    "tracestate",
-    "uber-trace-id",
-    "x-amzn-requestid",
-    "x-amzn-trace-id",
-    "x-b3-flags",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-spanid",
-    "x-b3-traceid",
-    "x-client-trace-id",
-    "x-cloud-trace-context",
-    "x-correlation-id",
-    "x-datadog-parent-id",
-    "x-datadog-sampling-priority",
-    "x-datadog-trace-id",
-    "x-envoy-peer-metadata",
-    "x-envoy-peer-metadata-id",
-    "x-envoy-upstream-service-time",
-    "x-forwarded-client-cert",
-    "x-ot-span-context",
-    "x-request-id",
-    "x-runtime",
-];
+use super::settings::Settings;
 
 /// Fields whose values are secrets: never shown.
 const SECRET: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];

@@ -8,6 +8,7 @@
 //! addresses     OLD=NEW                -> the old name of an address
 //! order         segments               -> octets in order
 //! content       octets in order        -> a Payload       http, tls, dns; all else is a hash
+//! settings      what does not count
 //! comment       a comment of merge     -> role, addresses, tie
 //! read          a repaired capture     -> a Trace
 //! trace         what is known of the conversations of a recording
@@ -27,14 +28,15 @@ mod http;
 mod order;
 mod payload;
 mod read;
+mod settings;
 mod tls;
 mod told;
 mod trace;
 
 pub use addresses::{Addresses, Same};
 pub use compare::{Diff, Difference, Field, Kind, compare};
-pub use http::VOLATILE;
 pub use payload::{Message, Payload};
-pub use read::{Error, Limits, Read, Settings, is_repaired, read};
+pub use read::{Error, Limits, Read, is_repaired, read};
+pub use settings::{Settings, VOLATILE};
 pub use told::{Document, document, json, text};
 pub use trace::{Conversation, Ended, Handshake, Place, Trace};

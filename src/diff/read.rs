@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::RandomState;
 
-use super::addresses::Addresses;
 use super::comment::{self, Said};
 use super::content::{Content, DNS_PORT};
-use super::http::{Asked, VOLATILE};
+use super::http::Asked;
 use super::order::Order;
 use super::payload::Payload;
+use super::settings::Settings;
 use super::trace::{Conversation, Ended, Handshake, Place, Trace};
 use crate::capture::{self, Capture, Described, Record, Source, Timestamp};
 use crate::flow::{self, Flows, Leg, Mark, Part, flags};
@@ -25,22 +25,6 @@ use crate::pipeline::Marker;
 
 /// Kinds of legs that one leg is tied to, at most.
 const TIED: usize = 16;
-
-/// What does not count, beside what never does.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Names of HTTP header fields, in small letters.
-    pub ignored_headers: BTreeSet<String>,
-    /// Addresses that are others in this recording.
-    pub addresses: Addresses,
-}
-
-impl Settings {
-    /// Whether a header field does not count.
-    pub fn is_ignored(&self, name: &str) -> bool {
-        VOLATILE.binary_search(&name).is_ok() || self.ignored_headers.contains(name)
-    }
-}
 
 /// The bounds of what is remembered of a capture.
 #[derive(Clone, Copy, Debug)]

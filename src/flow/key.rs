@@ -21,6 +21,15 @@ pub(crate) struct Key {
 /// One end of a conversation: 0 is the lower one.
 pub(crate) type Side = usize;
 
+/// A conversation as captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0, in the order of first packets.
+    pub number: u64,
+    /// Whether the client is the lower end: see [`Mark::Conversation`](super::Mark).
+    pub client_is_first: bool,
+}
+
 /// Bits of [`Key::tag`]: IPv6, not IPv4; UDP, not TCP; on the wire, not on loopback.
 pub(super) const IPV6: u8 = 1;
 pub(super) const UDP: u8 = 2;

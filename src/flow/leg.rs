@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::evidence::{Evidence, Reason};
 use super::half::Half;
+use super::key::Part;
 use super::record::{Record, State, marks};
 use super::segment::Place;
 use super::{Flows, Written};
@@ -50,15 +51,6 @@ pub struct Leg {
     pub forward: Part,
     /// The conversation as captured that the server's packets are in.
     pub reply: Part,
-}
-
-/// A conversation as captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Its number, from 0, in the order of first packets.
-    pub number: u64,
-    /// Whether the client is the lower end: see [`Mark::Conversation`](super::Mark).
-    pub client_is_first: bool,
 }
 
 /// One direction of a leg.

@@ -44,8 +44,9 @@ use crate::nat::{Gateway, Model, Protocol};
 use crate::packet::{Origin, View};
 
 pub use evidence::{Evidence, Reason};
+pub use key::Part;
 pub(crate) use key::{Key, ShortKey};
-pub use leg::{Direction, Leg, Outcome, Part};
+pub use leg::{Direction, Leg, Outcome};
 pub(crate) use segment::end_of;
 pub use segment::{Content, Place, Segment, flags};
 pub(crate) use settled::Whose;

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::evidence::{Evidence, PackedEvidence, Reason};
 use super::half::Half;
-use super::key::{IPV6, Key, Side, UDP};
-use super::leg::Part;
+use super::key::{IPV6, Key, Part, Side, UDP};
 use super::segment::{Place, Segment};
 use crate::capture::Timestamp;
 use crate::nat::Protocol;

@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 use foldhash::fast::RandomState;
 
 use super::first::{First, Found};
+use super::kept::Kept;
 use super::numbers::Numbers;
-use super::surveyed::{Kept, Packets};
+use super::surveyed::Packets;
 use super::{Error, MEMORY, Merge, Opened, open, ties};
 use crate::beside::Unused;
 use crate::capture::{self, Source};

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use octets::{put_kept, put_tied, take_kept, take_outline, take_parts, take_tied};
 
-use super::surveyed::Kept;
+use super::kept::Kept;
 use crate::flow::Part;
 use crate::nat::{Protocol, Role};
 use crate::store::{self, Put, Reader, Store};

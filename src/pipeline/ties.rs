@@ -9,9 +9,10 @@ use foldhash::fast::RandomState;
 
 use super::Error;
 use super::calls::Calls;
+use super::kept::Kept;
 use super::legs::{Legs, Outline};
 use super::passages::{Passage, Passages};
-use super::surveyed::{Kept, Surveyed};
+use super::surveyed::Surveyed;
 use crate::beside::{Files, Unused};
 use crate::flow::{self, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};

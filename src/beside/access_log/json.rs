@@ -5,9 +5,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
-use super::FormatError;
-use super::format::text;
-use super::pattern::{Mismatch, Pattern, Spans};
+use super::pattern::{FormatError, Mismatch, Pattern, Spans};
 use crate::beside::tree::{Places, walk};
 
 /// Keys that one format may have.
@@ -53,7 +51,7 @@ impl Keys {
                 }
             }
             // Without an operator it is the same in every line.
-            Value::String(format) if format.contains('%') => self.nodes[at].pattern = Some(text(format)?),
+            Value::String(format) if format.contains('%') => self.nodes[at].pattern = Some(Pattern::new(format)?),
             _ => {}
         }
         Ok(())

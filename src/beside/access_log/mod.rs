@@ -28,7 +28,8 @@ use super::unused::Unused;
 use operator::Field;
 use pattern::{Mismatch, Spans};
 
-pub use format::{Format, FormatError};
+pub use format::Format;
+pub use pattern::FormatError;
 
 /// A request, or a connection of the TCP proxy, as far as it ties legs. Texts are borrowed, and as the proxy wrote them:
 /// a header's value need not be UTF-8. What is absent from the line (`-`) or from the format is none.

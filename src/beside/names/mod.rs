@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use super::files::Error;
+use super::error::Error;
 use super::lines::{Lines, Step};
 use super::unused::Unused;
 

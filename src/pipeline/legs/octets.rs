@@ -7,7 +7,7 @@ use crate::audit::{Agreement, Contradiction};
 use crate::capture::Timestamp;
 use crate::flow::{Direction, Evidence, Leg, Outcome, Part, Place, Reason};
 use crate::nat::{Protocol, Role};
-use crate::pipeline::surveyed::Kept;
+use crate::pipeline::kept::Kept;
 use crate::store::{Put, put, put_from};
 use crate::tie::infer::Span;
 use crate::tie::{self, Tied};

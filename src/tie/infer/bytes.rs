@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::alone::{Looseness, looseness};
 use super::buckets::{Bucket, Buckets, Entry};
 use super::candidates::{Candidates, Fit, Tied};
 use super::shape::{Reading, Shape};
@@ -19,9 +20,6 @@ const TRIED: usize = 2048;
 
 /// What was captured in the first moments may belong to a leg that began before the capture: 2 s, in nanoseconds.
 const BEGINNING: u64 = 2_000_000_000;
-
-/// What was captured in the last moments may not have been passed on: 1 s, in nanoseconds.
-const ENDING: u64 = 1_000_000_000;
 
 /// How long a proxy takes to close the other side of a leg, if nothing is left to be sent: 1 s, in nanoseconds.
 const CLOSING: u64 = 1_000_000_000;
@@ -146,51 +144,11 @@ impl Compared<'_> {
 /// Octets that must be the same where the rest was dropped.
 const SHOWN: u64 = 64;
 
-/// In what way the octets of a leg may differ from what the other side of the proxy has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looseness {
-    None,
-    /// What came last may be missing on the other side.
-    Tail,
-    /// In any way.
-    Any,
-}
-
-/// Whether the octets of a leg may differ from what the other side of the proxy has.
-pub fn is_loose(shape: &Shape, end: Timestamp) -> bool {
-    looseness(shape, end) != Looseness::None
-}
-
-fn looseness(shape: &Shape, end: Timestamp) -> Looseness {
-    if !shape.is_sure || shape.up.syn().is_none() {
-        return Looseness::Any;
-    }
-    let is_reset = shape.up.rst().is_some() || shape.down.rst().is_some();
-    let last = shape.up.last_data().max(shape.down.last_data());
-    let is_open = shape.up.ended().is_none() && shape.down.ended().is_none();
-    let is_under_way = is_open && last.is_some_and(|last| last.0.saturating_add(ENDING) > end.0);
-    if is_reset || is_under_way { Looseness::Tail } else { Looseness::None }
-}
-
 /// When the first leg of either side was captured.
 #[derive(Clone, Copy, Debug)]
 struct Begin {
     near: Timestamp,
     far: Timestamp,
-}
-
-/// When a proxy could first connect onwards. A gateway need not wait for a ClientHello.
-pub fn can_open(stage: Stage, near: &Shape) -> Option<Timestamp> {
-    if stage == Stage::Gateway { near.up.syn() } else { near.opened() }
-}
-
-/// When a near leg was answered: a far leg was opened before that.
-pub fn answered(stage: Stage, near: &Shape) -> Option<Timestamp> {
-    match stage {
-        // A gateway need not connect before it has ended the client's handshake, either.
-        Stage::Gateway => near.answered(),
-        Stage::Inbound | Stage::Outbound => near.down.first_data(),
-    }
 }
 
 /// When a far leg can have been opened for the near one: after the client asked, before it was answered.

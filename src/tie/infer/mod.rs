@@ -10,6 +10,7 @@
 //! stream      segments -> octets     in order; then TLS records (records), points in time (units), a hash (content)
 //! way         octets   -> directions what was put away is read again, to be looked at
 //! shape       ways     -> readings   how many octets a leg passed on, whichever of its records are payload
+//! alone       a shape  -> bounds     when its other leg can have been opened, in what their octets may differ
 //! shelf       places   -> shapes     reads legs, and keeps those that are compared with many others
 //! sides       shapes   -> outlines   what says which legs have to be compared
 //! buckets     outlines -> legs       those that passed on as much
@@ -18,6 +19,7 @@
 //! exchanges   HTTP/1.1: each exchange within one on the near side, of a size that the proxy makes of it
 //! ```
 
+mod alone;
 mod buckets;
 mod bytes;
 mod candidates;

@@ -2,15 +2,9 @@
 //!
 //! What comes in is octets, some of them not captured; what goes out is one unit per record. Nothing is decrypted.
 
-use super::units::{Unit, Units};
+use super::units::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, Unit, Units};
 use crate::capture::Timestamp;
 use crate::store::{Put, put};
-
-/// ContentType (RFC 8446, section 5.1).
-pub const CHANGE_CIPHER_SPEC: u8 = 20;
-pub const ALERT: u8 = 21;
-pub const HANDSHAKE: u8 = 22;
-pub const APPLICATION_DATA: u8 = 23;
 
 /// The largest TLSCiphertext.length (RFC 5246, section 6.2.3).
 const MAX_LEN: u16 = (1 << 14) + 2048;

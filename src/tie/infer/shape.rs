@@ -6,8 +6,7 @@
 
 use std::ops::Range;
 
-use super::records::{self, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
-use super::units::{Counts, Curve, Unit};
+use super::units::{self, APPLICATION_DATA, CHANGE_CIPHER_SPEC, Counts, Curve, HANDSHAKE, Unit};
 use super::way::Way;
 use crate::capture::Timestamp;
 
@@ -189,7 +188,7 @@ impl Shape {
     /// When the client was done: it closed, or said so within TLS.
     pub fn left(&self) -> Option<Timestamp> {
         let is_alert = |unit: &&Unit| match unit.kind {
-            records::ALERT => true,
+            units::ALERT => true,
             APPLICATION_DATA => unit.payload(OVERHEAD_1_3) == Some(ALERT),
             _ => false,
         };

@@ -7,7 +7,7 @@ use super::moments::Moment;
 use super::observer::Half;
 use super::shape::Shape;
 use super::shelf::Shelf;
-use super::{Stage, TcpLeg, bytes, http};
+use super::{Stage, TcpLeg, alone, http};
 use crate::capture::Timestamp;
 use crate::store::{Put, put_from};
 
@@ -100,7 +100,7 @@ impl Sides {
         let halves = [leg.from_client, leg.from_server];
         let addresses = [leg.client, leg.server];
         let is = [
-            (bytes::is_loose(shape, end), bits::LOOSE),
+            (alone::is_loose(shape, end), bits::LOOSE),
             (shape.tls.is_some(), bits::TLS),
             (http::is_http(shape), bits::HTTP),
             (http::is_http2(shape), bits::HTTP2),
@@ -108,8 +108,8 @@ impl Sides {
         let of_both =
             (0..2).map(|n| has(halves[n].from_first, bits::FROM_FIRST[n]) | has(addresses[n].is_ipv6(), bits::IPV6[n]));
         let bits = is.into_iter().map(|(is, bit)| has(is, bit)).chain(of_both).fold(0, |bits, bit| bits | bit);
-        let opened = if is_near { bytes::can_open(stage, shape) } else { shape.up.syn() };
-        let answered = if is_near { bytes::answered(stage, shape) } else { None };
+        let opened = if is_near { alone::can_open(stage, shape) } else { shape.up.syn() };
+        let answered = if is_near { alone::answered(stage, shape) } else { None };
         let side = Side {
             opened: opened.into(),
             answered: answered.into(),

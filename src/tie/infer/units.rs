@@ -1,7 +1,6 @@
 //! How the octets of one direction came, over time: what comes in is one unit (the data of a segment, or a TLS record)
 //! after the other; what goes out is a curve of at most [`CAP`] points, and what may lie between two of them.
 
-use super::records::{self, APPLICATION_DATA};
 use crate::capture::Timestamp;
 use crate::store::{Put, put, unzigzag, zigzag};
 
@@ -13,6 +12,12 @@ const EXACT: usize = 32;
 
 /// The kind of a unit that is no TLS record. No TLS content type is 0.
 pub const PLAIN: u8 = 0;
+
+/// TLS ContentType (RFC 8446, section 5.1).
+pub const CHANGE_CIPHER_SPEC: u8 = 20;
+pub const ALERT: u8 = 21;
+pub const HANDSHAKE: u8 = 22;
+pub const APPLICATION_DATA: u8 = 23;
 
 /// Octets of a TLS record's header.
 const HEADER: u64 = 5;
@@ -83,7 +88,7 @@ mod bits {
 const TIMES: [u32; 4] = [2, 3, 4, 8];
 
 /// Kinds are put as how far they are from this one, but for [`PLAIN`].
-const BEFORE_KINDS: u8 = records::CHANGE_CIPHER_SPEC - 1;
+const BEFORE_KINDS: u8 = CHANGE_CIPHER_SPEC - 1;
 
 /// Octets that an encoded unit takes at most, without its count and its span, and so many are read at once.
 const WORD: usize = 16;

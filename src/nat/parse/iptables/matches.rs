@@ -1,6 +1,6 @@
 //! The matches of iptables.
 
-use super::rule::Parsed;
+use super::parsed::Parsed;
 use super::tokens::Tokens;
 use crate::nat::numbers::Numbers;
 use crate::nat::parse::values::{addresses, ids, interface, masked, ports, protocol, range, states, tcp_flags};

@@ -1,13 +1,14 @@
 //! The output of `iptables-save`, `ip6tables-save` and `iptables -S`, with or without counters.
 
 mod matches;
+mod parsed;
 mod rule;
 mod targets;
 mod tokens;
 
 use std::collections::HashMap;
 
-use self::rule::Parsed;
+use self::parsed::Parsed;
 use self::tokens::Tokens;
 use super::{BadLines, Error, LONGEST_LINE, MOST_RULES, shortened};
 use crate::nat::ruleset::{Action, Base, Chain, Family, Hook, Kind, Note, Place, Policy, Rule, Ruleset, Step, Table};

@@ -4,23 +4,10 @@
 //! [`Test::Unknown`] and [`Action::Unknown`]; values that make no sense are errors.
 
 use super::matches::{start_module, test};
+use super::parsed::Parsed;
 use super::targets::target;
 use super::tokens::Tokens;
-use crate::nat::ruleset::{Action, Family, Match, Step};
-
-/// A rule before its target is known to be a chain.
-#[derive(Debug, Default)]
-pub(super) struct Parsed {
-    pub(super) steps: Vec<Step>,
-    /// The name after `-j` or `-g`, and whether it was `-g`.
-    pub(super) target: Option<(String, bool)>,
-    /// The options of the target, read as if it were iptables' own.
-    pub(super) action: Option<Action>,
-    /// What is not understood.
-    pub(super) unknown: Vec<String>,
-    /// The family that an address shows.
-    pub(super) family: Option<Family>,
-}
+use crate::nat::ruleset::{Family, Match, Step};
 
 /// Reads what follows the chain's name.
 pub(super) fn rule(tokens: &mut Tokens) -> Result<Parsed, String> {
