@@ -65,6 +65,8 @@ pub struct Merge {
     pub keep_duplicates: bool,
     /// What is known of the pod's nat rules.
     pub rules: Rules,
+    /// The files that they were read from: they are not written to.
+    pub rules_from: Vec<PathBuf>,
     /// The gateway whose legs are to be told from others.
     pub gateway: Option<Gateway>,
     /// Whether legs from the proxy's own address keep it.
@@ -86,6 +88,7 @@ impl Merge {
             ethernet: false,
             keep_duplicates: false,
             rules: Rules::Unknown,
+            rules_from: Vec::new(),
             gateway: None,
             keep_proxy_address: false,
             look_ahead: None,

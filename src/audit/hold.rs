@@ -7,9 +7,10 @@ use std::rc::Rc;
 use foldhash::fast::RandomState;
 
 use super::Past;
+use super::host::{INTERFACE, hosts};
 use super::recognise::Observed;
 use crate::flow::{Leg, Outcome};
-use crate::nat::{self, Action, Family, Fate, Host, Interface, Probe, Protocol, Role, Ruleset, Step, evaluate};
+use crate::nat::{self, Action, Family, Fate, Probe, Protocol, Role, Ruleset, Step, Verdict, evaluate};
 
 /// Verdicts that are remembered: connections to one address and port have one. Full, they are all forgotten.
 const VERDICTS: usize = 4096;
@@ -142,6 +143,7 @@ impl Holder {
                 if is_redirected && self.incoming.len() < PORTS {
                     self.incoming.entry(leg.server).or_insert_with(|| Past {
                         conversation: leg.forward.number,
+                        opened: leg.first_time,
                         told: Contradiction {
                             packets: format!(
                                 "{what} was answered, but the proxy opened no connection to that port on lo, {}",
@@ -159,7 +161,7 @@ impl Holder {
 
     /// What could be said only when all legs were seen: who was answered without the proxy.
     pub fn finish(&mut self, observed: &Observed) -> Vec<Past> {
-        if !observed.saw_loopback() {
+        if observed.loopback_seen().is_none() {
             return Vec::new();
         }
         let mut past: Vec<(SocketAddr, Past)> =
@@ -189,34 +191,30 @@ impl Holder {
     }
 
     fn judge(&self, leg: &Leg, captured: Option<SocketAddr>, incoming: bool) -> Ruling {
-        let interface = "eth0".to_owned();
         let probe = Probe {
             protocol: leg.protocol,
             source: leg.client,
             destination: leg.server,
-            input: incoming.then(|| interface.clone()),
+            input: incoming.then(|| INTERFACE.to_owned()),
             ..Probe::default()
         };
-        // The pod's own: the client if it sends, the server if it is known to be, and what lo shows.
-        let own = [
-            Some(leg.client.ip()).filter(|_| !incoming),
-            Some(leg.server.ip()).filter(|_| incoming || leg.server_is_local),
-            captured.map(|address| address.ip()),
-        ];
-        let mut addresses: Vec<IpAddr> = own.into_iter().flatten().filter(|address| !address.is_loopback()).collect();
-        addresses.dedup();
-        let host = Host { interfaces: vec![Interface { name: interface, addresses }], loopback: Vec::new() };
-        let verdict = evaluate(&self.rules, &host, &probe);
+        // The pod's own: the client if it sends, and what lo shows.
+        let sender = if incoming { leg.server.ip() } else { leg.client.ip() };
+        let own: Vec<IpAddr> = [sender].into_iter().chain(captured.map(|address| address.ip())).collect();
+        let local = Some(leg.server.ip()).filter(|_| !incoming && leg.server_is_local);
+        let verdicts: Vec<Verdict> =
+            hosts(&own, local).iter().map(|host| evaluate(&self.rules, host, &probe)).collect();
         let family = if leg.server.is_ipv4() { Family::V4 } else { Family::V6 };
         let mut ruling = Ruling {
             redirected: Vec::new(),
             untouched: false,
             spares_others: false,
             // Where there is no table for a family, its rules were not given.
-            unknown: verdict.incomplete || !self.rules.tables.iter().any(|table| table.sees(family)),
+            unknown: verdicts.iter().any(|verdict| verdict.incomplete)
+                || !self.rules.tables.iter().any(|table| table.sees(family)),
             words: String::new(),
         };
-        for outcome in &verdict.outcomes {
+        for outcome in verdicts.iter().flat_map(|verdict| &verdict.outcomes) {
             // Who comes in by DNAT need not meet a proxy: it may be a port that the host forwards.
             let is_dnat = outcome.rule.is_some_and(|id| {
                 self.rules.rule(id).steps.iter().any(|step| matches!(step, Step::Do(Action::Dnat(_))))
@@ -234,12 +232,12 @@ impl Holder {
                 }
             }
         }
-        ruling.words = self.words(&probe, &verdict);
+        ruling.words = verdicts.first().map(|verdict| self.words(&probe, verdict)).unwrap_or_default();
         ruling
     }
 
     /// `uid 1337: not redirected (rules.txt line 12); any other: to 127.0.0.1:15001 (rules.txt line 25)`.
-    fn words(&self, probe: &Probe, verdict: &nat::Verdict) -> String {
+    fn words(&self, probe: &Probe, verdict: &Verdict) -> String {
         let several = verdict.outcomes.len() > 1;
         let last = verdict.outcomes.len() - 1;
         let outcome = |(index, outcome): (usize, &nat::Outcome)| {

@@ -5,10 +5,12 @@
 //! contradiction is told with both sides. Costs nothing per packet, and for a connection at most one evaluation.
 
 mod hold;
+mod host;
 mod recognise;
 
 use std::fmt;
 
+use crate::capture::Timestamp;
 use crate::flow::Leg;
 use crate::nat::{Model, Preset, Ruleset};
 
@@ -65,12 +67,15 @@ pub struct Audit {
 #[derive(Debug, Default)]
 struct Tally {
     count: u64,
+    /// When the last of their connections was opened.
+    opened: Timestamp,
     examples: Vec<Contradiction>,
 }
 
 impl Tally {
-    fn add(&mut self, contradiction: Contradiction) {
+    fn add(&mut self, contradiction: Contradiction, opened: Timestamp) {
         self.count += 1;
+        self.opened = self.opened.max(opened);
         if self.examples.len() < EXAMPLES {
             self.examples.push(contradiction);
         }
@@ -101,8 +106,8 @@ impl Audit {
         let agreement = self.holder.as_mut()?.hold(leg)?;
         match &agreement {
             Agreement::Agrees => self.agreeing += 1,
-            Agreement::Contradicts(told) => self.contradicting.add(told.clone()),
-            Agreement::Bypasses(told) => self.bypassing.add(told.clone()),
+            Agreement::Contradicts(told) => self.contradicting.add(told.clone(), leg.first_time),
+            Agreement::Bypasses(told) => self.bypassing.add(told.clone(), leg.first_time),
             Agreement::Undecided => {}
         }
         Some(agreement)
@@ -120,7 +125,7 @@ impl Audit {
     pub fn finish(mut self) -> Findings {
         let past: Vec<Past> = self.holder.iter_mut().flat_map(|holder| holder.finish(&self.observed)).collect();
         for past in &past {
-            self.bypassing.add(past.told.clone());
+            self.bypassing.add(past.told.clone(), past.opened);
         }
         let meshes = self.observed.meshes();
         Findings {
@@ -130,7 +135,7 @@ impl Audit {
             redirected: self.observed.redirected(),
             unproven: self.observed.unproven(),
             is_redirecting: self.holder.is_some_and(|holder| holder.redirects()),
-            saw_loopback: self.observed.saw_loopback(),
+            loopback_seen: self.observed.loopback_seen(),
             saw_wire: self.observed.saw_wire(),
             saw_gateway: self.observed.saw_gateway(),
             agreeing: self.agreeing,
@@ -151,7 +156,7 @@ pub struct Findings {
     redirected: bool,
     unproven: bool,
     is_redirecting: bool,
-    saw_loopback: bool,
+    loopback_seen: Option<(Timestamp, Timestamp)>,
     saw_wire: bool,
     saw_gateway: bool,
     agreeing: u64,
@@ -184,7 +189,7 @@ impl fmt::Display for Findings {
         }
         if !self.redirected && self.saw_gateway {
             // Nothing is missing.
-        } else if !self.redirected && self.saw_wire && !self.saw_loopback {
+        } else if !self.redirected && self.saw_wire && self.loopback_seen.is_none() {
             writeln!(f, "  no packet is from lo: redirected connections show there (capture with -i lo or -i any)")?;
         } else if !self.redirected && self.is_redirecting {
             writeln!(f, "  the rules redirect, but no redirected connection is in the capture")?;
@@ -204,6 +209,9 @@ impl fmt::Display for Findings {
                 writeln!(f, "  and {more} more (--report lists them all)")?;
             }
         }
+        if self.bypassing.count > 0 && self.loopback_seen.is_none_or(|(_, last)| last < self.bypassing.opened) {
+            writeln!(f, "  lo shows nothing after the last of these was opened: was it captured until then?")?;
+        }
         Ok(())
     }
 }
@@ -213,6 +221,8 @@ impl fmt::Display for Findings {
 pub struct Past {
     /// Its number, as in [`Part`](crate::flow::Part).
     pub conversation: u64,
+    /// When it was opened.
+    pub opened: Timestamp,
     /// Both sides.
     pub told: Contradiction,
 }
@@ -231,12 +241,20 @@ impl Findings {
         }
     }
 
+    /// Whether lo shows packets from before a connection was opened to after that. If not, perhaps it was captured for a shorter
+    /// time, and what shows there of the connection is not in the capture.
+    pub fn covers(&self, leg: &Leg) -> bool {
+        self.loopback_seen.is_some_and(|(first, last)| first <= leg.first_time && leg.first_time <= last)
+    }
+
     fn counts(&self) -> String {
         let word = |n: u64| if n == 1 { "connection" } else { "connections" };
         let agreeing = format!("{} {} redirected as they say", self.agreeing, word(self.agreeing));
-        match self.contradicting.count + self.bypassing.count {
-            0 => agreeing,
-            wrong => format!("{agreeing}, {wrong} not"),
+        match (self.agreeing, self.contradicting.count + self.bypassing.count) {
+            (0, 0) => "no connection to hold against them".to_owned(),
+            (_, 0) => agreeing,
+            (0, wrong) => format!("{wrong} {} not as they say", word(wrong)),
+            (_, wrong) => format!("{agreeing}, {wrong} not"),
         }
     }
 }

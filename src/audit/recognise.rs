@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
+use super::host::hosts;
+use crate::capture::Timestamp;
 use crate::flow::{Leg, Outcome, Reason};
-use crate::nat::{Fate, Hop, Host, Interface, Model, PRESETS, Preset, Probe, Protocol, Role, evaluate};
+use crate::nat::{Fate, Hop, Model, PRESETS, Preset, Probe, Protocol, Role, evaluate};
 
 /// Redirections that are looked at, of different kinds.
 const SAMPLES: usize = 32;
@@ -33,7 +35,8 @@ pub(super) struct Observed {
     hbone: bool,
     /// Whether there are connections to a port of the proxy that nothing proves to be redirected.
     unproven: bool,
-    saw_loopback: bool,
+    /// When lo showed the first packet of a leg, and the last.
+    loopback_seen: Option<(Timestamp, Timestamp)>,
     saw_wire: bool,
     saw_gateway: bool,
 }
@@ -53,7 +56,10 @@ impl Observed {
         match leg.role {
             Role::Downstream | Role::Upstream => self.saw_gateway = true,
             Role::Network | Role::InboundPeer | Role::OutboundPeer => self.saw_wire = true,
-            _ => self.saw_loopback = true,
+            _ => {
+                let (first, last) = self.loopback_seen.unwrap_or((leg.first_time, leg.last_time));
+                self.loopback_seen = Some((first.min(leg.first_time), last.max(leg.last_time)));
+            }
         }
         let port = leg.server.port();
         let note = |ports: &mut HashSet<u16, RandomState>| {
@@ -112,8 +118,9 @@ impl Observed {
         self.unproven
     }
 
-    pub fn saw_loopback(&self) -> bool {
-        self.saw_loopback
+    /// When lo showed the first packet of a leg, and the last.
+    pub fn loopback_seen(&self) -> Option<(Timestamp, Timestamp)> {
+        self.loopback_seen
     }
 
     pub fn saw_wire(&self) -> bool {
@@ -163,10 +170,8 @@ impl Sample {
     /// Whether rules can do this.
     fn fits(&self, rules: &crate::nat::Ruleset) -> bool {
         let probe = Probe { protocol: self.protocol, source: self.client, destination: self.meant, ..Probe::default() };
-        let local = [Some(self.client.ip()), Some(self.meant.ip()).filter(|_| self.is_local)];
-        let addresses = local.into_iter().flatten().filter(|address| !address.is_loopback()).collect();
-        let host = Host { interfaces: vec![Interface { name: "eth0".to_owned(), addresses }], loopback: Vec::new() };
-        let verdict = evaluate(rules, &host, &probe);
-        verdict.outcomes.iter().any(|o| o.fate == Fate::Delivered && o.destination == self.to)
+        let hosts = hosts(&[self.client.ip()], Some(self.meant.ip()).filter(|_| self.is_local));
+        let mut verdicts = hosts.iter().map(|host| evaluate(rules, host, &probe));
+        verdicts.any(|verdict| verdict.outcomes.iter().any(|o| o.fate == Fate::Delivered && o.destination == self.to))
     }
 }

@@ -7,7 +7,9 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
     for (number, fact) in context.facts.iter().enumerate() {
         let (code, what, todo) = match fact.agreement {
             Some(Agreement::Bypasses(told)) => {
-                ("bypass", format!("it went past the proxy, though the rules redirect it: {}", told.rules), BYPASS_TODO)
+                let what = format!("it went past the proxy, though the rules redirect it: {}", told.rules);
+                found.push(bypass(context, number, what));
+                continue;
             }
             Some(Agreement::Contradicts(told)) => (
                 "stale-rules",
@@ -26,10 +28,24 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
              it: {}",
             past.told.rules
         );
-        let places = context.facts[number].first();
-        found.push(Draft::new("bypass", &[number], what, BYPASS_TODO).at(places));
+        found.push(bypass(context, number, what));
     }
 }
 
-const BYPASS_TODO: &str = "see whether the rules were there when it was opened (istio-init, CNI race), or the process runs as the \
-                           proxy's user; in either case it had no mTLS and no policy";
+/// A connection that went past the proxy, or of which lo shows nothing because it was not captured at that time.
+fn bypass(context: &Context<'_>, number: usize, mut what: String) -> Draft {
+    let fact = &context.facts[number];
+    let is_covered = context.audit.is_some_and(|audit| audit.covers(fact.leg));
+    let todo = match is_covered {
+        true => {
+            "see whether the rules were there when it was opened (istio-init, CNI race), or the process runs as the proxy's \
+             user; in either case it had no mTLS and no policy"
+        }
+        false => {
+            what.push_str("; lo shows nothing from when it was opened on, or nothing before");
+            "see whether lo was captured all the time; if it was, whether the rules were there when it was opened (istio-init, \
+             CNI race), or the process runs as the proxy's user: then it had no mTLS and no policy"
+        }
+    };
+    Draft::new("bypass", &[number], what, todo).likely(!is_covered).at(fact.first())
+}

@@ -9,8 +9,7 @@ use meshpcap::cli::CheckArgs;
 use meshpcap::pipeline::{self, Error};
 
 use super::found::Found;
-use super::{FAILED, INTERRUPTED, complain, complain_of_limits, fail, given, print};
-use super::{expect, recording};
+use super::{FAILED, INTERRUPTED, complain, complain_of_limits, expect, fail, given, print, status};
 
 /// Something is at least as bad as `--fail-on` says.
 const FOUND: u8 = 1;
@@ -20,31 +19,28 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     if let Some(code) = args.explain.as_deref().and_then(check::code) {
         return print(code.to_string().as_bytes());
     }
+    let interrupted = Arc::default();
+    if let Err(error) = given::watch_signals(&interrupted) {
+        return fail(&format!("signals cannot be handled: {error}"));
+    }
     if args.expect || args.bless {
-        let interrupted = Arc::default();
-        if let Err(error) = given::watch_signals(&interrupted) {
-            return fail(&format!("signals cannot be handled: {error}"));
-        }
-        return recording::status(expect::run(args, &interrupted));
+        return status(expect::run(args, &interrupted));
     }
     if !args.same.is_empty() {
         return fail("--map and --ignore-header are for --expect and --bless");
     }
     let captures = &args.captures;
-    let checked = Found::at(&captures.inputs).and_then(|found| {
+    let prepared = Found::at(&captures.inputs, &interrupted).and_then(|found| {
+        found.refuse_repaired()?;
         let beside = found.beside(captures, &[], &[]);
         let merge = given::merge(captures, &found, beside)?;
         // Folders that were unpacked have to stay until they are read.
         Ok((found, merge))
     });
-    let (_found, merge) = match checked {
+    let (_found, merge) = match prepared {
         Ok(prepared) => prepared,
-        Err(message) => return fail(&message),
+        Err(failure) => return status(Err(failure)),
     };
-    let interrupted = Arc::default();
-    if let Err(error) = given::watch_signals(&interrupted) {
-        return fail(&format!("signals cannot be handled: {error}"));
-    }
     let bar = given::progress_bar(false);
     let result = pipeline::check(&merge, &interrupted, &mut |read, total| given::progress(&bar, read, total));
     bar.finish_and_clear();

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use meshpcap::cli::DiffArgs;
-use meshpcap::diff::{self, Addresses, Settings, Trace};
-use meshpcap::output::Destination;
+use meshpcap::diff::{self, Addresses, Settings};
+use meshpcap::output::{Destination, is_repaired};
 use meshpcap::pipeline::Merge;
 
 use super::found::Found;
 use super::given::{found_rules, watch_signals};
-use super::recording::{Failure, merged, read, settings, status};
-use super::{DAMAGED, fail, print};
+use super::recording::{Recorded, merged, read, settings};
+use super::{DAMAGED, FAILED, Failure, fail, print, status};
 
 /// Compares, and says what differs.
 pub fn run(args: &DiffArgs) -> ExitCode {
@@ -45,6 +45,8 @@ fn two(args: &DiffArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Failu
     let old_settings = Settings { addresses: Addresses::default(), ..new_settings.clone() };
     let old = trace(old, &old_settings, interrupted)?;
     let new = trace(new, &new_settings, interrupted)?;
+    let is_damaged = old.is_damaged || new.is_damaged;
+    let (old, new) = (old.trace, new.trace);
     let diff = diff::compare(&old, &new);
     let printed = match args.json {
         true => {
@@ -53,18 +55,24 @@ fn two(args: &DiffArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Failu
         }
         false => print(diff::text(&diff, &old, &new, ["OLD", "NEW"]).as_bytes()),
     };
-    Ok(if diff.is_empty() { printed } else { ExitCode::from(DAMAGED) })
+    // What is missing may be the same, or differ.
+    Ok(match (is_damaged, diff.is_empty()) {
+        (true, _) => ExitCode::from(FAILED),
+        (false, true) => printed,
+        (false, false) => ExitCode::from(DAMAGED),
+    })
 }
 
 /// The conversations of a recording: of a file that merge wrote, or of captures.
-fn trace(paths: &[PathBuf], settings: &Settings, interrupted: &Arc<AtomicBool>) -> Result<Trace, Failure> {
+fn trace(paths: &[PathBuf], settings: &Settings, interrupted: &Arc<AtomicBool>) -> Result<Recorded, Failure> {
     let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ");
     if let [path] = paths
-        && diff::is_repaired(path)
+        && is_repaired(path)
     {
         return read(path, &name, settings, interrupted);
     }
-    let found = Found::at(paths)?;
+    let found = Found::at(paths, interrupted)?;
+    found.refuse_repaired()?;
     let merge = Merge {
         names: found.names.clone(),
         rules: found_rules(&found.rules)?,

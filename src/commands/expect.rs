@@ -11,8 +11,8 @@ use meshpcap::expect::{self, Error, Expectation, Shown};
 use meshpcap::pipeline;
 
 use super::found::Found;
-use super::recording::{Failure, merged, settings};
-use super::{DAMAGED, complain_of_limits, given, print};
+use super::recording::{merged, settings};
+use super::{DAMAGED, FAILED, Failure, complain_of_limits, given, print};
 
 /// Holds the captures in each folder against its expectation, or writes that.
 pub fn run(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Failure> {
@@ -32,7 +32,7 @@ fn hold(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Fai
         FormatArg::Json => true,
         _ => return Err("--expect tells what differs as text or json".to_owned().into()),
     };
-    let (mut text, mut all, mut differs) = (String::new(), Vec::new(), false);
+    let (mut text, mut all, mut differs, mut is_damaged) = (String::new(), Vec::new(), false, false);
     for folder in &args.captures.inputs {
         let mut settings = settings(&args.same)?;
         let mut expectation = Expectation::read(folder).map_err(|error| error.to_string())?;
@@ -40,7 +40,8 @@ fn hold(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Fai
         expectation.findings.retain(|noted| args.wants(&noted.code));
         let mut expected = expectation.trace();
         expected.ignore(&|name| settings.is_ignored(name));
-        let shown = shown(args, folder, &settings, interrupted)?;
+        let (shown, damaged) = shown(args, folder, &settings, interrupted)?;
+        is_damaged |= damaged;
         let held = expectation.hold(&expected, &shown, &settings);
         differs |= !held.is_empty();
         let name = folder.display().to_string();
@@ -54,14 +55,26 @@ fn hold(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Fai
         true => print(format!("[\n{}\n]\n", all.join(",\n")).as_bytes()),
         false => print(text.as_bytes()),
     };
-    Ok(if differs { ExitCode::from(DAMAGED) } else { printed })
+    // What is missing may be as expected, or not.
+    Ok(match (is_damaged, differs) {
+        (true, _) => ExitCode::from(FAILED),
+        (false, true) => ExitCode::from(DAMAGED),
+        (false, false) => printed,
+    })
 }
 
 /// Notes what is expected from now on, where it is something else.
 fn bless(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Failure> {
     for folder in &args.captures.inputs {
         let settings = settings(&args.same)?;
-        let shown = shown(args, folder, &settings, interrupted)?;
+        let (shown, is_damaged) = shown(args, folder, &settings, interrupted)?;
+        if is_damaged {
+            return Err(format!(
+                "{}: nothing is expected of damaged captures; editcap writes what can be read of them anew",
+                folder.display()
+            )
+            .into());
+        }
         let expectation = Expectation::of(&shown, &settings);
         let told = match Expectation::read(folder) {
             Ok(old) if old.ignored_headers == expectation.ignored_headers => {
@@ -87,19 +100,20 @@ fn bless(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the captures in a folder show: what is wrong, of the codes that are wanted, and the conversations.
+/// What the captures in a folder show: what is wrong, of the codes that are wanted, and the conversations; and whether a
+/// part of the captures could not be read.
 fn shown(
     args: &CheckArgs,
     folder: &Path,
     settings: &Settings,
     interrupted: &Arc<AtomicBool>,
-) -> Result<Shown, Failure> {
-    let found = Found::at(&[folder.to_owned()])?;
+) -> Result<(Shown, bool), Failure> {
+    let found = Found::at(&[folder.to_owned()], interrupted)?;
     let merge = given::merge(&args.captures, &found, found.beside(&args.captures, &[], &[]))?;
     let mut checked = pipeline::check(&merge, interrupted, &mut |_, _| ())?;
     complain_of_limits(&checked);
     checked.findings.retain(|finding| args.wants(finding.code));
     // What is damaged or unused is told by the merge.
-    let trace = merged(merge, &folder.display().to_string(), settings, interrupted)?;
-    Ok(Shown { findings: checked.findings, trace })
+    let recorded = merged(merge, &folder.display().to_string(), settings, interrupted)?;
+    Ok((Shown { findings: checked.findings, trace: recorded.trace }, recorded.is_damaged))
 }

@@ -1,20 +1,23 @@
 //! What was typed where captures are expected: files, and folders with all that belongs to a capture.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use meshpcap::beside::{self, Files};
 use meshpcap::capture::Source;
 use meshpcap::cli::CaptureArgs;
-use meshpcap::folder::Folder;
+use meshpcap::folder::{self, Folder};
 use meshpcap::nat::{self, RulesFile};
-use meshpcap::output::GivenName;
+use meshpcap::output::{GivenName, is_repaired};
 
-use super::complain;
+use super::{Failure, complain};
 
 /// The captures, and what lies beside them in folders.
 pub struct Found {
-    /// The captures, in the order typed; of a folder by name.
+    /// The captures, in the order typed; of a folder by name, without those that merge wrote.
     pub inputs: Vec<Source>,
+    /// Captures that merge wrote, and that were typed.
+    pub repaired: Vec<PathBuf>,
     /// Names of interfaces, after the files in a folder.
     pub names: Vec<GivenName>,
     /// The pod's rules, those that can be read.
@@ -27,9 +30,10 @@ pub struct Found {
 
 impl Found {
     /// Puts what is in a folder, or in an archive of one, in its place.
-    pub fn at(paths: &[PathBuf]) -> Result<Found, String> {
+    pub fn at(paths: &[PathBuf], interrupted: &AtomicBool) -> Result<Found, Failure> {
         let mut found = Found {
             inputs: Vec::new(),
+            repaired: Vec::new(),
             names: Vec::new(),
             rules: Vec::new(),
             beside: Files::default(),
@@ -38,13 +42,27 @@ impl Found {
         for path in paths {
             if path.as_os_str() == "-" || !Folder::is_one(path) {
                 found.inputs.push(Source::from_arg(path.as_os_str()));
+                found.repaired.extend(Some(path).filter(|path| is_repaired(path)).cloned());
                 continue;
             }
-            let folder = Folder::open(path).map_err(|error| error.to_string())?;
+            let folder = Folder::open(path, interrupted).map_err(|error| match error {
+                folder::Error::Interrupted => Failure::Interrupted,
+                error => error.to_string().into(),
+            })?;
+            let before = found.inputs.len();
             for capture in &folder.captures {
+                if is_repaired(&capture.path) {
+                    complain(&format!("not used: {}: meshpcap wrote it", capture.path.display()));
+                    continue;
+                }
                 let input = found.inputs.len();
                 found.names.extend(capture.interface.clone().map(|name| GivenName { input, index: None, name }));
                 found.inputs.push(Source::Path(capture.path.clone()));
+            }
+            if found.inputs.len() == before {
+                let told =
+                    format!("{}: meshpcap wrote what is in it; name the captures that it was made of", path.display());
+                return Err(told.into());
             }
             let rules = folder.rules.iter().map(|path| RulesFile { family: None, path: path.clone() });
             found.rules.extend(rules.filter(|file| usable(nat::load(std::slice::from_ref(file)))));
@@ -59,6 +77,13 @@ impl Found {
             found._folders.push(folder);
         }
         Ok(found)
+    }
+
+    /// Refuses captures that merge wrote: how a leg was captured, by which it is told what it is, is not in them.
+    pub fn refuse_repaired(&self) -> Result<(), String> {
+        self.repaired.first().map_or(Ok(()), |path| {
+            Err(format!("{}: meshpcap wrote it; name the captures that it was made of", path.display()))
+        })
     }
 
     /// The files beside the captures; what was typed of a kind takes the place of what was found of it.

@@ -56,6 +56,7 @@ pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, 
     Ok(Merge {
         names,
         rules: rules(args, &found.rules)?,
+        rules_from: args.rules.iter().chain(&found.rules).map(|file| file.path.clone()).collect(),
         keep_duplicates: args.keep_duplicates,
         beside,
         gateway: args.gateway.gateway(&args.pods, &args.ports),

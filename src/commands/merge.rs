@@ -10,22 +10,22 @@ use meshpcap::output::{Destination, GivenName};
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
 use super::found::Found;
-use super::{DAMAGED, INTERRUPTED, complain, fail, given};
+use super::{DAMAGED, INTERRUPTED, complain, fail, given, status};
 
 /// Merges, and says what was done.
 pub fn run(args: &MergeArgs) -> ExitCode {
-    let found = match Found::at(&args.captures.inputs) {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(error) = given::watch_signals(&interrupted) {
+        return fail(&format!("signals cannot be handled: {error}"));
+    }
+    let found = match Found::at(&args.captures.inputs, &interrupted) {
         Ok(found) => found,
-        Err(message) => return fail(&message),
+        Err(failure) => return status(Err(failure)),
     };
     let merge = match prepare(args, &found) {
         Ok(merge) => merge,
         Err(message) => return fail(&message),
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = given::watch_signals(&interrupted) {
-        return fail(&format!("signals cannot be handled: {error}"));
-    }
     let bar = given::progress_bar(args.quiet);
     let result = pipeline::merge(&merge, &interrupted, &mut |read, total| given::progress(&bar, read, total));
     bar.finish_and_clear();
@@ -46,6 +46,12 @@ fn prepare(args: &MergeArgs, found: &Found) -> Result<Merge, String> {
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && std::io::stdout().is_terminal() {
         return Err("the output is binary: pipe it into wireshark -k -i - or give a file with -o".to_owned());
+    }
+    for path in &found.repaired {
+        complain(&format!(
+            "{}: meshpcap wrote it: what its legs were captured as is not looked at again; better merge what it was made of",
+            path.display()
+        ));
     }
     let beside = found.beside(&args.captures, &args.names, &args.keys);
     Ok(Merge {

@@ -17,7 +17,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use meshpcap::check::CONVERSATIONS;
-use meshpcap::pipeline::Checked;
+use meshpcap::pipeline::{self, Checked};
 
 /// The output is there, but something was wrong with an input.
 const DAMAGED: u8 = 1;
@@ -25,6 +25,39 @@ const DAMAGED: u8 = 1;
 const FAILED: u8 = 2;
 /// 128 + SIGINT, as shells have it.
 const INTERRUPTED: u8 = 130;
+
+/// Why there is no answer.
+enum Failure {
+    Told(String),
+    Interrupted,
+}
+
+impl From<String> for Failure {
+    fn from(told: String) -> Failure {
+        Failure::Told(told)
+    }
+}
+
+impl From<pipeline::Error> for Failure {
+    fn from(error: pipeline::Error) -> Failure {
+        match error {
+            pipeline::Error::Interrupted => Failure::Interrupted,
+            error => Failure::Told(error.to_string()),
+        }
+    }
+}
+
+/// The exit status of what may have failed.
+fn status(result: Result<ExitCode, Failure>) -> ExitCode {
+    match result {
+        Ok(status) => status,
+        Err(Failure::Told(message)) => fail(&message),
+        Err(Failure::Interrupted) => {
+            complain("interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
 
 fn fail(message: &str) -> ExitCode {
     complain(message);

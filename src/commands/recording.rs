@@ -1,7 +1,6 @@
 //! The conversations of a recording: what merge did not write is merged first, into a temporary file.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,40 +12,7 @@ use meshpcap::diff::{self, Addresses, Limits, Settings, Trace};
 use meshpcap::output::Destination;
 use meshpcap::pipeline::{self, Merge};
 
-use super::{INTERRUPTED, complain, fail};
-
-/// Why there is no answer.
-pub enum Failure {
-    Told(String),
-    Interrupted,
-}
-
-impl From<String> for Failure {
-    fn from(told: String) -> Failure {
-        Failure::Told(told)
-    }
-}
-
-impl From<pipeline::Error> for Failure {
-    fn from(error: pipeline::Error) -> Failure {
-        match error {
-            pipeline::Error::Interrupted => Failure::Interrupted,
-            error => Failure::Told(error.to_string()),
-        }
-    }
-}
-
-/// The exit status of a comparison.
-pub fn status(result: Result<ExitCode, Failure>) -> ExitCode {
-    match result {
-        Ok(status) => status,
-        Err(Failure::Told(message)) => fail(&message),
-        Err(Failure::Interrupted) => {
-            complain("interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
-    }
-}
+use super::{Failure, complain};
 
 /// What does not count, as typed.
 pub fn settings(args: &SameArgs) -> Result<Settings, String> {
@@ -54,8 +20,21 @@ pub fn settings(args: &SameArgs) -> Result<Settings, String> {
     Ok(Settings { ignored_headers, addresses: Addresses::new(args.map.clone())? })
 }
 
+/// What was recorded.
+pub struct Recorded {
+    /// The conversations.
+    pub trace: Trace,
+    /// Whether a part could not be read.
+    pub is_damaged: bool,
+}
+
 /// The conversations of captures. Where the merge writes to, and names and secrets, do not count.
-pub fn merged(merge: Merge, name: &str, settings: &Settings, interrupted: &Arc<AtomicBool>) -> Result<Trace, Failure> {
+pub fn merged(
+    merge: Merge,
+    name: &str,
+    settings: &Settings,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<Recorded, Failure> {
     let temporary = |error| format!("temporary file: cannot be written: {error} (set TMPDIR to a folder with room)");
     let folder = TempDir::with_prefix("meshpcap-").map_err(temporary)?;
     let repaired = folder.path().join("repaired.pcapng");
@@ -70,17 +49,18 @@ pub fn merged(merge: Merge, name: &str, settings: &Settings, interrupted: &Arc<A
     if done.interrupted {
         return Err(Failure::Interrupted);
     }
-    read(&repaired, name, settings, interrupted)
+    let recorded = read(&repaired, name, settings, interrupted)?;
+    Ok(Recorded { is_damaged: recorded.is_damaged || !done.damage.is_empty(), ..recorded })
 }
 
 /// The conversations of a file that merge wrote.
-pub fn read(path: &Path, name: &str, settings: &Settings, interrupted: &Arc<AtomicBool>) -> Result<Trace, Failure> {
+pub fn read(path: &Path, name: &str, settings: &Settings, interrupted: &Arc<AtomicBool>) -> Result<Recorded, Failure> {
     let read = diff::read(path, name, settings, Limits::default(), interrupted).map_err(|error| match error {
         diff::Error::Interrupted => Failure::Interrupted,
         error => error.to_string().into(),
     })?;
-    if let Some(damage) = read.damage {
+    if let Some(damage) = &read.damage {
         complain(&damage.to_string());
     }
-    Ok(read.trace)
+    Ok(Recorded { is_damaged: read.damage.is_some(), trace: read.trace })
 }

@@ -36,7 +36,7 @@ mod trace;
 pub use addresses::{Addresses, Same};
 pub use compare::{Diff, Difference, Field, Kind, compare};
 pub use payload::{Message, Payload};
-pub use read::{Error, Limits, Read, is_repaired, read};
+pub use read::{Error, Limits, Read, read};
 pub use settings::{Settings, VOLATILE};
 pub use told::{Document, document, json, text};
 pub use trace::{Conversation, Ended, Handshake, Place, Trace};

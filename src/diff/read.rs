@@ -19,7 +19,7 @@ use super::trace::{Conversation, Ended, Handshake, Place, Trace};
 use crate::capture::{self, Capture, Described, Record, Source, Timestamp};
 use crate::flow::{self, Flows, Leg, Mark, Part, flags};
 use crate::nat::{Model, Protocol, Role};
-use crate::output::{Frame, Streams, comments, is_other_capture};
+use crate::output::{Frame, Streams, comments};
 use crate::packet::{Transport, View, decode_packet};
 use crate::pipeline::Marker;
 
@@ -66,12 +66,6 @@ pub struct Read {
     pub trace: Trace,
     /// Where the capture is damaged; what stood before was read.
     pub damage: Option<capture::Error>,
-}
-
-/// Whether a file is a capture that merge wrote.
-pub fn is_repaired(path: &Path) -> bool {
-    let source = Source::Path(path.to_owned());
-    source.is_file() && Capture::open(&source, 0, Arc::default()).is_ok() && !is_other_capture(path)
 }
 
 /// Reads a repaired capture; `name` is what the user named.

@@ -142,7 +142,7 @@ impl Expectation {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(EXPECTATION);
         let write = || {
-            let file = NewFile::create(&path)?;
+            let file = NewFile::create(&path, false)?;
             let mut writer = io::BufWriter::new(file.writer()?);
             serde_json::to_writer_pretty(&mut writer, self)?;
             writer.write_all(b"\n")?;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
@@ -27,18 +28,50 @@ pub(super) fn plain(path: &Path) -> io::Result<Option<Box<dyn Read>>> {
     Ok(is_archive.then(|| Box::new(io::Cursor::new(head).chain(plain)) as Box<dyn Read>))
 }
 
-/// Unpacks the files of an archive. Links, devices and paths that lead out of it are left out.
-pub(super) fn unpack(path: &Path) -> io::Result<TempDir> {
-    let folder = tempfile::tempdir()?;
+/// Unpacks the files of an archive. Links, devices and paths that lead out of it are left out. Fails soon after `interrupted`
+/// is set; what was unpacked is gone then.
+pub(super) fn unpack(path: &Path, interrupted: &AtomicBool) -> io::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("meshpcap-").tempdir()?;
     let Some(archive) = plain(path)? else { return Ok(folder) };
-    for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
-        if entry.header().entry_type().is_file() {
-            entry.set_preserve_permissions(false);
-            entry.unpack_in(folder.path())?;
+    let into = |archive| {
+        for entry in tar::Archive::new(archive).entries()? {
+            let mut entry = entry?;
+            if entry.header().entry_type().is_file() {
+                entry.set_preserve_permissions(false);
+                entry.unpack_in(folder.path())?;
+            }
+        }
+        Ok(())
+    };
+    into(Watched { archive, interrupted }).map_err(cause)?;
+    Ok(folder)
+}
+
+/// An archive that cannot be read on once the run was stopped.
+struct Watched<'a> {
+    archive: Box<dyn Read>,
+    interrupted: &'a AtomicBool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.interrupted.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("interrupted")),
+            false => self.archive.read(buffer),
         }
     }
-    Ok(folder)
+}
+
+/// What went wrong first, without the path of a temporary file.
+fn cause(error: io::Error) -> io::Error {
+    let mut first: &(dyn std::error::Error + 'static) = &error;
+    while let Some(source) = first.source() {
+        first = source;
+    }
+    io::Error::new(
+        error.kind(),
+        format!("the archive cannot be unpacked: {first} (is it whole? tar -tf lists what is in it)"),
+    )
 }
 
 /// The folder in which an archive has its files: itself, or the only folder in it.

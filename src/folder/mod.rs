@@ -14,6 +14,7 @@ mod kind;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -64,6 +65,9 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The user stopped the run.
+    #[error("interrupted")]
+    Interrupted,
     /// There is no capture in it.
     #[error("{0}: there is no capture in it (pcap or pcapng; folders within it are not looked into)")]
     NoCapture(String),
@@ -76,13 +80,17 @@ impl Folder {
     }
 
     /// Looks at what is in a folder, or in an archive of one, which is unpacked to a temporary folder first.
-    pub fn open(path: &Path) -> Result<Folder, Error> {
+    /// Stops if `interrupted` is set meanwhile.
+    pub fn open(path: &Path, interrupted: &AtomicBool) -> Result<Folder, Error> {
         let name = path.display().to_string();
-        let io = |source| Error::Io { name: name.clone(), source };
+        let io = |source| match interrupted.load(Ordering::Relaxed) {
+            true => Error::Interrupted,
+            false => Error::Io { name: name.clone(), source },
+        };
         let mut folder = if path.is_dir() {
             Folder::look(path).map_err(io)?
         } else {
-            let unpacked = archive::unpack(path).map_err(io)?;
+            let unpacked = archive::unpack(path, interrupted).map_err(io)?;
             let mut folder = Folder::look(&archive::root(unpacked.path()).map_err(io)?).map_err(io)?;
             folder.unpacked = Some(unpacked);
             folder

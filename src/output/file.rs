@@ -22,13 +22,15 @@ impl NewFile {
     /// Starts a file for this path. A link is followed, also one to a file that is not there yet: what it points to is
     /// replaced, not the link.
     ///
+    /// Nobody else may read one that holds secrets.
+    ///
     /// Errors: the path is a folder, or names one; a file cannot be written there.
-    pub fn create(path: &Path) -> io::Result<NewFile> {
+    pub fn create(path: &Path, has_secrets: bool) -> io::Result<NewFile> {
         let path = behind_links(path)?;
         if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok(NewFile { temporary: temporary_beside(&path)?, path })
+        Ok(NewFile { temporary: temporary_beside(&path, has_secrets)?, path })
     }
 
     /// The file, open.
@@ -90,7 +92,7 @@ fn folder(path: &Path) -> &Path {
 /// A temporary file in the folder of `path`, with the permissions that a new file would have.
 ///
 /// Errors: what the operating system says; the file's own name, which nobody chose, is not part of it.
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+fn temporary_beside(path: &Path, has_secrets: bool) -> io::Result<NamedTempFile> {
     // Opened here: tempfile would put its own path into the error.
     let mut said = None;
     let open = |temporary: &Path| {
@@ -99,7 +101,8 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-            options.mode(std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777));
+            let most = if has_secrets { 0o600 } else { 0o777 };
+            options.mode(std::fs::metadata(path).map_or(0o666, |m| m.permissions().mode()) & most);
         }
         options.open(temporary).inspect_err(|error| said = error.raw_os_error())
     };

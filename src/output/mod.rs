@@ -123,15 +123,22 @@ pub struct Finished {
 /// What the section of an output calls its writer, before the version.
 const WRITER: &str = "meshpcap ";
 
+/// Whether a file is a capture that a merge wrote.
+pub fn is_repaired(path: &Path) -> bool {
+    is_own(path) == Some(true)
+}
+
 /// Whether a file is there and is a capture that this program did not write.
 pub(crate) fn is_other_capture(path: &Path) -> bool {
+    is_own(path) == Some(false)
+}
+
+/// Whether this program wrote a capture; `None` if there is none.
+fn is_own(path: &Path) -> Option<bool> {
     let source = Source::Path(path.to_owned());
-    if !source.is_file() {
-        return false;
-    }
-    let Ok(capture) = Capture::open(&source, 0, Arc::default()) else { return false };
+    let capture = source.is_file().then(|| Capture::open(&source, 0, Arc::default()))?.ok()?;
     let own = |(code, value): (u16, &[u8])| code == code::SHB_USERAPPL && value.starts_with(WRITER.as_bytes());
-    !capture.described().sections.first().is_some_and(|section| blocks::options(&section.options).any(own))
+    Some(capture.described().sections.first().is_some_and(|section| blocks::options(&section.options).any(own)))
 }
 
 /// The comments among the raw options of a packet.
@@ -174,7 +181,7 @@ impl Output {
         let writer = format!("{WRITER}{}", env!("CARGO_PKG_VERSION"));
         section.push((code::SHB_USERAPPL, Cow::Owned(writer.into_bytes())));
         Ok(Output {
-            sink: Sink::create(destination)?,
+            sink: Sink::create(destination, !options.beside.keys.is_empty())?,
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
             blocks: Blocks::new(&section)?,
             interfaces: Interfaces::new(options.names.clone(), options.numbers.clone()),

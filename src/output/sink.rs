@@ -52,7 +52,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    pub fn create(destination: &Destination) -> io::Result<Sink> {
+    pub fn create(destination: &Destination, has_secrets: bool) -> io::Result<Sink> {
         match destination {
             Destination::Stdout => Sink::start(stdout(), None),
             Destination::Path(path) if !destination.is_file() => {
@@ -60,7 +60,7 @@ impl Sink {
                 Sink::start(Box::new(file), None)
             }
             Destination::Path(path) => {
-                let file = NewFile::create(path)?;
+                let file = NewFile::create(path, has_secrets)?;
                 Sink::start(Box::new(file.writer()?), Some(file))
             }
         }

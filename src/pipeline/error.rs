@@ -103,7 +103,8 @@ pub(super) fn refuse(merge: &Merge) -> Result<(), Error> {
     for (path, role) in [(output, "output"), (report, "report")] {
         let Some(path) = path else { continue };
         let is_it = |input: &Source| matches!(input, Source::Path(input) if is_same_file(path, input));
-        if merge.inputs.iter().any(is_it) || merge.beside.paths().any(|beside| is_same_file(path, beside)) {
+        let mut beside = merge.beside.paths().chain(&merge.rules_from);
+        if merge.inputs.iter().any(is_it) || beside.any(|beside| is_same_file(path, beside)) {
             return Err(Error::SameFile { path: path.to_owned(), role });
         }
     }

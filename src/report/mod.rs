@@ -273,7 +273,7 @@ impl Report {
     ///
     /// Errors: the ending is another one, the path is a folder, a file cannot be written there.
     pub fn create(path: &Path, beside: Arc<Loaded>) -> io::Result<Report> {
-        let file = NewFile::create(path)?;
+        let file = NewFile::create(path, false)?;
         let mut writer = BufWriter::new(file.writer()?);
         let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
         let format = match ending.as_ref().and_then(|ending| ending.to_str()) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use common::{Job, Link, Shot};
 use meshpcap::diff::{self, Diff, Limits, Settings, Trace};
+use meshpcap::output::is_repaired;
 
 /// The conversations of a capture on lo, merged and read again.
 fn trace(shots: &[Shot]) -> Trace {
@@ -25,7 +26,7 @@ fn read(job: Job, settings: &Settings) -> Trace {
     let outcome = job.run();
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), &outcome.bytes).expect("the repaired file");
-    assert!(diff::is_repaired(file.path()));
+    assert!(is_repaired(file.path()));
     let read = diff::read(file.path(), "test", settings, Limits::default(), &Arc::default()).expect("it can be read");
     assert!(read.damage.is_none());
     read.trace

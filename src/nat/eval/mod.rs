@@ -19,7 +19,7 @@ use known::Choices;
 use walk::Walk;
 
 use super::probe::{Host, Probe};
-use super::ruleset::{Hook, RuleId, Ruleset};
+use super::ruleset::{Family, Hook, RuleId, Ruleset};
 
 /// Outcomes of one verdict, at most.
 const OUTCOMES: usize = 64;
@@ -188,6 +188,7 @@ pub fn evaluate(rules: &Ruleset, host: &Host, probe: &Probe) -> Verdict {
     let mut outcomes = Vec::new();
     let mut incomplete = false;
     let mut looked_at = 0;
+    let family = Family::of(probe.destination.ip());
     loop {
         let (mut outcome, rules_seen) = Walk::new(rules, host, probe, &mut choices).run();
         let has_replies = outcome.views.iter().any(|view| view.replies.is_some());
@@ -196,6 +197,9 @@ pub fn evaluate(rules: &Ruleset, host: &Host, probe: &Probe) -> Verdict {
         }
         if let Some(interface) = replies::elsewhere(host, probe).filter(|_| has_replies) {
             outcome.assumes.push(format!("the replies leave by {interface}, where the packets came in"));
+        }
+        if !rules.tables.iter().any(|table| table.sees(family)) {
+            outcome.assumes.push(format!("there are no {} rules: none were given", family.name()));
         }
         outcomes.push(outcome);
         looked_at += rules_seen;

@@ -214,7 +214,7 @@ impl Packet {
             _ => format!("{name} is another"),
         };
         match test {
-            Test::Family(_) => format!("it is {}", if self.family == Family::V4 { "IPv4" } else { "IPv6" }),
+            Test::Family(_) => format!("it is {}", self.family.name()),
             Test::Protocol(_) => format!("it is {}", self.protocol.name()),
             Test::Source(_) | Test::Local(true) => format!("the source is {}", self.source),
             Test::Destination(_) | Test::Local(false) => format!("the destination is {}", self.destination),

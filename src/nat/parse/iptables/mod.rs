@@ -201,7 +201,7 @@ impl Reader {
                 let lower = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
                 let family = if lower.contains("ip6") || lower.contains("v6") { Family::V6 } else { Family::V4 };
                 if !draft.rules.is_empty() {
-                    let version = if family == Family::V6 { "IPv6" } else { "IPv4" };
+                    let version = family.name();
                     let what = format!("nothing says which IP version this table is for: taken for {version}");
                     self.ruleset.notes.push(Note { place, what });
                 }
