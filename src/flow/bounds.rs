@@ -162,12 +162,26 @@ impl Flows {
     /// Notes whether a conversation is over, behind a packet that may have made it so.
     pub(super) fn note_end(&mut self, id: u32, segment: &Segment) {
         self.table.recount(id);
+        let record = &self.table.records[id];
+        if record.is_settled() && !record.is(marks::ENDED) && (segment.ends() || record.is(marks::CLOSING)) {
+            self.end(id, segment.time);
+        }
+    }
+
+    /// The same where a leg becomes known when perhaps it was over already.
+    pub(super) fn note_ended(&mut self, id: u32, now: Timestamp) {
+        let records = &self.table.records;
+        let both = [Some(id), records[id].other()];
+        if both.into_iter().flatten().any(|id| records.halves(id).iter().any(|half| half.fin() || half.rst())) {
+            self.end(id, now);
+        }
+    }
+
+    /// Gives a conversation, one of whose ends said that it ends, its place among those that are over, or are about to be.
+    fn end(&mut self, id: u32, now: Timestamp) {
         let records = &self.table.records;
         let record = &records[id];
         let other = record.other();
-        if !record.is_settled() || record.is(marks::ENDED) || !segment.ends() && !record.is(marks::CLOSING) {
-            return;
-        }
         // Each direction of a leg that was redirected has a record of its own; who reset it may be in either.
         let both = [Some(id), other];
         let is_reset = both.into_iter().flatten().any(|id| records.halves(id).iter().any(|half| half.rst()));
@@ -187,9 +201,9 @@ impl Flows {
             self.table.recount(id);
         }
         match mark {
-            marks::ENDED => self.ended.push(id, segment.time, &self.table.records, self.table.over(), |_| true),
+            marks::ENDED => self.ended.push(id, now, &self.table.records, self.table.over(), |_| true),
             _ if was_closing => {}
-            _ => self.idle.push(id, segment.time, &self.table.records, self.table.len(), |_| true),
+            _ => self.idle.push(id, now, &self.table.records, self.table.len(), |_| true),
         }
     }
 

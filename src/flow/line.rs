@@ -26,12 +26,19 @@ impl Standing {
     }
 }
 
-/// Conversations in the order in which they came.
+/// How long a line with so many who belong there may be.
+fn room(many: usize) -> usize {
+    many + many / 4 + GONE
+}
+
+/// Conversations in the order in which they came, each once.
 ///
 /// Memory: at most a quarter more than belong there, and a few.
 #[derive(Default)]
 pub(super) struct Line {
     standing: Queued<Standing, 1024>,
+    /// At this length it is looked at who is gone; not before, so that the cost of looking stays constant on average.
+    look: usize,
 }
 
 impl Line {
@@ -42,8 +49,9 @@ impl Line {
     /// Lets a conversation stand behind all others. Those that are none of `such` any more leave now and then; there are no
     /// more of them than `most`.
     pub fn push(&mut self, id: u32, since: Timestamp, records: &Records, most: usize, such: impl Fn(&Record) -> bool) {
-        if self.standing.len() > most + most / 4 + GONE {
+        if self.standing.len() > self.look.max(room(most)) {
             self.standing.retain(|standing| standing.is_there(records) && such(&records[standing.id]));
+            self.look = room(self.standing.len());
         }
         self.standing.push(Standing { since, id, serial: records[id].serial as u32 });
     }

@@ -31,6 +31,7 @@ mod requests;
 mod resolve;
 mod segment;
 mod settled;
+mod superseded;
 mod table;
 
 use std::cmp::Reverse;
@@ -53,9 +54,11 @@ pub(crate) use settled::Whose;
 
 use bounds::Deadline;
 use fragments::Fragments;
+use key::Side;
 use line::Line;
 use record::{State, marks};
 use requests::{Requests, Said};
+use superseded::Superseded;
 use table::Table;
 
 /// How long conntrack keeps a UDP mapping that was not answered (`nf_conntrack_udp_timeout`).
@@ -171,6 +174,7 @@ pub struct Flows {
     /// Conversations that ended, and those that may have without a word: they leave when they are silent.
     ended: Line,
     idle: Line,
+    superseded: Superseded,
     /// How many conversations there may be, and how many that are over, before room is made.
     room: [usize; 2],
     /// The pods' addresses, as far as their legs on loopback show them.
@@ -201,6 +205,7 @@ impl Flows {
             unsettled: Line::default(),
             ended: Line::default(),
             idle: Line::default(),
+            superseded: Superseded::default(),
             room: [limits.legs, limits.over],
             pods: HashSet::default(),
             requests: Requests::default(),
@@ -232,9 +237,7 @@ impl Flows {
             None => self.start(key, segment, side),
         };
         if self.begins_anew(id, side, segment) {
-            // Nothing more comes of the one before.
-            self.idle.push(id, segment.time, &self.table.records, self.table.len(), |_| true);
-            id = self.start(key, segment, side);
+            id = self.anew(id, key, segment, side);
         }
         let record = &mut self.table.records[id];
         record.last_time = record.last_time.max(segment.time);
@@ -258,6 +261,45 @@ impl Flows {
             self.forget(segment.time);
         }
         Mark::Conversation { id, from_first: side == 0 }
+    }
+
+    /// The conversation of a packet that is not of the one which has its ends now: one that goes on meanwhile, or a new one.
+    #[cold]
+    fn anew(&mut self, before: u32, key: Key, segment: &Segment, side: Side) -> u32 {
+        if let Some(id) = self.resume(before, key, segment, side) {
+            return id;
+        }
+        let record = &self.table.records[before];
+        if record.protocol() == Protocol::Tcp {
+            if let (Content::Tcp { flags: f, .. }, false) = (segment.content, record.is(marks::ENDED))
+                && f & flags::SYN != 0
+            {
+                match record.state {
+                    State::Repaired { .. } => self.superseded.note(key, before, &self.table.records),
+                    _ if record.is_settled() => {}
+                    _ => self.pairs.supersede(before, &mut self.table.records),
+                }
+            }
+            // Perhaps nothing more comes of the one before. It stands in line already if it was about to end.
+            if !self.table.records[before].is(marks::CLOSING | marks::ENDED) {
+                self.idle.push(before, segment.time, &self.table.records, self.table.len(), |_| true);
+            }
+        }
+        self.start(key, segment, side)
+    }
+
+    /// Where a SYN took the ends of a connection that was repaired and is still there, and a packet goes on exactly where that
+    /// stopped, it is that connection's: conntrack gave one port of a client to two connections.
+    fn resume(&mut self, before: u32, key: Key, segment: &Segment, side: Side) -> Option<u32> {
+        let Content::Tcp { seq, ack, flags: f, .. } = segment.content else { return None };
+        let id = self.superseded.find(&key, &self.table.records)?;
+        let end = end_of(seq, segment.data_len, f);
+        if !pairing::resumes(self.table.records.half(id, side), (seq, end, ack, f)) {
+            return None;
+        }
+        self.table.give_back(&key, id);
+        self.superseded.note(key, before, &self.table.records);
+        Some(id)
     }
 
     /// The number of the conversation that a packet on the wire belongs to, if it has begun.

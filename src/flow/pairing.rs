@@ -13,7 +13,7 @@ use super::Flows;
 use super::evidence::Evidence;
 use super::half::Half;
 use super::key::Side;
-use super::record::State;
+use super::record::{State, marks};
 use super::segment::{Content, Segment, end_of, flags};
 use super::table::Records;
 use crate::nat::Protocol;
@@ -21,6 +21,9 @@ use crate::nat::Protocol;
 /// How far an acknowledgment may lag behind what was sent, in octets, where a timestamp echo proves the rest.
 /// Linux lets a window grow to 6 MiB by default (`tcp_rmem`).
 const WINDOW: u32 = 1 << 24;
+
+/// The same of what comes late, when a connection is over.
+const LATE: u32 = 1 << 16;
 
 /// Numbers further apart than this are those of different connections, or of a capture with a large gap.
 const FAR: u32 = 1 << 26;
@@ -82,6 +85,12 @@ impl Pairing {
         }
     }
 
+    /// Takes a half out for good: its ends are another's, and so can be what fits it from now on.
+    pub fn supersede(&mut self, id: u32, records: &mut Records) {
+        self.forget(id, records);
+        records[id].mark(marks::SUPERSEDED);
+    }
+
     /// Takes a half out, by the number that it was remembered with.
     pub fn forget(&mut self, id: u32, records: &Records) {
         let Some((index, key)) = self.place(id, records) else { return };
@@ -108,7 +117,7 @@ impl Pairing {
 
     fn place(&mut self, id: u32, records: &Records) -> Option<(&mut Index, (IpAddr, u32))> {
         let record = &records[id];
-        let client = record.client()?;
+        let client = record.client().filter(|_| !record.is(marks::SUPERSEDED))?;
         let address = record.end(client).ip();
         let (index, half) = match record.state {
             State::Forward | State::Open => (&mut self.forward, records.half(id, client)),
@@ -120,8 +129,14 @@ impl Pairing {
     }
 }
 
-/// Whether a TCP segment on known addresses starts another connection.
-pub(super) fn begins_anew(state: State, halves: [&Half; 2], side: Side, seq: u32, ack: u32, f: u8) -> bool {
+/// Whether a TCP segment on known addresses starts another connection; `ended` if the one before is over.
+pub(super) fn begins_anew(
+    state: State,
+    ended: bool,
+    halves: [&Half; 2],
+    side: Side,
+    (seq, ack, f): (u32, u32, u8),
+) -> bool {
     let (mine, other) = (halves[side], halves[1 - side]);
     if mine.packets() == 0 {
         return false;
@@ -148,8 +163,23 @@ pub(super) fn begins_anew(state: State, halves: [&Half; 2], side: Side, seq: u32
         State::Whole | State::Left(_) => !resets && seq_gap > FAR && ack_gap > FAR,
         // A mapping must not outlive its connection: where one is at stake, or may come, either number is enough to end
         // it. What goes on nevertheless, behind a large gap of the capture, is paired anew.
+        _ if ended => seq_gap > LATE || ack_gap > LATE,
         _ => seq_gap > WINDOW || ack_gap > WINDOW,
     }
+}
+
+/// Whether a segment goes on exactly where a direction of a connection stopped, though another one with the same ends began
+/// meanwhile; a SYN, if it is the same again.
+pub(super) fn resumes(half: &Half, (seq, end, ack, f): (u32, u32, u32, u8)) -> bool {
+    if f & flags::SYN != 0 {
+        return f & flags::ACK == 0 && half.isn() == Some(seq) && half.ack().is_none();
+    }
+    let (_, ack_gap) = gaps(half, seq, ack, f);
+    half.packets() > 0
+        && f & flags::ACK != 0
+        && half.ack().is_some()
+        && ack_gap <= WINDOW
+        && (seq == half.next || end == half.next)
 }
 
 /// How far the numbers of a segment are from where those of its direction were last.
@@ -257,7 +287,8 @@ fn answers_syn(forward: &Half, segment: &Segment, f: u8) -> Option<Evidence> {
 }
 
 /// Whether a segment `seq..end` fits a half whose last segment it acknowledges: what the half acknowledged
-/// last is where the segment starts, or lies a window behind and the timestamp echo proves it.
+/// last is where the segment starts, or lies a window behind and the timestamp echo proves it; so it does if the segment asks
+/// whether the other end is still there, with the number before its next one (RFC 9293, section 3.8.4).
 ///
 /// `Some(true)` if it took the echo.
 fn fit(half: &Half, seq: u32, end: u32, echo: Option<u32>) -> Option<bool> {
@@ -266,7 +297,8 @@ fn fit(half: &Half, seq: u32, end: u32, echo: Option<u32>) -> Option<bool> {
         return Some(false);
     }
     let behind = end.wrapping_sub(acked) <= WINDOW;
-    (behind && echo.is_some() && echo == half.tsval()).then_some(true)
+    let probes = seq == end && acked == seq.wrapping_add(1);
+    ((behind || probes) && echo.is_some() && echo == half.tsval()).then_some(true)
 }
 
 fn sequence(half: &Half, segment: &Segment, echo: bool, segment_replies: bool) -> Evidence {

@@ -108,6 +108,8 @@ pub(super) mod marks {
     pub const ENDED: u8 = 32;
     /// Its first packet was sent by the higher end.
     pub const FROM_HIGHER: u8 = 64;
+    /// A SYN between its ends came: what answers from then on can be another's.
+    pub const SUPERSEDED: u8 = 128;
 }
 
 impl Record {
@@ -184,7 +186,7 @@ impl Record {
         Place { input: self.first_input, frame: self.first_frame }
     }
 
-    /// Whether it has one of the [`marks`].
+    /// Whether it has one of these [`marks`].
     pub fn is(&self, mark: u8) -> bool {
         self.marks & mark != 0
     }

@@ -129,20 +129,31 @@ impl Flows {
                     && segment.time.0.saturating_sub(record.first_time.0) <= OTHER_CLOCK
                     && halves[side].isn() == Some(seq)
                     && record.origin == Origin::Network;
-                !is_others && pairing::begins_anew(record.state, halves, side, seq, ack, f)
+                !is_others && pairing::begins_anew(record.state, self.has_ended(id), halves, side, (seq, ack, f))
             }
             Content::Dns { response: true, .. } => {
                 // Another query of the same client, long after: conntrack has forgotten the first.
                 matches!(record.state, State::Answering { forward }
                     if self.queries.awaits(segment, forward, &self.table.records))
             }
-            // A forward half keeps its translation while conntrack keeps the mapping.
+            // A forward half keeps its translation while conntrack keeps the mapping. What another input shows can be another
+            // pod's, whose loopback has the same addresses.
             Content::Dns { .. } | Content::Opaque => {
+                let is_over = || segment.time.0.saturating_sub(record.last_time.0) >= UDP_TIMEOUT;
+                let is_elsewhere = || record.origin != Origin::Network && segment.place.input != record.first().input;
                 matches!(record.state, State::Repaired { .. } | State::Left(_))
                     && segment.protocol == Protocol::Udp
-                    && segment.time.0.saturating_sub(record.last_time.0) >= UDP_TIMEOUT
+                    && (is_over() || is_elsewhere())
             }
         }
+    }
+
+    /// Whether the connection of a record is over; of one that is not settled, if it was reset.
+    fn has_ended(&self, id: u32) -> bool {
+        let records = &self.table.records;
+        let is_reset = |id: u32| records.halves(id).iter().any(|half| half.rst());
+        let partner = || records.proposal(id).map(|proposal| proposal.partner);
+        records[id].is(marks::ENDED) || is_reset(id) || partner().is_some_and(is_reset)
     }
 
     /// Counts a packet of a half that is not settled, and looks for its other half.
@@ -182,6 +193,7 @@ impl Flows {
         self.table.records.prove(forward, reply, evidence);
         self.settle(reply, State::Answering { forward });
         self.learn_listener(forward, reply);
+        self.note_ended(reply, self.table.records[reply].last_time);
         let reply = &self.table.records[reply];
         if let Some(client) = reply.client() {
             self.note_pod(reply.end(client).ip());

@@ -105,7 +105,7 @@ impl Records {
     #[inline(always)]
     fn follow(&mut self, id: u32, side: Side, sent: &Sent) -> Option<&mut Record> {
         let (record, seconds) = self.parts(id);
-        if !record.is_settled() || record.is(marks::CLOSING) {
+        if !record.is_settled() || record.is(marks::CLOSING | marks::ENDED) {
             return None;
         }
         let half = match record.second {

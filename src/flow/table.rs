@@ -262,6 +262,15 @@ impl Table {
         id
     }
 
+    /// Lets a conversation be found by its key again, in place of the one that took it.
+    pub fn give_back(&mut self, key: &Key, id: u32) {
+        let hash = self.hasher.hash_one(key);
+        self.recent.note(hash, id);
+        if let Some(known) = self.index.find_mut(hash, |known| self.records[*known].has_key(key)) {
+            *known = id;
+        }
+    }
+
     /// Makes room: chooses a quarter of the records, those that are over and longest silent first; a quarter of those that
     /// are over, if `all` are not too many.
     ///

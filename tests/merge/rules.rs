@@ -57,7 +57,7 @@ fn nothing_redirected() {
     let lo = Leg::direct("127.0.0.1:40000", "127.0.0.1:9000").whole();
     assert_eq!(said(&job(&[&wire], &[&lo]).run()), plain);
     let said = said(&job(&[&wire], &[&lo]).mesh("linkerd").run());
-    let expected = "nat rules: mesh linkerd; 0 connections redirected as they say\n  \
+    let expected = "nat rules: mesh linkerd; no connection to hold against them\n  \
         the rules redirect, but no redirected connection is in the capture\n";
     assert_eq!(said, expected);
 }

@@ -16,8 +16,9 @@ fn keeps_its_limits(flows: &Flows, limits: Limits) {
     assert!(over <= limits.over * 2 + limits.over / 8 + limits.pending, "{over} are over");
     let is_over = |id: &u32| flows.table.records[*id].is(record::marks::OVER);
     assert_eq!(flows.table.ids().iter().filter(|id| is_over(id)).count(), over);
+    let most = flows.table.records.most();
     for line in [&flows.unsettled, &flows.ended, &flows.idle] {
-        assert!(line.len() <= 2 * conversations + 1026, "{} stand in a line", line.len());
+        assert!(line.len() <= most + most / 4 + 1026, "{} stand in a line", line.len());
     }
     assert!(deadlines <= 6 * (limits.pending + 1) + 65, "{deadlines} deadlines");
     // Slots are used again.

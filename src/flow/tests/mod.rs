@@ -1,6 +1,7 @@
 //! Pairing, by tables of events and against a model of what nat does.
 
 mod bounds;
+mod collisions;
 mod model;
 mod notation;
 mod records;

@@ -63,3 +63,19 @@ fn a_segment_follows_within_a_window() {
     assert!(!follows(7 + (1 << 24), 100) && !follows(6, 101 + (1 << 24)));
     assert!(pairing::follows(half, 6, 1 << 30, 0), "an acknowledgment that is none");
 }
+
+#[test]
+fn to_look_who_is_gone_from_a_line_costs_little() {
+    let mut table = Table::new();
+    let (id, _) = begun(&mut table);
+    let (mut line, looks, pushed) = (Line::default(), std::cell::Cell::new(0_u64), 100_000);
+    for number in 0..pushed {
+        // All of them belong there, and more than there should be.
+        line.push(id, Timestamp(number), &table.records, 1, |_| {
+            looks.set(looks.get() + 1);
+            true
+        });
+    }
+    assert_eq!(line.len() as u64, pushed);
+    assert!(looks.get() <= 10 * pushed, "{} looks", looks.get());
+}

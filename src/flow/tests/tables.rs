@@ -13,7 +13,7 @@ fn run(events: &str, look_ahead: Option<u64>) -> Run {
 }
 
 #[track_caller]
-fn check(events: &str, expected: &str) {
+pub fn check(events: &str, expected: &str) {
     let legs: Vec<String> = run(events, None).legs.iter().map(describe).collect();
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(legs, expected, "{events}");
