@@ -229,7 +229,9 @@ impl<'a> Watch<'a> {
         if self.turns.is_multiple_of(4096) {
             let total = inputs.iter().map(|input| input.total).sum::<Option<u64>>();
             let read: u64 = inputs.iter().map(Progress::read).sum();
-            (self.progress)(read + self.pass * total.unwrap_or_default(), total.map(|total| total * self.passes));
+            // Of a file that is read twice, half of what is read is half of it.
+            let all = read + self.pass * total.unwrap_or_default();
+            (self.progress)(if total.is_some() { all / self.passes } else { read }, total);
         }
     }
 }

@@ -19,6 +19,10 @@ pub use hold::{Agreement, Contradiction};
 use hold::Holder;
 use recognise::Observed;
 
+/// What [`Findings::lacks_loopback`] means.
+pub const LACKS_LOOPBACK: &str =
+    "no packet is from lo: redirected connections show there (capture with -i lo or -i any)";
+
 /// How many contradictions are told one by one.
 const EXAMPLES: usize = 10;
 
@@ -189,8 +193,8 @@ impl fmt::Display for Findings {
         }
         if !self.redirected && self.saw_gateway {
             // Nothing is missing.
-        } else if !self.redirected && self.saw_wire && self.loopback_seen.is_none() {
-            writeln!(f, "  no packet is from lo: redirected connections show there (capture with -i lo or -i any)")?;
+        } else if self.lacks_loopback() {
+            writeln!(f, "  {LACKS_LOOPBACK}")?;
         } else if !self.redirected && self.is_redirecting {
             writeln!(f, "  the rules redirect, but no redirected connection is in the capture")?;
         }
@@ -245,6 +249,11 @@ impl Findings {
     /// time, and what shows there of the connection is not in the capture.
     pub fn covers(&self, leg: &Leg) -> bool {
         self.loopback_seen.is_some_and(|(first, last)| first <= leg.first_time && leg.first_time <= last)
+    }
+
+    /// Whether there are only packets from the wire, and nothing that explains why.
+    pub fn lacks_loopback(&self) -> bool {
+        !self.redirected && !self.saw_gateway && self.saw_wire && self.loopback_seen.is_none()
     }
 
     fn counts(&self) -> String {

@@ -15,19 +15,34 @@ use std::str::FromStr;
 use super::lines::{Lines, Step};
 use super::unused::Unused;
 
-/// A connection as conntrack lists it, as far as it is of use here: its state, mark, zone and counters are not read.
+/// A connection as conntrack lists it, as far as it is of use here: its mark, zone and counters are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The line, from 1.
     pub line: u64,
     /// When the event was seen (`-E -o timestamp`), in nanoseconds since 1970 UTC; a listing has no times.
     pub time: Option<u64>,
+    /// What an event says; a listing has none.
+    pub event: Option<Event>,
+    /// Whether it is a TCP connection that lives, neither opening nor closing.
+    pub is_established: bool,
     /// The IP protocol number: 6 TCP, 17 UDP.
     pub protocol: u8,
     /// As sent by the end that opened it, before any translation.
     pub original: Tuple,
     /// As replies bear it, before the translation is undone.
     pub reply: Tuple,
+}
+
+/// What became of a connection (`-E`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It was opened.
+    New,
+    /// Its state or status changed.
+    Update,
+    /// conntrack forgot it.
+    Destroy,
 }
 
 /// One direction: source and destination. Ports are 0 where the protocol has none.
@@ -101,11 +116,13 @@ impl Direction {
 fn parse(line: &[u8], number: u64) -> Result<Entry, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
     let mut rest = line.trim();
-    let mut time = None;
+    let (mut time, mut event) = (None, None);
     // In front: the time of the event, then what it is.
     while let Some((word, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         match word.trim() {
-            "NEW" | "UPDATE" | "DESTROY" => {}
+            "NEW" => event = Some(Event::New),
+            "UPDATE" => event = Some(Event::Update),
+            "DESTROY" => event = Some(Event::Destroy),
             stamp => time = Some(nanoseconds(stamp).ok_or("what stands in brackets is neither a time nor an event")?),
         }
         rest = after.trim_start();
@@ -125,7 +142,7 @@ fn parse(line: &[u8], number: u64) -> Result<Entry, &'static str> {
 
     let mut directions = [Direction::default(); 2];
     let mut at = 0;
-    let mut in_brackets = false;
+    let (mut in_brackets, mut is_established) = (false, false);
     for word in words {
         if in_brackets || word.starts_with('[') {
             // Also times with spaces, as -o ktimestamp prints them in local time: [start=Wed Nov 25 13:07:38 2026].
@@ -135,7 +152,10 @@ fn parse(line: &[u8], number: u64) -> Result<Entry, &'static str> {
         let Some((key, value)) = word.split_once('=') else {
             // Before the addresses: the timeout, and TCP's state.
             match directions[0].source {
-                None => continue,
+                None => {
+                    is_established |= word == "ESTABLISHED";
+                    continue;
+                }
                 Some(_) => return Err("a word between the addresses"),
             }
         };
@@ -156,13 +176,12 @@ fn parse(line: &[u8], number: u64) -> Result<Entry, &'static str> {
         }
     }
     let [original, reply] = directions;
-    Ok(Entry {
-        line: number,
-        time,
-        protocol,
-        original: original.tuple().ok_or("the original direction has no pair of addresses")?,
-        reply: reply.tuple().ok_or("the reply direction has no pair of addresses")?,
-    })
+    let original = original.tuple().ok_or("the original direction has no pair of addresses")?;
+    let reply = reply.tuple().ok_or("the reply direction has no pair of addresses")?;
+    if original.source.is_ipv4() != reply.source.is_ipv4() {
+        return Err("one direction is IPv4, the other IPv6");
+    }
+    Ok(Entry { line: number, time, event, is_established, protocol, original, reply })
 }
 
 fn read<T: FromStr>(value: &str) -> Result<T, &'static str> {
@@ -206,7 +225,8 @@ mod tests {
             let entry = one(&format!("{front}tcp      6 119 TIME_WAIT {REDIRECTED}")).expect("an entry");
             let (original, reply) =
                 (tuple("10.1.0.5:45000", "10.96.0.20:6379"), tuple("127.0.0.1:15001", "10.1.0.5:25463"));
-            assert_eq!(entry, Entry { line: 1, time: None, protocol: 6, original, reply });
+            let (time, event) = (None, None);
+            assert_eq!(entry, Entry { line: 1, time, event, is_established: false, protocol: 6, original, reply });
         }
     }
 
@@ -216,11 +236,13 @@ mod tests {
                     [UNREPLIED] src=127.0.0.1 dst=10.1.0.5 sport=15053 dport=36594 zone-reply=7 id=1313702402";
         let entry = one(line).expect("an entry");
         assert_eq!((entry.time, entry.protocol), (Some(1_795_612_040_906_274_000), 17));
+        assert_eq!(entry.event, Some(Event::New));
         let line = "[DESTROY] tcp      6 115 TIME_WAIT src=10.1.0.5 dst=10.1.0.6 sport=1 dport=81 packets=5 bytes=269 \
                     src=10.1.0.6 dst=10.1.0.5 sport=82 dport=1 packets=3 bytes=164 [ASSURED] delta-time=4 \
                     [start=Wed Nov 25 13:07:20 2026] [stop=Wed Nov 25 13:07:24 2026] [USERSPACE] portid=2 progname=conntrack";
         let entry = one(line).expect("an entry");
         assert_eq!((entry.time, entry.reply), (None, tuple("10.1.0.6:82", "10.1.0.5:1")));
+        assert_eq!(entry.event, Some(Event::Destroy));
     }
 
     #[test]
@@ -232,7 +254,8 @@ mod tests {
             address('5'),
             address('6')
         );
-        assert_eq!(one(&line).expect("an entry").original, tuple("[fd00:21::5]:50546", "[fd00:21::6]:83"));
+        let entry = one(&line).expect("an entry");
+        assert_eq!((entry.original, entry.is_established), (tuple("[fd00:21::5]:50546", "[fd00:21::6]:83"), true));
     }
 
     #[test]
@@ -253,6 +276,7 @@ mod tests {
             good[..60].to_owned(),
             format!("[yesterday] {good}"),
             format!("{good} src=1.2.3.4"),
+            good.replace("src=10.1.0.5 dst=10.96.0.20", "src=fd00::1 dst=fd00::2"),
         ];
         let text = format!(
             "{good}\n{}\n\n{good}\nconntrack v1.4.7 (conntrack-tools): 2 flow entries have been shown.\n",
@@ -263,8 +287,8 @@ mod tests {
         while let Some(entry) = entries.advance().expect("memory does not fail") {
             lines.push(entry.line);
         }
-        assert_eq!(lines, [1, 10]);
-        assert_eq!((entries.unused().bad, entries.unused().other), (7, 1));
+        assert_eq!(lines, [1, 11]);
+        assert_eq!((entries.unused().bad, entries.unused().other), (8, 1));
         assert_eq!(entries.unused().first[0].place, "line 2");
         assert_eq!(entries.advance().expect("for good"), None);
     }

@@ -1,8 +1,8 @@
 //! Files on disk; the one place of this stage that opens files.
 
 use std::fs::File;
-use std::io::BufReader;
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::keys::Keys;
@@ -60,11 +60,14 @@ pub fn load(files: &Files) -> Result<Loaded, Error> {
     Ok(loaded)
 }
 
-/// Opens a file; the name that it has in messages.
-pub fn open(path: &std::path::Path) -> Result<(String, BufReader<File>), Error> {
+/// Opens a file; the name that it has in messages. `-` is standard input.
+pub fn open(path: &Path) -> Result<(String, Box<dyn BufRead>), Error> {
+    if path.as_os_str() == "-" {
+        return Ok(("standard input".to_owned(), Box::new(io::stdin().lock())));
+    }
     let file = path.display().to_string();
     match File::open(path) {
-        Ok(opened) => Ok((file, BufReader::with_capacity(64 << 10, opened))),
+        Ok(opened) => Ok((file, Box::new(BufReader::with_capacity(64 << 10, opened)))),
         Err(source) => Err(Error::Io { file, source }),
     }
 }

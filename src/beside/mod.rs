@@ -28,7 +28,7 @@ mod tree;
 mod unused;
 
 pub use access_log::{AccessLog, Format, FormatError, Record};
-pub use conntrack::{Conntrack, Entry, Tuple};
+pub use conntrack::{Conntrack, Entry, Event, Tuple};
 pub use error::Error;
 pub use files::{Files, Loaded, load, open};
 pub use keys::{KeyLine, Keys, Random};

@@ -35,6 +35,9 @@ const FRAME: usize = 12;
 /// The longest block (wiretap's limit): the largest packet, and 128 KiB of options.
 const LONGEST: u32 = (128 << 20) + (128 << 10) + 32;
 
+/// Octets that the interfaces and sections of a capture may take: more than a hundred thousand of them.
+const DESCRIBED: usize = 16 << 20;
+
 /// A pcapng file whose first section header is read.
 pub(super) struct PcapNg {
     order: Order,
@@ -44,6 +47,8 @@ pub(super) struct PcapNg {
     first: usize,
     /// When the last packet was captured.
     last: Timestamp,
+    /// Octets that the interfaces and sections take.
+    described: usize,
 }
 
 /// What reading the packets of an interface takes.
@@ -62,7 +67,8 @@ impl PcapNg {
 
     /// Reads the first section header.
     pub fn open(buffer: &mut Buffer, seen: &mut Seen) -> Result<PcapNg, Fault> {
-        let mut pcapng = PcapNg { order: Order::Little, details: Vec::new(), first: 0, last: Timestamp(0) };
+        let mut pcapng =
+            PcapNg { order: Order::Little, details: Vec::new(), first: 0, last: Timestamp(0), described: 0 };
         let Some(header) = pcapng.block_header(buffer)? else {
             return Err(Fault::Cut("a section header has at least 28 bytes".to_owned()));
         };
@@ -282,6 +288,15 @@ impl PcapNg {
     }
 
     /// Section 4.1; the interfaces of the sections before are not the ones that numbers mean from now on.
+    /// Makes room for an interface or a section, unless there are too many of them.
+    fn describe(&mut self, octets: usize) -> Result<(), Fault> {
+        self.described += octets;
+        if self.described > DESCRIBED {
+            return Err(Fault::Corrupt("there are more interfaces and sections than a capture has".to_owned()));
+        }
+        Ok(())
+    }
+
     fn section(&mut self, buffer: &mut Buffer, seen: &mut Seen, len: usize) -> Result<(), Fault> {
         let block = buffer.ahead();
         let (major, minor) = (self.order.u16(block, 12), self.order.u16(block, 14));
@@ -293,6 +308,7 @@ impl PcapNg {
         let mut section = Section::default();
         let raw = block.get(24..len - 4).unwrap_or(&[]);
         options::append_all(&mut section.options, Kind::Section, raw, self.order);
+        self.describe(size_of::<Section>() + section.options.len())?;
         seen.described.sections.push(section);
         self.first = seen.described.interfaces.len();
         buffer.consume(len);
@@ -329,6 +345,8 @@ impl PcapNg {
                 options::append(&mut interface.options, Kind::Interface, option, order);
             }
         }
+        let name = interface.name.as_ref().map_or(0, String::len);
+        self.describe(size_of::<Interface>() + name + interface.options.len())?;
         self.details.push(Details {
             clock: Clock::new(resolution.unwrap_or(6), offset.unwrap_or(0)),
             snaplen,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::collect::{End, Speech};
-use super::facts::Fact;
+use super::facts::{Fact, count};
 use super::{Context, Draft};
 use crate::nat::Role;
 use crate::ports::{self, Kind};
@@ -37,7 +37,10 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
     if tls.is_empty() {
         return;
     }
-    let others = tls.len();
+    let others = |what: &str| {
+        let (many, is) = (tls.len() as u64, if tls.len() == 1 { "is" } else { "are" });
+        format!("{} to this port {is} TLS", count(many, what))
+    };
     // A port that answers some plaintext is not strict.
     let answers = of(Speech::Plain).any(|(_, fact)| fact.server.first_data.is_some());
     for (number, fact) in of(Speech::Plain) {
@@ -46,18 +49,16 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
         let draft = match role {
             Role::OutboundPeer if is_asked_for(context, fact) => {
                 let what = format!(
-                    "the application called {} by its own address, and the proxy passed it on in plaintext, while {others} \
-                     connections to this port are TLS",
-                    fact.leg.server
+                    "the application called {} by its own address, and the proxy passed it on in plaintext, while {}",
+                    fact.leg.server,
+                    others("connection")
                 );
                 let todo = "call the service by its name, or declare the addresses (ServiceEntry, headless Service)";
                 Draft::new("plaintext-passthrough", &[number], what, todo)
             }
             Role::OutboundPeer => {
-                let what = format!(
-                    "the proxy spoke plaintext to {}, while {others} of its connections to this port are TLS",
-                    fact.leg.server
-                );
+                let what =
+                    format!("the proxy spoke plaintext to {}, while {}", fact.leg.server, others("other connection"));
                 let todo = "see whether that pod has a sidecar and the mesh knows it (istioctl proxy-config endpoints), and \
                             whether a DestinationRule turns TLS off";
                 Draft::new("plaintext-out", &[number], what, todo).likely(!is_same)
@@ -68,9 +69,10 @@ fn among(context: &Context<'_>, role: Role, legs: &[usize], found: &mut Vec<Draf
                     false => ("plaintext-in", "strict mTLS would refuse it"),
                 };
                 let what = format!(
-                    "{} spoke plaintext to {}, while {others} other connections to this port are TLS: {how}",
+                    "{} spoke plaintext to {}, while {}: {how}",
                     fact.leg.client.ip(),
                     fact.leg.server,
+                    others("other connection")
                 );
                 let todo = "give the caller a sidecar, or keep this port PERMISSIVE on purpose (PeerAuthentication)";
                 Draft::new(code, &[number], what, todo)

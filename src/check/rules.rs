@@ -8,7 +8,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
         let (code, what, todo) = match fact.agreement {
             Some(Agreement::Bypasses(told)) => {
                 let what = format!("it went past the proxy, though the rules redirect it: {}", told.rules);
-                found.push(bypass(context, number, what));
+                found.push(bypass(context, number, what, true));
                 continue;
             }
             Some(Agreement::Contradicts(told)) => (
@@ -24,16 +24,17 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
         let at = context.facts.iter().position(|fact| fact.leg.forward.number == past.conversation);
         let Some(number) = at else { continue };
         let what = format!(
-            "it was answered without the proxy, which opened no connection to that port on lo, though the rules redirect \
-             it: {}",
+            "it was answered, and the proxy opened no connection to that port on lo, though the rules redirect it: {}; it \
+             went past the proxy, or the proxy answered by itself",
             past.told.rules
         );
-        found.push(bypass(context, number, what));
+        found.push(bypass(context, number, what, false));
     }
 }
 
-/// A connection that went past the proxy, or of which lo shows nothing because it was not captured at that time.
-fn bypass(context: &Context<'_>, number: usize, mut what: String) -> Draft {
+/// A connection that went past the proxy, which `is_sure` where the proxy cannot have answered; or of which lo shows nothing
+/// because it was not captured at that time.
+fn bypass(context: &Context<'_>, number: usize, mut what: String, is_sure: bool) -> Draft {
     let fact = &context.facts[number];
     let is_covered = context.audit.is_some_and(|audit| audit.covers(fact.leg));
     let todo = match is_covered {
@@ -47,5 +48,5 @@ fn bypass(context: &Context<'_>, number: usize, mut what: String) -> Draft {
              CNI race), or the process runs as the proxy's user: then it had no mTLS and no policy"
         }
     };
-    Draft::new("bypass", &[number], what, todo).likely(!is_covered).at(fact.first())
+    Draft::new("bypass", &[number], what, todo).likely(!is_covered || !is_sure).at(fact.first())
 }

@@ -16,7 +16,7 @@ use crate::pipeline::LookAhead;
 /// question for DNS. What is not proven stays as it was captured, and the summary says why. Partial checksums
 /// (checksum offload) are completed.
 ///
-/// A comment on the first packet of each repaired leg tells the addresses as captured and the evidence: find
+/// A comment on the first packet of each leg that was repaired or tied tells the addresses as captured and the evidence: find
 /// them with the display filter `frame.comment`.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

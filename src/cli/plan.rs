@@ -169,7 +169,10 @@ impl FromStr for ViaArg {
 
     fn from_str(typed: &str) -> Result<ViaArg, String> {
         let wrong = || {
-            format!("`{typed}` is not of the form nsenter=12345, exec=NAMESPACE/POD or debug=NAMESPACE/POD/CONTAINER")
+            format!(
+                "`{typed}` is not of the form nsenter=PID, exec=NAMESPACE/POD[/CONTAINER] or \
+                 debug=NAMESPACE/POD[/CONTAINER], with names as Kubernetes has them: small letters, digits, - and ."
+            )
         };
         match typed.split_once('=').ok_or_else(wrong)? {
             ("nsenter", pid) => pid.parse().ok().filter(|pid| *pid > 0).map(ViaArg::Nsenter).ok_or_else(wrong),

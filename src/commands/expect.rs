@@ -90,7 +90,12 @@ fn bless(args: &CheckArgs, interrupted: &Arc<AtomicBool>) -> Result<ExitCode, Fa
             // A new one, one of another version, or one that somebody spoiled.
             Ok(_) | Err(Error::Missing(_) | Error::Version { .. } | Error::Other { .. }) => {
                 let findings: usize = expectation.findings.iter().map(|noted| noted.times).sum();
-                format!("{findings} findings, {} conversations\n", expectation.conversations.len())
+                let word = if findings == 1 { "finding" } else { "findings" };
+                let conversations = match expectation.conversations.len() {
+                    1 => "1 conversation".to_owned(),
+                    many => format!("{many} conversations"),
+                };
+                format!("{findings} {word}, {conversations}\n")
             }
             Err(error) => return Err(error.to_string().into()),
         };

@@ -23,8 +23,9 @@ const NOTES: usize = 20;
 /// A run over captures; where its output goes, and what that looks like, is up to the caller.
 pub fn merge(args: &CaptureArgs, found: &Found, beside: Files) -> Result<Merge, String> {
     let inputs = found.inputs.clone();
-    let rules_from_stdin = args.rules.iter().filter(|file| file.path.as_os_str() == "-").count();
-    if inputs.iter().filter(|input| **input == Source::Stdin).count() + rules_from_stdin > 1 {
+    let files = args.rules.iter().map(|file| &file.path).chain(beside.paths());
+    let from_stdin = files.filter(|path| path.as_os_str() == "-").count();
+    if inputs.iter().filter(|input| **input == Source::Stdin).count() + from_stdin > 1 {
         return Err("standard input (-) can be read only once".to_owned());
     }
     if inputs.contains(&Source::Stdin) && std::io::stdin().is_terminal() {

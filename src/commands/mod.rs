@@ -16,6 +16,7 @@ pub mod typed;
 use std::io::Write;
 use std::process::ExitCode;
 
+use meshpcap::audit::LACKS_LOOPBACK;
 use meshpcap::check::CONVERSATIONS;
 use meshpcap::pipeline::{self, Checked};
 
@@ -68,8 +69,11 @@ fn complain(message: &str) {
     let _ = writeln!(std::io::stderr(), "meshpcap: {message}");
 }
 
-/// Says so if not all conversations could be looked at.
+/// Says so if not all was captured, or not all conversations could be looked at.
 fn complain_of_limits(checked: &Checked) {
+    if checked.lacks_loopback {
+        complain(LACKS_LOOPBACK);
+    }
     if checked.is_incomplete {
         complain(&format!("only the first {CONVERSATIONS} conversations were looked at closely"));
     }

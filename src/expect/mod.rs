@@ -83,8 +83,16 @@ pub enum Error {
     /// It was not written yet.
     #[error("{}: is not there; write it with meshpcap check --bless {}", .0.display(), .0.parent().unwrap_or(Path::new(".")).display())]
     Missing(PathBuf),
-    /// It cannot be read or written.
-    #[error("{}: {source}", .path.display())]
+    /// It cannot be written.
+    #[error("{}: cannot be written: {source} (its folder is to be one that you may write to)", .path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It cannot be read.
+    #[error("{}: cannot be read: {source}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -149,7 +157,7 @@ impl Expectation {
             writer.flush()?;
             file.finish()
         };
-        write().map_err(|source| Error::Io { path: path.clone(), source })
+        write().map_err(|source| Error::Output { path: path.clone(), source })
     }
 
     /// Holds a run against it. `trace` is what is expected, less what does not count.

@@ -83,10 +83,10 @@ fn logged(edge: &Edge, exchange: &Exchange) -> Option<String> {
     let (near, far) = (exchange.near, exchange.far);
     let fits = |logged: &&Logged| {
         let (start, end) = logged.times;
-        start <= far.request.0.0 + MILLISECOND
-            && end + MILLISECOND >= far.response.1.0
-            && start + MILLISECOND >= near.request.0.0
-            && end <= near.response.1.0 + MILLISECOND
+        start <= far.request.0.0.saturating_add(MILLISECOND)
+            && end.saturating_add(MILLISECOND) >= far.response.1.0
+            && start.saturating_add(MILLISECOND) >= near.request.0.0
+            && end <= near.response.1.0.saturating_add(MILLISECOND)
     };
     let mut fitting = edge.logged().iter().filter(fits);
     let only = fitting.next().filter(|_| fitting.next().is_none());

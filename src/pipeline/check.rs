@@ -12,6 +12,7 @@ use super::kept::Kept;
 use super::numbers::Numbers;
 use super::surveyed::Packets;
 use super::{Error, MEMORY, Merge, Opened, open, ties};
+use crate::audit;
 use crate::beside::Unused;
 use crate::capture::{self, Source};
 use crate::check::{self, Collector, Context, Fact, Finding, Known, Seen};
@@ -36,6 +37,8 @@ pub struct Checked {
     pub inputs: Vec<String>,
     /// Whether there were more conversations than are looked at.
     pub is_incomplete: bool,
+    /// Whether nothing was captured on lo, so that most of what can be wrong does not show.
+    pub lacks_loopback: bool,
 }
 
 /// Looks for what is wrong in captures. Reads them once, and writes nothing: where the output goes, and what it looks like,
@@ -76,7 +79,8 @@ pub fn check(
     };
     let frame = |seen: Seen| frames.get(&seen.ordinal).copied();
     let findings = drafts.into_iter().map(|draft| draft.finish(&facts, frame)).collect();
-    Ok(Checked { findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
+    let lacks_loopback = audit.is_some_and(audit::Findings::lacks_loopback);
+    Ok(Checked { lacks_loopback, findings, legs, damage, unused, inputs: names, is_incomplete: collector.is_full() })
 }
 
 fn fact<'a>(kept: &'a Kept, tied: &'a Tied, streams: &Numbers, collector: &'a Collector) -> Fact<'a> {

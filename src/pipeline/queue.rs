@@ -1,7 +1,7 @@
 //! Frames that wait until it is known how they leave.
 //!
 //! First in, first out. Up to a bound they wait in memory, in chunks that are used again; what is more goes
-//! to an unnamed temporary file, in order, and comes back in order.
+//! to unnamed temporary files, in order, and comes back in order. They take little more room than what waits.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,25 +10,27 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 /// Octets of a chunk, unless a frame is larger.
 const CHUNK: usize = 256 * 1024;
 
-/// Octets that wait in memory before the temporary file is used, unless another bound is given.
+/// Octets that wait in memory before a temporary file is used, unless another bound is given.
 const IN_MEMORY: usize = 8 * 1024 * 1024;
+
+/// Octets that a temporary file may have in any case.
+const FILE: u64 = 64 << 20;
 
 /// What stands before a frame in the queue: three lengths and whatever its owner keeps with it.
 const HEADER: usize = 8;
 
 /// A first-in-first-out queue of byte strings.
 pub struct Queue {
-    /// Octets that wait in memory before the temporary file is used.
+    /// Octets that wait in memory before a temporary file is used.
     most: usize,
     /// The oldest chunks; the first one is read from at `read`.
     head: VecDeque<Vec<u8>>,
     read: usize,
-    /// The lengths of the chunks in the file, oldest first.
-    filed: VecDeque<usize>,
-    file: Option<File>,
-    file_read: u64,
-    file_end: u64,
-    /// The newest chunks, if some are in the file.
+    /// The chunks in files, oldest first.
+    filed: VecDeque<Filed>,
+    /// Octets in files.
+    filed_bytes: u64,
+    /// The newest chunks, if some are in files.
     tail: VecDeque<Vec<u8>>,
     spare: Vec<Vec<u8>>,
     bytes: u64,
@@ -48,9 +50,7 @@ impl Queue {
             head: VecDeque::new(),
             read: 0,
             filed: VecDeque::new(),
-            file: None,
-            file_read: 0,
-            file_end: 0,
+            filed_bytes: 0,
             tail: VecDeque::new(),
             spare: Vec::new(),
             bytes: 0,
@@ -120,7 +120,7 @@ impl Queue {
         }
     }
 
-    /// Starts a chunk; writes the older ones of the tail to the file if too much is in memory.
+    /// Starts a chunk; writes the older ones of the tail to a file if too much is in memory.
     fn make_chunk(&mut self) -> io::Result<()> {
         let chunk = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
         let in_memory = (self.head.len() + self.tail.len()) * CHUNK;
@@ -128,56 +128,55 @@ impl Queue {
             self.head.push_back(chunk);
             return Ok(());
         }
-        if in_memory >= self.most
-            && let Some(mut file) = self.take_file()?
-        {
+        if in_memory >= self.most && !self.tail.is_empty() && self.has_file()? {
             while let Some(full) = self.tail.pop_front() {
-                self.store(&mut file, &full)?;
+                self.store(&full)?;
                 self.recycle(full);
             }
-            self.file = Some(file);
         }
         self.tail.push_back(chunk);
         Ok(())
     }
 
-    /// The file, which is made when it is needed; none where it cannot be made and [`IN_MEMORY`] octets may wait in memory.
-    fn take_file(&mut self) -> io::Result<Option<File>> {
-        match self.file.take().map_or_else(tempfile::tempfile, Ok) {
-            Ok(file) => Ok(Some(file)),
+    /// Whether there is a file that more can be written to. One is made when it is needed; there is none where it cannot be made
+    /// and [`IN_MEMORY`] octets may wait in memory.
+    fn has_file(&mut self) -> io::Result<bool> {
+        // Few files, and each little of what waits: what was read of one takes room until all of it was.
+        let largest = FILE.max(self.filed_bytes / 4);
+        if self.filed.back().is_some_and(|last| last.end < largest) {
+            return Ok(true);
+        }
+        match tempfile::tempfile() {
+            Ok(file) => {
+                self.filed.push_back(Filed { file, chunks: VecDeque::new(), read: 0, end: 0 });
+                Ok(true)
+            }
             Err(_) if self.most < IN_MEMORY => {
                 self.most = IN_MEMORY;
-                Ok(None)
+                Ok(false)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn store(&mut self, file: &mut File, chunk: &[u8]) -> io::Result<()> {
-        file.seek(SeekFrom::Start(self.file_end))?;
-        file.write_all(chunk)?;
-        self.file_end += chunk.len() as u64;
-        self.filed.push_back(chunk.len());
+    fn store(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let Some(last) = self.filed.back_mut() else { return Ok(()) };
+        last.store(chunk)?;
+        self.filed_bytes += chunk.len() as u64;
         Ok(())
     }
 
-    /// Brings the next chunk to the head: from the file if some are there, else from the tail.
+    /// Brings the next chunk to the head: from a file if some are there, else from the tail.
     fn load(&mut self) -> io::Result<()> {
-        let Some(length) = self.filed.pop_front() else {
+        let Some(first) = self.filed.front_mut() else {
             std::mem::swap(&mut self.head, &mut self.tail);
             return Ok(());
         };
         let mut chunk = self.spare.pop().unwrap_or_default();
-        chunk.resize(length, 0);
-        if let Some(file) = &mut self.file {
-            file.seek(SeekFrom::Start(self.file_read))?;
-            file.read_exact(&mut chunk)?;
-            self.file_read += length as u64;
-            if self.filed.is_empty() {
-                // Everything is back: the space is used again from the start.
-                file.set_len(0)?;
-                (self.file_read, self.file_end) = (0, 0);
-            }
+        first.load(&mut chunk)?;
+        self.filed_bytes -= chunk.len() as u64;
+        if first.chunks.is_empty() {
+            self.filed.pop_front();
         }
         self.head.push_back(chunk);
         Ok(())
@@ -188,6 +187,34 @@ impl Queue {
             chunk.clear();
             self.spare.push(chunk);
         }
+    }
+}
+
+/// Chunks in a temporary file.
+struct Filed {
+    file: File,
+    /// Their lengths, oldest first.
+    chunks: VecDeque<usize>,
+    /// Where the first of them begins, and where the last one ends.
+    read: u64,
+    end: u64,
+}
+
+impl Filed {
+    fn store(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(chunk)?;
+        self.end += chunk.len() as u64;
+        self.chunks.push_back(chunk.len());
+        Ok(())
+    }
+
+    fn load(&mut self, chunk: &mut Vec<u8>) -> io::Result<()> {
+        chunk.resize(self.chunks.pop_front().unwrap_or_default(), 0);
+        self.file.seek(SeekFrom::Start(self.read))?;
+        self.file.read_exact(chunk)?;
+        self.read += chunk.len() as u64;
+        Ok(())
     }
 }
 
@@ -222,6 +249,36 @@ mod tests {
         let rest = model.len();
         drain(&mut queue, &mut model, rest);
         assert!(queue.front().is_none());
+    }
+
+    #[test]
+    fn nothing_is_filed_that_is_not_there() {
+        let mut queue = Queue::new(2 * CHUNK);
+        let frame = vec![1; CHUNK - 100];
+        // The head is full, and only one more chunk is begun.
+        for number in 0..3 {
+            queue.push([&[number], &[]], &frame).expect("no file is needed");
+        }
+        for number in 0..3 {
+            assert_eq!(queue.front().map(|(description, _)| description), Some(&[number][..]));
+            queue.pop().expect("no file is needed");
+        }
+        assert!(queue.is_empty() && queue.filed.is_empty());
+    }
+
+    #[test]
+    fn files_take_little_more_room_than_what_waits() {
+        let mut queue = Queue::new(CHUNK);
+        let frame = vec![1; 1 << 20];
+        for number in 0..600 {
+            queue.push([&[], &[]], &frame).expect("the temporary file can be written");
+            if number >= 50 {
+                queue.pop().expect("the temporary file can be read");
+            }
+            let room: u64 = queue.filed.iter().map(|filed| filed.end).sum();
+            assert!(room <= queue.bytes() + 2 * FILE, "{room} octets for {}", queue.bytes());
+        }
+        assert!(queue.filed.len() <= 3);
     }
 
     proptest! {

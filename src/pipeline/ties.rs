@@ -18,7 +18,7 @@ use crate::flow::{self, Outcome, Part, Reason, Translation};
 use crate::nat::{Model, Protocol, Role};
 use crate::store::Reader;
 use crate::tie::infer::{self, Half, Observed, Stage, TcpLeg};
-use crate::tie::{self, Clients, Edge, Ends, Known, Logs, Mappings, Said, Side};
+use crate::tie::{self, Clients, Edge, Ends, Known, Logs, Mappings, Said, Side, Wanted};
 
 /// Ties the legs of a survey. `keep_proxy` if no leg is to get other addresses, `has_exchanges` if those of legs are wanted.
 pub(super) fn tie(
@@ -38,8 +38,9 @@ pub(super) fn tie(
         let mut logs = Logs::new(&sides, &mappings);
         unused.extend(tie::read(&mut logs, files)?);
         said = logs.finish();
+        surveyed.summary.logged = Some(said.found);
     }
-    let Said { mut edges, mut clients, flags } = said;
+    let Said { mut edges, mut clients, flags, .. } = said;
     if let Some(observed) = surveyed.observed.take() {
         infer(&observed, &surveyed.legs, has_exchanges, &mut edges, &mut clients).map_err(Error::Temporary)?;
     }
@@ -111,9 +112,15 @@ fn restore(surveyed: &mut Surveyed, mappings: &Mappings) -> io::Result<()> {
     for (number, mut kept) in waiting {
         let leg = &mut kept.leg;
         let only = ends.get(&(leg.client, leg.server)) == Some(&1);
-        let Some(found) = mappings.find(leg.protocol.number(), leg.client, leg.server, leg.first_time.0, only) else {
-            continue;
+        let closed = leg.from_client.fin || leg.from_client.rst;
+        let wanted = Wanted {
+            protocol: leg.protocol.number(),
+            ends: (leg.client, leg.server),
+            time: leg.first_time.0,
+            is_only: only,
+            came_and_went: leg.opened() && closed,
         };
+        let Some(found) = mappings.find(&wanted) else { continue };
         surveyed.summary.repaired(leg);
         let (listing, line) = found.line;
         let evidence = flow::Evidence::Conntrack { forward: leg.first, listing, line };

@@ -27,6 +27,8 @@ pub struct Summary {
     pub late: u64,
     /// What was done to packets and blocks on their way out.
     pub counts: Counts,
+    /// Requests of the access logs that went over a connection of the captures, if there are logs.
+    pub logged: Option<u64>,
     /// Why no legs were tied that might have been.
     pub untied: Option<Untied>,
     /// What rules and legs say of each other.
@@ -142,6 +144,17 @@ impl fmt::Display for Summary {
             let all = plural(self.copied.values().sum(), "connection");
             let kept = self.copied.iter().map(|(input, count)| format!("{count} as input {} has them", input + 1));
             writeln!(f, "{all} captured by several inputs, kept: {}", kept.collect::<Vec<_>>().join(", "))?;
+        }
+        match self.logged {
+            None => {}
+            Some(0) => writeln!(
+                f,
+                "no request of the access logs went over a connection of the captures (another pod's, or of another time?)"
+            )?,
+            Some(logged) => {
+                let requests = plural(logged, "request");
+                writeln!(f, "{requests} of the access logs went over connections of the captures")?;
+            }
         }
         match self.untied {
             None => {}

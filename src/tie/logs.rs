@@ -19,6 +19,9 @@ const SLACK: u64 = 5_000_000;
 /// Pairs of legs that are kept, at most.
 const EDGES: usize = 1 << 20;
 
+/// Legs with the same ends that are told apart by their times, at most: of more, nothing is said.
+const CROWD: usize = 1024;
+
 /// Requests whose times and ids are kept, at most.
 const LOGGED: usize = 1 << 17;
 
@@ -36,6 +39,8 @@ pub(crate) struct Logs<'a> {
     clients: HashMap<usize, Served, RandomState>,
     flags: HashMap<usize, BTreeSet<String>, RandomState>,
     logged: usize,
+    /// Lines that are of a leg.
+    found: u64,
 }
 
 /// What access logs say, when all was read.
@@ -47,6 +52,8 @@ pub(crate) struct Said {
     pub clients: HashMap<usize, Clients, RandomState>,
     /// Response flags of the requests of a leg.
     pub flags: HashMap<usize, BTreeSet<String>, RandomState>,
+    /// Requests that went over a leg.
+    pub found: u64,
 }
 
 /// The requests of a leg, by the log.
@@ -77,6 +84,7 @@ impl<'a> Logs<'a> {
             clients: HashMap::default(),
             flags: HashMap::default(),
             logged: 0,
+            found: 0,
         }
     }
 
@@ -97,6 +105,7 @@ impl<'a> Logs<'a> {
         let near = near_client.zip(record.downstream_local).and_then(|ends| self.find(ends, start, end, true));
         let far = record.upstream_local.zip(record.upstream_host);
         let far = far.and_then(|ends| self.find(ends, start, end, false));
+        self.found += u64::from(near.is_some() || far.is_some());
         self.note_flags([near, far], record.response_flags.unwrap_or_default());
         let Some(far) = far else { return };
         let none = Served { addresses: BTreeSet::new(), start: u64::MAX, end: 0, is_unknown: false };
@@ -139,15 +148,21 @@ impl<'a> Logs<'a> {
 
     /// The one leg between two ends at a time.
     fn find(&self, ends: Ends, start: u64, end: u64, is_near: bool) -> Option<usize> {
+        let is_crowd = |key: &Ends| self.by_ends.get(key).is_some_and(|legs| legs.len() > CROWD);
         let written = if is_near { self.mappings.written(&ends) } else { &[] };
         let keys = std::iter::once(ends).chain(written.iter().map(|client| (*client, ends.1)));
+        if keys.clone().any(|key| is_crowd(&key)) {
+            return None;
+        }
         let legs = || keys.clone().filter_map(|key| self.by_ends.get(&key)).flatten().copied();
         let only =
             |mut fitting: Box<dyn Iterator<Item = usize> + '_>| fitting.next().filter(|_| fitting.next().is_none());
         let times = |leg: &usize| self.sides[*leg].times;
-        let meets = |leg: &usize| times(leg).0.0 <= end + SLACK && times(leg).1.0.saturating_add(SLACK) >= start;
+        let meets =
+            |leg: &usize| times(leg).0.0 <= end.saturating_add(SLACK) && times(leg).1.0.saturating_add(SLACK) >= start;
         // Of two that the request met, the one that was open for all of it.
-        let spans = |leg: &usize| times(leg).0.0 <= start + SLACK && times(leg).1.0.saturating_add(SLACK) >= end;
+        let spans =
+            |leg: &usize| times(leg).0.0 <= start.saturating_add(SLACK) && times(leg).1.0.saturating_add(SLACK) >= end;
         only(Box::new(legs().filter(meets))).or_else(|| only(Box::new(legs().filter(meets).filter(spans))))
     }
 
@@ -164,7 +179,7 @@ impl<'a> Logs<'a> {
             let complete = is_covered && !served.is_unknown;
             (far, Clients { addresses: served.addresses.into_iter().collect(), complete })
         });
-        Said { edges, clients: clients.collect(), flags: self.flags }
+        Said { edges, clients: clients.collect(), flags: self.flags, found: self.found }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use clients::{Ends, Known, Others, renames};
 pub(crate) use groups::{Member, group};
 pub(crate) use logs::{Logs, Said, read};
 pub use mappings::Mapping;
-pub(crate) use mappings::Mappings;
+pub(crate) use mappings::{Mappings, Wanted};
 
 /// Two legs, one on either side of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -90,6 +90,18 @@ fn pcapng_lengths_that_contradict() {
 }
 
 #[test]
+fn very_many_interfaces() {
+    for order in ORDERS {
+        let file = Bytes::new(order).section(&[]).interface(1, 0, &[]).packet(0, 1, 1, b"a", &[]);
+        let many = |count| read(&(0..count).fold(Bytes(order, file.1.clone()), |file, _| file.interface(1, 0, &[])).1);
+        assert!(many(50_000).error.is_none());
+        let outcome = many(1_000_000);
+        assert!(outcome.error().contains("more interfaces and sections than a capture has"), "{}", outcome.error());
+        assert_eq!(outcome.packets.len(), 1);
+    }
+}
+
+#[test]
 fn versions() {
     for order in ORDERS {
         let pcap = read(&Bytes::new(order).pcap_header(0xa1b2_c3d4, (1, 4), 65535, 1).1);
