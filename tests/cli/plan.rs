@@ -48,7 +48,7 @@ fn what_plan_refuses() {
         ("plan", "--pod <ADDRESS>"),
         ("plan --gateway", "--cluster-cidr <CIDR>"),
         ("plan --gateway --cluster-cidr 10.0.0.0/33", "the prefix is longer than the address"),
-        ("plan --pod 10.0.0.7 --via ssh=x", "is not of the form nsenter=12345"),
+        ("plan --pod 10.0.0.7 --via ssh=x", "is not of the form nsenter=PID"),
         ("plan --pod 10.0.0.7 --interface lo", "lo is captured beside it"),
         ("plan --pod 10.0.0.7 --interface -w", "unexpected argument '-w'"),
         ("plan --pod 10.0.0.7 --port 0", "is neither a port nor a range"),
