@@ -156,6 +156,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_unpacked_when_the_user_stops_the_run_is_gone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("pod.tar");
+        let mut archive = tar::Builder::new(File::create(&path).expect("a file"));
+        let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/basic/lo.pcap");
+        archive.append_path_with_name(capture, "lo.pcap").and_then(|()| archive.finish()).expect("an archive");
+        assert!(matches!(Folder::open(&path, &AtomicBool::new(true)), Err(Error::Interrupted)));
+        let opened = Folder::open(&path, &AtomicBool::new(false)).expect("a folder");
+        assert_eq!(opened.captures.len(), 1);
+        let unpacked = opened.unpacked.as_ref().expect("an archive").path().to_owned();
+        drop(opened);
+        assert!(!unpacked.exists());
+    }
+
+    #[test]
     fn rotated_files_are_in_order() {
         let mut paths: Vec<PathBuf> = ["lo.pcap10", "eth0.pcap", "lo.pcap2"].map(PathBuf::from).into();
         paths.sort_by_key(|path| by_number(path));

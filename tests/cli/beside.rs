@@ -97,3 +97,52 @@ fn a_file_beside_the_captures_is_not_overwritten() {
         assert_eq!(std::fs::read(folder.path().join("hosts")).expect("still there"), HOSTS);
     }
 }
+
+#[test]
+fn logs_that_say_nothing_of_the_captures() {
+    let folder = folder();
+    put(&folder, "access.log", b"");
+    let told = told(&run(&folder, "merge eth0.pcap lo.pcap -o x.pcapng --access-log access.log"));
+    let line =
+        "no request of the access logs went over a connection of the captures (another pod's, or of another time?)\n";
+    assert!(told.ends_with(line), "{told}");
+}
+
+/// As from `kubectl get pods -o json`, or from a log that is read over there.
+#[test]
+fn any_file_can_be_standard_input() {
+    let folder = folder();
+    put(&folder, "hosts", HOSTS);
+    let hosts = || File::open(folder.path().join("hosts")).expect("the file");
+    let piped = meshpcap(&folder, "merge eth0.pcap lo.pcap -o x.pcapng --names -").stdin(hosts()).output();
+    let file = run(&folder, "merge eth0.pcap lo.pcap -o y.pcapng --names hosts");
+    assert_eq!(told(&piped.expect("meshpcap runs")), told(&file));
+    let twice = meshpcap(&folder, "merge eth0.pcap - -o x.pcapng --names -").stdin(hosts()).output();
+    assert_eq!(told(&twice.expect("meshpcap runs")), "2\nmeshpcap: standard input (-) can be read only once\n");
+}
+
+#[test]
+fn rules_are_not_written_to() {
+    let folder = folder();
+    put(&folder, "rules.csv", b"*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n");
+    for (args, role) in [("-o rules.csv", "output"), ("-o x.pcapng --report rules.csv", "report")] {
+        let told = told(&run(&folder, &format!("merge eth0.pcap lo.pcap --rules ip:rules.csv {args}")));
+        let expected = format!("2\nmeshpcap: rules.csv: is both input and {role}; name another file for the {role}\n");
+        assert_eq!(told, expected);
+    }
+    assert_eq!(names(&folder), ["eth0.pcap", "lo.pcap", "rules.csv"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn who_may_read_secrets() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    put(&folder, "keys.log", format!("CLIENT_RANDOM {} {}\n", "0a".repeat(32), "0b".repeat(48)).as_bytes());
+    let others_may = |args: &str| {
+        assert!(run(&folder, &format!("merge eth0.pcap lo.pcap -q -o x.pcapng {args}")).status.success());
+        let file = std::fs::metadata(folder.path().join("x.pcapng")).expect("the output");
+        file.permissions().mode() & 0o077 != 0
+    };
+    assert!(others_may("") && !others_may("--keys keys.log"));
+}

@@ -143,3 +143,20 @@ fn what_cannot_be_held() {
     let folder = self::folder();
     assert!(told(&run(&folder, "check --expect")).contains("<CAPTURE>"));
 }
+
+/// What is missing may be as expected, or not.
+#[test]
+fn damaged_captures() {
+    let folder = recordings();
+    assert!(run(&folder, "check --bless old").status.success());
+    let expectation = || std::fs::read(folder.path().join("old/expect.json")).expect("the expectation");
+    let before = expectation();
+    let whole = std::fs::read(folder.path().join("old/lo.pcap")).expect("a capture");
+    put(&folder, "old/lo.pcap", &whole[..whole.len() - 3]);
+    let held = told(&run(&folder, "check --expect old"));
+    assert!(held.starts_with("2\n") && held.contains("meshpcap: old/lo.pcap: "), "{held}");
+    let blessed = told(&run(&folder, "check --bless old"));
+    let end = "meshpcap: old: nothing is expected of damaged captures; editcap writes what can be read of them anew\n";
+    assert!(blessed.starts_with("2\n") && blessed.ends_with(end), "{blessed}");
+    assert_eq!(expectation(), before);
+}

@@ -13,6 +13,7 @@ mod failures;
 mod folders;
 mod gateway;
 mod plan;
+mod repaired;
 mod signals;
 
 use std::fs::File;
