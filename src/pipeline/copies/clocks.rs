@@ -1,0 +1,126 @@
+//! Whose times of a connection are taken where inputs show it by clocks that differ.
+//!
+//! A packet passes the capture nearer to its sender first. So of two inputs by one clock, each is the earlier one for what one
+//! of the ends sent, or both are as early. Where one is the earlier for both ends, its clock is behind the other's. The proxy at
+//! an end has the clock of the capture nearest to it: where hop limits do not tell which that is, nobody knows when the proxy
+//! saw what, and no leg is tied by it.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+
+use super::shown::Shown;
+use crate::tie::infer::Half;
+
+/// How far apart two captures by one clock may be in the wrong order: 30 µs, in nanoseconds, as for [`crate::tie::infer`].
+const TOLERANCE: i64 = 30_000;
+
+/// The clocks of inputs.
+#[derive(Clone, Default)]
+pub(in crate::pipeline) struct Clocks {
+    /// Inputs, two by two, whose clocks differ.
+    differing: HashSet<(u16, u16), RandomState>,
+    /// Connections that some of them show.
+    views: HashMap<u32, View, RandomState>,
+}
+
+/// Whose times of a connection are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct View {
+    /// For the proxy at the lower end and at the other one: the input that has its clock, if that is known.
+    inputs: [Option<u16>; 2],
+    /// What inference knows the connection by as the other end's clock shows it; by its own number it is the lower end's.
+    number: u32,
+}
+
+/// Whether two inputs that are so far apart can have one clock.
+fn is_one([one, other]: [i64; 2]) -> bool {
+    one.max(other) >= -TOLERANCE && one.min(other) <= TOLERANCE
+}
+
+impl Clocks {
+    /// Takes in what each input shows of a connection, in the order of inputs.
+    pub(super) fn note(&mut self, all: &[(u16, Shown)]) {
+        for (at, (input, shown)) in all.iter().enumerate() {
+            for (other, others) in &all[at + 1..] {
+                if shown.apart(others).is_some_and(|apart| !is_one(apart)) {
+                    self.differing.insert((*input, *other));
+                }
+            }
+        }
+    }
+
+    /// Finds out whose times of a connection are taken, when all are noted.
+    pub(super) fn view(&mut self, conversation: u32, all: &[(u16, Shown)]) {
+        let mut pairs = (0..all.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+        if pairs.all(|(one, other)| self.is_one(&all[one], &all[other])) {
+            return;
+        }
+        let nearest = |end: usize| (0..all.len()).find(|&one| self.is_nearest(end, one, all)).map(|one| all[one].0);
+        self.views.insert(conversation, View { inputs: [nearest(0), nearest(1)], number: 0 });
+    }
+
+    /// Whether nothing shows that the clocks of two inputs differ.
+    fn is_one(&self, one: &(u16, Shown), other: &(u16, Shown)) -> bool {
+        one.1.apart(&other.1).map_or_else(|| !self.differ(one.0, other.0), is_one)
+    }
+
+    /// Whether an input has the clock at an end: all others are further away, or have the same one.
+    fn is_nearest(&self, end: usize, one: usize, all: &[(u16, Shown)]) -> bool {
+        let mut others = all.iter().enumerate().filter(|(other, _)| *other != one).map(|(_, other)| other);
+        others.all(|other| self.is_one(&all[one], other) || all[one].1.is_nearer(end, &other.1))
+    }
+
+    fn differ(&self, one: u16, other: u16) -> bool {
+        self.differing.contains(&(one.min(other), one.max(other)))
+    }
+
+    /// Numbers what each other end sees; `free` is the first number that no conversation has.
+    pub fn number(&mut self, free: u32) {
+        for (view, number) in self.views.values_mut().zip(free..) {
+            view.number = number;
+        }
+    }
+
+    /// Whether all inputs may have one clock.
+    pub fn are_one(&self) -> bool {
+        self.differing.is_empty()
+    }
+
+    /// Whether some inputs show a connection by clocks that differ.
+    pub fn differ_on(&self, conversation: u32) -> bool {
+        self.views.contains_key(&conversation)
+    }
+
+    /// What inference is told that a packet of an input belongs to.
+    pub fn told(&self, half: Half, input: u16) -> [Option<Half>; 2] {
+        let Some(view) = self.views.get(&half.conversation) else { return [Some(half), None] };
+        let has_its_clock = |taken: u16| taken == input || !self.differ(taken, input);
+        let [lower, other] = view.inputs.map(|taken| taken.is_some_and(has_its_clock));
+        let seen_by_other = Half { conversation: view.number, ..half };
+        [lower.then_some(half), other.then_some(seen_by_other)]
+    }
+
+    /// What inference knows a connection by as a proxy saw it, at its lower end or at the other one; none if nobody knows when the
+    /// proxy saw what.
+    pub fn seen_by(&self, conversation: u32, is_lower: bool) -> Option<u32> {
+        let Some(view) = self.views.get(&conversation) else { return Some(conversation) };
+        let number = if is_lower { conversation } else { view.number };
+        view.inputs[usize::from(!is_lower)].map(|_| number)
+    }
+
+    /// All numbers that inference knows a connection by.
+    pub fn all(&self, conversation: u32) -> [Option<u32>; 2] {
+        [Some(conversation), self.views.get(&conversation).map(|view| view.number)]
+    }
+
+    /// Nobody knows whose times were taken of connections that inputs show by clocks that differ.
+    pub fn doubt(&mut self) {
+        self.views.values_mut().for_each(|view| view.inputs = [None; 2]);
+    }
+
+    /// Octets in use.
+    pub fn memory(&self) -> usize {
+        2 * self.views.len() * (size_of::<(u32, View)>() + 1)
+    }
+}
