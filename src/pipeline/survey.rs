@@ -404,6 +404,7 @@ impl Survey {
         if self.several != Several::Once {
             kept.clear();
         }
+        self.summary.by_clocks = self.clocks.count();
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
         }

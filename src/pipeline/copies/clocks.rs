@@ -119,6 +119,13 @@ impl Clocks {
         self.views.values_mut().for_each(|view| view.inputs = [None; 2]);
     }
 
+    /// How many connections some inputs show by clocks that differ, and of how many of them it is not known at each end when the
+    /// proxy saw what.
+    pub fn count(&self) -> [u64; 2] {
+        let doubted = self.views.values().filter(|view| view.inputs.contains(&None));
+        [self.views.len() as u64, doubted.count() as u64]
+    }
+
     /// Octets in use.
     pub fn memory(&self) -> usize {
         2 * self.views.len() * (size_of::<(u32, View)>() + 1)
