@@ -43,8 +43,10 @@ pub(super) struct Copies {
     recent: VecDeque<Seen>,
     /// What an input showed of a conversation.
     shown: HashMap<(u32, u16), Shown, RandomState>,
-    /// Inputs up to the highest.
+    /// The highest number of an input.
     inputs: u16,
+    /// Whether there was no room for all.
+    is_full: bool,
 }
 
 /// A packet of a connection.
@@ -133,6 +135,7 @@ impl Copies {
     /// There is no room for what an input shows of a conversation: the others' stand for it in no case.
     #[cold]
     fn tear(&mut self, conversation: u32) {
+        self.is_full = true;
         for input in 0..=self.inputs {
             if let Some(shown) = self.shown.get_mut(&(conversation, input)) {
                 shown.tear();
@@ -142,26 +145,29 @@ impl Copies {
 
     /// What is found when there are no more packets.
     pub fn finish(self) -> Found {
-        let mut inputs: HashMap<u32, Vec<(u16, Shown)>, RandomState> = HashMap::default();
-        for ((conversation, input), shown) in self.shown {
-            inputs.entry(conversation).or_default().push((input, shown));
-        }
-        inputs.retain(|_, all| all.len() > 1);
+        let mut all: Vec<Captured> = self.shown.into_iter().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        let several = || all.chunk_by(|a, b| a.0.0 == b.0.0).filter(|of| of.len() > 1);
         let mut found = Found::default();
-        for (&conversation, all) in &mut inputs {
-            all.sort_unstable_by_key(|(input, _)| *input);
-            found.clocks.note(all);
-            found.kept.extend(kept(all).map(|input| (conversation, input)));
+        for of in several() {
+            found.clocks.note(of);
+            found.kept.extend(kept(of));
         }
         if !found.clocks.are_one() {
-            inputs.iter().for_each(|(conversation, all)| found.clocks.view(*conversation, all));
+            several().for_each(|of| found.clocks.view(of));
+        }
+        if self.is_full {
+            found.clocks.doubt();
         }
         found
     }
 }
 
-/// The input that stands for all of them; `all` are in the order in which they were named.
-fn kept(all: &[(u16, Shown)]) -> Option<u16> {
+/// What an input shows of a conversation, by the numbers of both.
+type Captured = ((u32, u16), Shown);
+
+/// A conversation, and the input that stands for all of them; `all` are in the order in which they were named.
+fn kept(all: &[Captured]) -> Option<(u32, u16)> {
     let ((_, first), others) = all.split_first()?;
     let most = all.iter().map(|(_, shown)| shown.packets()).max()?;
     let equal: u64 = all.iter().map(|(_, shown)| u64::from(shown.copies)).sum();
@@ -171,5 +177,5 @@ fn kept(all: &[(u16, Shown)]) -> Option<u16> {
     }
     let covering = all.iter().filter(|(_, shown)| all.iter().all(|(_, other)| shown.covers(other)));
     // Of those that have everything, the one with more packets, then the one that was named first.
-    covering.max_by_key(|(input, shown)| (shown.packets(), u16::MAX - input)).map(|(input, _)| *input)
+    covering.max_by_key(|((_, input), shown)| (shown.packets(), u16::MAX - input)).map(|(key, _)| *key)
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use super::shown::Shown;
+use super::Captured;
 use crate::tie::infer::Half;
 
 /// How far apart two captures by one clock may be in the wrong order: 30 µs, in nanoseconds, as for [`crate::tie::infer`].
@@ -22,6 +22,8 @@ pub(in crate::pipeline) struct Clocks {
     differing: HashSet<(u16, u16), RandomState>,
     /// Connections that some of them show.
     views: HashMap<u32, View, RandomState>,
+    /// Whether it is not known of all connections whose times were taken.
+    are_doubted: bool,
 }
 
 /// Whose times of a connection are taken.
@@ -40,9 +42,9 @@ fn is_one([one, other]: [i64; 2]) -> bool {
 
 impl Clocks {
     /// Takes in what each input shows of a connection, in the order of inputs.
-    pub(super) fn note(&mut self, all: &[(u16, Shown)]) {
-        for (at, (input, shown)) in all.iter().enumerate() {
-            for (other, others) in &all[at + 1..] {
+    pub(super) fn note(&mut self, all: &[Captured]) {
+        for (at, ((_, input), shown)) in all.iter().enumerate() {
+            for ((_, other), others) in &all[at + 1..] {
                 if shown.apart(others).is_some_and(|apart| !is_one(apart)) {
                     self.differing.insert((*input, *other));
                 }
@@ -51,22 +53,26 @@ impl Clocks {
     }
 
     /// Finds out whose times of a connection are taken, when all are noted.
-    pub(super) fn view(&mut self, conversation: u32, all: &[(u16, Shown)]) {
+    pub(super) fn view(&mut self, all: &[Captured]) {
         let mut pairs = (0..all.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
         if pairs.all(|(one, other)| self.is_one(&all[one], &all[other])) {
             return;
         }
-        let nearest = |end: usize| (0..all.len()).find(|&one| self.is_nearest(end, one, all)).map(|one| all[one].0);
-        self.views.insert(conversation, View { inputs: [nearest(0), nearest(1)], number: 0 });
+        let nearest = |end: usize| {
+            let one = (0..all.len()).find(|&one| self.is_nearest(end, one, all))?;
+            Some(all[one].0.1)
+        };
+        let view = View { inputs: [nearest(0), nearest(1)], number: 0 };
+        self.views.extend(all.first().map(|((conversation, _), _)| (*conversation, view)));
     }
 
     /// Whether nothing shows that the clocks of two inputs differ.
-    fn is_one(&self, one: &(u16, Shown), other: &(u16, Shown)) -> bool {
-        one.1.apart(&other.1).map_or_else(|| !self.differ(one.0, other.0), is_one)
+    fn is_one(&self, one: &Captured, other: &Captured) -> bool {
+        one.1.apart(&other.1).map_or_else(|| !self.differ(one.0.1, other.0.1), is_one)
     }
 
     /// Whether an input has the clock at an end: all others are further away, or have the same one.
-    fn is_nearest(&self, end: usize, one: usize, all: &[(u16, Shown)]) -> bool {
+    fn is_nearest(&self, end: usize, one: usize, all: &[Captured]) -> bool {
         let mut others = all.iter().enumerate().filter(|(other, _)| *other != one).map(|(_, other)| other);
         others.all(|other| self.is_one(&all[one], other) || all[one].1.is_nearer(end, &other.1))
     }
@@ -114,15 +120,20 @@ impl Clocks {
         [Some(conversation), self.views.get(&conversation).map(|view| view.number)]
     }
 
-    /// Nobody knows whose times were taken of connections that inputs show by clocks that differ.
+    /// It is not known of all connections whose times were taken.
     pub fn doubt(&mut self) {
-        self.views.values_mut().for_each(|view| view.inputs = [None; 2]);
+        self.are_doubted = true;
+    }
+
+    /// Whether nothing can be told by times: clocks differ, and it is not known of all connections whose were taken.
+    pub fn are_unknown(&self) -> bool {
+        self.are_doubted && !self.are_one()
     }
 
     /// How many connections some inputs show by clocks that differ, and of how many of them it is not known at each end when the
     /// proxy saw what.
     pub fn count(&self) -> [u64; 2] {
-        let doubted = self.views.values().filter(|view| view.inputs.contains(&None));
+        let doubted = self.views.values().filter(|view| self.are_doubted || view.inputs.contains(&None));
         [self.views.len() as u64, doubted.count() as u64]
     }
 
