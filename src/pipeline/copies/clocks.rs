@@ -142,3 +142,73 @@ impl Clocks {
         2 * self.views.len() * (size_of::<(u32, View)>() + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Seen;
+    use super::super::shown::Shown;
+    use super::*;
+    use crate::capture::Timestamp;
+    use crate::flow::flags;
+
+    /// A handshake of two ends as an input shows it: when SYN and SYN-ACK came, in microseconds, and their hop limits.
+    fn shown(input: u16, [syn, answer]: [u64; 2], hops: [u8; 2]) -> Captured {
+        let mut shown = Shown::default();
+        let controls = [flags::SYN, flags::SYN | flags::ACK];
+        for ((end, control), (time, hops)) in (0..).zip(controls).zip([syn, answer].into_iter().zip(hops)) {
+            let time = Timestamp((time + 1_000_000) * 1_000);
+            let (conversation, seq, ack, data_len, is_copy) = (7, 1, 1, 0, false);
+            shown.add(&Seen { conversation, input, time, seq, ack, control, data_len, end, hops, is_copy });
+        }
+        ((7, input), shown)
+    }
+
+    fn clocks(all: &[Captured]) -> Clocks {
+        let mut clocks = Clocks::default();
+        clocks.note(all);
+        clocks.view(all);
+        clocks.number(100);
+        clocks
+    }
+
+    #[test]
+    fn each_end_sends_first_to_the_capture_that_is_nearer() {
+        for (other, are_one) in [
+            ([50, 50], true),
+            ([50, 150], false),
+            ([29, 129], true),
+            ([950, 1050], false),
+            ([0, 100], true),
+            // The clock behind, and ahead, by less than the way takes.
+            ([10, 90], true),
+            ([90, 90], true),
+            // What was sent again, and missed here.
+            ([1_000_000, 1], true),
+        ] {
+            let clocks = clocks(&[shown(0, [0, 100], [64, 63]), shown(1, other, [63, 64])]);
+            assert_eq!(clocks.are_one(), are_one, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_the_clock_of_the_nearest_capture() {
+        let half = Half { conversation: 7, from_first: true };
+        let number = |half: Option<Half>| half.map(|half| half.conversation);
+        let told = |clocks: &Clocks, input| clocks.told(half, input).map(number);
+        let seen = |clocks: &Clocks| [true, false].map(|is_lower| clocks.seen_by(7, is_lower));
+        // The second one is ahead by a millisecond.
+        let two = [shown(0, [0, 100], [64, 63]), shown(1, [1050, 1050], [63, 64])];
+        let known = clocks(&two);
+        assert_eq!(seen(&known), [Some(7), Some(100)]);
+        assert_eq!([told(&known, 0), told(&known, 1)], [[Some(7), None], [None, Some(100)]]);
+        // A third one stands beside the first one, by its own clock.
+        let beside = [two[0], two[1], shown(2, [5000, 5100], [64, 63])];
+        assert_eq!(seen(&clocks(&beside)), [None, Some(100)]);
+        // The same by the first one's clock.
+        let alike = clocks(&[two[0], two[1], shown(2, [1, 101], [64, 63])]);
+        assert_eq!(seen(&alike), [Some(7), Some(100)]);
+        assert_eq!(told(&alike, 2), [Some(7), None]);
+        let same = clocks(&[shown(0, [0, 100], [64, 64]), shown(1, [1000, 1100], [64, 64])]);
+        assert_eq!((seen(&same), same.count()), ([None, None], [1, 1]));
+    }
+}
