@@ -26,6 +26,9 @@ const ANSWERING: u64 = 5_000_000;
 /// Data that comes again earlier than this after the last was sent out of order, not again (tshark's bound as well).
 const REORDERED: u64 = 3_000_000;
 
+/// A SYN that two inputs show is captured so far apart at most: clocks of two machines. It is sent again later than that.
+const APART: u64 = 500_000_000;
+
 /// Larger steps between sequence numbers than this are no gaps.
 const LARGEST_GAP: u32 = 1 << 30;
 
@@ -103,6 +106,8 @@ pub struct End {
     /// See `syn`.
     pub syns: u32,
     isn: u32,
+    /// The input that showed the last SYN.
+    syn_input: u16,
     /// The first SYN-ACK.
     pub syn_ack: Option<Seen>,
     /// The first FIN.
@@ -439,9 +444,11 @@ impl End {
         match segment.flags & (flags::SYN | flags::ACK) {
             flags::SYN => {
                 let since = self.last_syn.map(|last| segment.seen.time.0.saturating_sub(last.time.0));
-                if since.is_some_and(|since| since < REORDERED) && self.isn == segment.seq {
+                let bound = if self.syn_input == segment.input { REORDERED } else { APART };
+                if since.is_some_and(|since| since < bound) && self.isn == segment.seq {
                     return; // Captured twice, not sent twice.
                 }
+                self.syn_input = segment.input;
                 self.syns += 1;
                 self.isn = segment.seq;
                 self.syn.get_or_insert(segment.seen);

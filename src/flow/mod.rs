@@ -302,6 +302,11 @@ impl Flows {
         Some(id)
     }
 
+    /// How many conversations began: each has a number below that.
+    pub fn begun(&self) -> u64 {
+        self.table.begun()
+    }
+
     /// The number of the conversation that a packet on the wire belongs to, if it has begun.
     pub fn known(&self, segment: &Segment) -> Option<u64> {
         let id = self.table.find(&Key::of(segment).0).filter(|_| segment.origin == Origin::Network)?;

@@ -206,6 +206,11 @@ impl Table {
         Table { records, recent: Recent::default(), index, hasher, serial: 0, over: 0 }
     }
 
+    /// How many conversations began.
+    pub fn begun(&self) -> u64 {
+        self.serial
+    }
+
     #[inline(always)]
     pub fn find(&self, key: &Key) -> Option<u32> {
         let hash = self.hasher.hash_one(key);

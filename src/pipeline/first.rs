@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::survey::Survey;
+use super::copies::Clocks;
+use super::survey::{Several, Survey};
 use super::surveyed::Surveyed;
 use super::{Error, Merge, Watch, duplicates, marker, of, orders, start};
 use crate::audit::Audit;
@@ -44,6 +45,8 @@ enum Passed {
     All(Box<Found>),
     /// A file was to be read as it is, and turns out not to be in order.
     Disorder,
+    /// Inputs turn out to have clocks that differ.
+    Clocks(Clocks),
     /// There is too much to remember.
     TooMuch,
 }
@@ -61,10 +64,12 @@ impl First<'_> {
         let can_start_anew = merge.inputs.iter().all(Source::is_file);
         let mut order = if can_start_anew { vec![Order::AsRead; numbers.len()] } else { looked_at()? };
         let mut is_looked_at = !can_start_anew;
+        let mut clocks = Clocks::default();
         loop {
-            match self.pass(captures, &order, progress)? {
+            match self.pass(captures, &order, &clocks, progress)? {
                 Passed::All(found) => return Ok(Some(found)),
                 Passed::TooMuch => return Ok(None),
+                Passed::Clocks(found) => clocks = found,
                 // Packets that were not there yet when the order was looked at.
                 Passed::Disorder if is_looked_at => order.fill(Order::Sorted),
                 Passed::Disorder => {
@@ -80,13 +85,18 @@ impl First<'_> {
         &self,
         captures: Vec<Capture>,
         orders: &[Order],
+        clocks: &Clocks,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<Passed, Error> {
         let First { merge, numbers, memory, checks, interrupted, .. } = *self;
         let mut last = vec![0; captures.len()];
         let live = captures.iter().any(Capture::is_stream);
         let duplicates = duplicates(merge, &captures);
-        let several = duplicates.is_some();
+        let several = match (captures.len(), &duplicates) {
+            (..=1, _) => Several::None,
+            (_, None) => Several::Each,
+            (_, Some(_)) => Several::Once,
+        };
         let inputs = Inputs::new(captures, orders).map_err(Error::Temporary)?;
         let mut ahead = Ahead::start(inputs, duplicates, live);
         let marker = marker(merge, numbers);
@@ -96,6 +106,7 @@ impl First<'_> {
         let (keeps_all, passes) = (merge.report.is_some() || checks, if checks { 1 } else { 2 });
         let restores = !merge.beside.conntrack.is_empty();
         let mut survey = Survey::new(marker, audit, keeps_all, several, restores, summary, collector);
+        survey.clocks = clocks.clone();
         let mut watch = Watch::new(passes, 0, progress);
         while let Some(Looked { next, view, is_copy, shared }) = ahead.advance() {
             let Next { input, record, bytes, options, captures } = next;
@@ -113,7 +124,7 @@ impl First<'_> {
                     let frame = Frame::new(input as u16, &packet, bytes, options);
                     let noted = if is_copy {
                         survey.summary.duplicates += 1;
-                        survey.duplicate(&captures[input], &frame, view)
+                        survey.duplicate(&captures[input], &frame, view, shared)
                     } else {
                         survey.packet(&captures[input], &frame, packet.number, view, shared)
                     };
@@ -132,7 +143,16 @@ impl First<'_> {
         if interrupted.load(Ordering::Relaxed) && !live {
             return Err(Error::Interrupted);
         }
-        let surveyed = survey.finish().map_err(Error::Temporary)?;
+        let mut copied = survey.copied();
+        if !copied.clocks.are_one() && clocks.are_one() {
+            // Whose times count has to be known from the first packet on.
+            if merge.inputs.iter().all(Source::is_file) {
+                return Ok(Passed::Clocks(copied.clocks));
+            }
+            copied.clocks.doubt();
+            survey.clocks = copied.clocks;
+        }
+        let surveyed = survey.finish(copied.kept).map_err(Error::Temporary)?;
         let found = Found { surveyed, order: orders.to_vec(), last, damage: ahead.into_damage() };
         Ok(Passed::All(Box::new(found)))
     }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use foldhash::fast::RandomState;
 
 use super::calls::Calls;
-use super::copies::Copies;
+use super::copies::{self, Clocks, Copies};
 use super::counting::Counting;
 use super::kept::Kept;
 use super::legs::Legs;
@@ -39,9 +39,10 @@ pub(super) struct Survey {
     keeps_all: bool,
     plan: Plan,
     counting: Counting,
-    /// Whether several inputs can show one connection.
-    several: bool,
+    several: Several,
     copies: Copies,
+    /// Whose times of a connection count, by an earlier pass.
+    pub clocks: Clocks,
     /// Until there are no more packets.
     observing: Option<Observing>,
     /// Groups of later fragments whose first one is not known yet, each by one of its fragments.
@@ -61,6 +62,17 @@ pub(super) struct Survey {
     origins: Option<Origins>,
 }
 
+/// Whether several inputs can show one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Several {
+    /// There is one input.
+    None,
+    /// They can, and what several show is written as often.
+    Each,
+    /// They can, and it is written once.
+    Once,
+}
+
 /// Legs that are kept for ties, at most. Repaired ones, and with a report all, are kept in any case.
 const LEGS: usize = 262_144;
 
@@ -71,19 +83,18 @@ const LEG: usize = 400;
 pub(super) const MEMORY: usize = 512 << 20;
 
 impl Survey {
-    /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `several` if packets that two inputs show are
-    /// to be written once, `restores` if there are listings of conntrack.
+    /// Nothing looked at yet. `keeps_all` if the report is to have every leg, `restores` if there are listings of conntrack.
     pub fn new(
         marker: Marker,
         audit: Audit,
         keeps_all: bool,
-        several: bool,
+        several: Several,
         restores: bool,
         summary: Summary,
         collector: Option<Collector>,
     ) -> Survey {
         Survey {
-            origins: collector.as_ref().filter(|_| several).map(|_| Origins::default()),
+            origins: collector.as_ref().filter(|_| several == Several::Once).map(|_| Origins::default()),
             collector,
             marker,
             audit,
@@ -92,6 +103,7 @@ impl Survey {
             counting: Counting::default(),
             several,
             copies: Copies::default(),
+            clocks: Clocks::default(),
             observing: Some(Observing::start(observer::Limits::default())),
             loose: VecDeque::new(),
             is_loose: HashSet::default(),
@@ -124,12 +136,26 @@ impl Survey {
     }
 
     /// Takes a packet that another input showed already.
-    pub fn duplicate(&mut self, capture: &Described, frame: &Frame<'_>, view: &View) -> io::Result<()> {
+    pub fn duplicate(
+        &mut self,
+        capture: &Described,
+        frame: &Frame<'_>,
+        view: &View,
+        shared: Shared<'_>,
+    ) -> io::Result<()> {
         self.note(frame, view)?;
         let Some(conversation) = self.marker.known(capture, frame, view).map(|number| number as u32) else {
             return self.plan.push(Entry::Duplicate, frame);
         };
-        self.copies.note(conversation, frame, view, true);
+        if let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) {
+            let from_first = (ip.source, tcp.source) <= (ip.destination, tcp.destination);
+            let half = Half { conversation, from_first };
+            self.copies.note(half, frame, view, true);
+            // The other one was by another clock, perhaps.
+            if self.clocks.differ_on(conversation) {
+                self.observe_by_clocks(half, frame, view, tcp, shared);
+            }
+        }
         // Which end sent it does not matter: nothing on the wire is translated.
         self.counting.packet(view, frame, Some((conversation, true)), true, true)?;
         self.plan.push(Entry::Copy { conversation }, frame)
@@ -220,21 +246,39 @@ impl Survey {
             self.note_fragment(conversation, view);
             return self.counting.packet(view, frame, owner, false, false);
         };
-        let has_copies = self.several
+        let half = Half { conversation, from_first };
+        let has_copies = self.several != Several::None
             && is_on_wire
-            && self.copies.note(conversation, frame, view, false)
+            && self.copies.note(half, frame, view, false)
             && first_input != self.marker.numbers[usize::from(frame.input)];
         self.counting.packet(view, frame, owner, has_copies, false)?;
-        if let Some(observing) = &mut self.observing {
-            let (half, data) = (Half { conversation, from_first }, view.data_range());
-            let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
-            observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
+        match self.clocks.are_one() {
+            true => self.observe(half, frame, view, tcp, shared),
+            false => self.observe_by_clocks(half, frame, view, tcp, shared),
         }
         if let (Some(seen), Some(ip)) = (seen, &view.ip) {
             self.collect(whose, frame, view, ip, tcp, seen);
         }
         self.note_fragment(conversation, view);
         Ok(())
+    }
+
+    /// Tells inference of a TCP segment.
+    #[inline(always)]
+    fn observe(&mut self, half: Half, frame: &Frame<'_>, view: &View, tcp: &Tcp, shared: Shared<'_>) {
+        if let Some(observing) = &mut self.observing {
+            let data = view.data_range();
+            let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
+            observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
+        }
+    }
+
+    /// The same where inputs have clocks that differ: each proxy's legs by its own.
+    #[cold]
+    fn observe_by_clocks(&mut self, half: Half, frame: &Frame<'_>, view: &View, tcp: &Tcp, shared: Shared<'_>) {
+        for half in self.clocks.told(half, frame.input).into_iter().flatten() {
+            self.observe(half, frame, view, tcp, shared);
+        }
     }
 
     /// Tells a check of a TCP segment, if there is one.
@@ -279,6 +323,7 @@ impl Survey {
         self.counting.memory()
             + self.legs.len() * leg
             + self.passages.memory()
+            + self.clocks.memory()
             + table(self.fragments.len(), size_of::<(u32, u32)>())
             + table(self.fragmented.len(), size_of::<u32>())
     }
@@ -327,17 +372,24 @@ impl Survey {
             } else if leg.protocol == Protocol::Tcp {
                 self.others.add(leg.client, leg.server)?;
                 if let Some(observing) = &mut self.observing {
-                    observing.forget(leg.forward.number as u32);
+                    self.clocks.all(leg.forward.number as u32).into_iter().flatten().for_each(|n| observing.forget(n));
                 }
             }
         }
         Ok(())
     }
 
-    /// There are no more packets: all is known.
+    /// What was found of connections that several inputs show, when there are no more packets.
+    pub fn copied(&mut self) -> copies::Found {
+        let mut found = std::mem::take(&mut self.copies).finish();
+        found.clocks.number(self.marker.flows.begun() as u32);
+        found
+    }
+
+    /// There are no more packets: all is known. `kept` is [`copies::Found::kept`].
     ///
     /// Errors: a temporary file cannot be written or read.
-    pub fn finish(mut self) -> io::Result<Surveyed> {
+    pub fn finish(mut self, mut kept: HashMap<u32, u16, RandomState>) -> io::Result<Surveyed> {
         let observing = std::mem::take(&mut self.observing).map(Observing::finish);
         self.marker.flows.finish();
         self.settle_fragments(true);
@@ -349,7 +401,10 @@ impl Survey {
         }
         self.summary.findings = Some(self.audit.finish());
         self.summary.gateway = self.marker.flows.gateway();
-        let kept = self.copies.kept();
+        if self.several != Several::Once {
+            kept.clear();
+        }
+        self.summary.by_clocks = self.clocks.count();
         for input in kept.values() {
             *self.summary.copied.entry(self.marker.numbers[usize::from(*input)]).or_default() += 1;
         }
@@ -367,6 +422,7 @@ impl Survey {
             headers: self.counting.headers,
             keeps_all: self.keeps_all,
             kept,
+            clocks: self.clocks,
             collector: self.collector,
             origins: self.origins,
         })

@@ -6,6 +6,7 @@ use std::io;
 use foldhash::fast::RandomState;
 
 use super::calls::Calls;
+use super::copies::Clocks;
 use super::legs::Legs;
 use super::numbers::Numbers;
 use super::passages::Passages;
@@ -41,6 +42,8 @@ pub(super) struct Surveyed {
     pub(super) keeps_all: bool,
     /// Of each connection that was captured twice: the input whose packets are kept.
     pub kept: HashMap<u32, u16, RandomState>,
+    /// Whose times of a connection were taken.
+    pub clocks: Clocks,
     /// What a check needs beside all this, if there is one.
     pub collector: Option<Collector>,
     pub(super) origins: Option<Origins>,

@@ -1,6 +1,6 @@
 //! Between the two passes: legs are tied, and those of the proxy's own address get their client's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::thread::Builder;
@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::Error;
 use super::calls::Calls;
+use super::copies::Clocks;
 use super::kept::Kept;
 use super::legs::{Legs, Outline};
 use super::passages::{Passage, Passages};
@@ -42,7 +43,7 @@ pub(super) fn tie(
     }
     let Said { mut edges, mut clients, flags, .. } = said;
     if let Some(observed) = surveyed.observed.take() {
-        infer(&observed, &surveyed.legs, has_exchanges, &mut edges, &mut clients).map_err(Error::Temporary)?;
+        infer(&observed, surveyed, has_exchanges, &mut edges, &mut clients).map_err(Error::Temporary)?;
     }
     if !keep_proxy {
         rename(surveyed, &edges, &clients).map_err(Error::Temporary)?;
@@ -145,29 +146,34 @@ struct Sides {
 /// Adds what the packets alone show. What a log says of a leg is exact, and not added to.
 fn infer(
     observed: &Observed,
-    legs: &Legs,
+    surveyed: &Surveyed,
     has_exchanges: bool,
     edges: &mut Vec<Edge>,
     clients: &mut HashMap<usize, Clients, RandomState>,
 ) -> io::Result<()> {
+    let Surveyed { legs, clocks, .. } = surveyed;
+    if clocks.are_unknown() {
+        return Ok(());
+    }
     let stages = [Stage::Inbound, Stage::Outbound, Stage::Gateway];
+    let doubts = Doubts::find(stages, legs, clocks)?;
     let mut sides = stages.map(|_| Sides::default());
     let mut reader = Reader::in_order();
     // There are fewer legs than that.
     for number in 0..legs.len() as u32 {
         let leg = legs.outline(number as usize, &mut reader)?;
         for (&stage, Sides { near, far }) in stages.iter().zip(&mut sides) {
-            if may_be(&leg, stage, true) {
+            if may_be(&leg, stage, true) && !doubts.has(stage, true, &leg) {
                 near.push(number);
             }
-            if may_be(&leg, stage, false) {
+            if may_be(&leg, stage, false) && !doubts.has(stage, false, &leg) {
                 far.push(number);
             }
         }
     }
     drop(reader);
     let infer = |stage: Stage, Sides { near, far }: &Sides| {
-        infer::infer(observed, stage, tcp_legs(near, legs), tcp_legs(far, legs), has_exchanges)
+        infer::infer(observed, stage, tcp_legs(near, surveyed, true), tcp_legs(far, surveyed, false), has_exchanges)
     };
     // None of them depends on another. What takes longest is done here; where there can be no thread, all is.
     let [inbound, outbound, gateway] = &sides;
@@ -238,15 +244,88 @@ fn may_be(leg: &Outline, stage: Stage, is_near: bool) -> bool {
     }
 }
 
-/// Legs of these numbers, as inference knows them.
-fn tcp_legs(numbers: &[u32], legs: &Legs) -> impl ExactSizeIterator<Item = io::Result<TcpLeg>> + Clone + Send {
-    let mut reader = Reader::in_order();
-    numbers.iter().map(move |&number| Ok(tcp_leg(number, &legs.outline(number as usize, &mut reader)?)))
+/// Proxies of which it is not known when they saw what: a leg of theirs was captured by clocks that differ, and may be of any
+/// other leg.
+#[derive(Default)]
+struct Doubts {
+    proxies: HashSet<(u8, u16, IpAddr), RandomState>,
+    /// Whether their addresses are of IPv4, of each stage and port.
+    families: HashSet<(u8, u16, bool), RandomState>,
 }
 
-fn tcp_leg(id: u32, leg: &Outline) -> TcpLeg {
+impl Doubts {
+    fn find(stages: [Stage; 3], legs: &Legs, clocks: &Clocks) -> io::Result<Doubts> {
+        let mut doubts = Doubts::default();
+        if clocks.are_one() {
+            return Ok(doubts);
+        }
+        let mut reader = Reader::in_order();
+        for number in 0..legs.len() {
+            let leg = legs.outline(number, &mut reader)?;
+            for stage in stages {
+                for is_near in [true, false] {
+                    let is_in_doubt = || leg.parts.iter().any(|part| seen_by_proxy(*part, is_near, clocks).is_none());
+                    if may_be(&leg, stage, is_near) && is_in_doubt() {
+                        doubts.add(proxy(stage, is_near, &leg));
+                    }
+                }
+            }
+        }
+        Ok(doubts)
+    }
+
+    /// Whether a leg is of such a proxy, or may be.
+    fn has(&self, stage: Stage, is_near: bool, leg: &Outline) -> bool {
+        if self.proxies.is_empty() {
+            return false;
+        }
+        let (stage, port, address) = proxy(stage, is_near, leg);
+        let has_family = |is_ipv4: bool| self.families.contains(&(stage, port, is_ipv4));
+        // One of another family is another address of it, and so is loopback.
+        let may_be = has_family(!address.is_ipv4()) || address.is_loopback() && has_family(address.is_ipv4());
+        may_be || self.proxies.contains(&(stage, port, address))
+    }
+
+    fn add(&mut self, (stage, port, address): (u8, u16, IpAddr)) {
+        self.proxies.insert((stage, port, address));
+        self.families.insert((stage, port, address.is_ipv4()));
+    }
+}
+
+/// What the legs of a proxy have in common: the stage, a port if it has several for its services, an address.
+fn proxy(stage: Stage, is_near: bool, leg: &Outline) -> (u8, u16, IpAddr) {
+    match (stage, is_near) {
+        (Stage::Inbound, _) => (0, leg.server.port(), leg.server.ip()),
+        (Stage::Outbound, _) => (1, 0, leg.client.ip()),
+        (Stage::Gateway, true) => (2, 0, leg.server.ip()),
+        (Stage::Gateway, false) => (2, 0, leg.client.ip()),
+    }
+}
+
+/// Legs of these numbers, as inference knows them.
+fn tcp_legs(
+    numbers: &[u32],
+    surveyed: &Surveyed,
+    is_near: bool,
+) -> impl ExactSizeIterator<Item = io::Result<TcpLeg>> + Clone + Send {
+    let Surveyed { legs, clocks, .. } = surveyed;
+    let mut reader = Reader::in_order();
+    let leg = move |&number: &u32| {
+        let leg = legs.outline(number as usize, &mut reader)?;
+        Ok(tcp_leg(number, &leg, |part| seen_by_proxy(part, is_near, clocks).unwrap_or(part.number as u32)))
+    };
+    numbers.iter().map(leg)
+}
+
+/// What inference knows a conversation by as the proxy saw it that is at its server's end if the leg is a near one, else at its
+/// client's; none if nobody knows when the proxy saw what.
+fn seen_by_proxy(part: Part, is_near: bool, clocks: &Clocks) -> Option<u32> {
+    clocks.seen_by(part.number as u32, part.client_is_first != is_near)
+}
+
+fn tcp_leg(id: u32, leg: &Outline, known_by: impl Fn(Part) -> u32) -> TcpLeg {
     let half = |part: Part, is_client: bool| Half {
-        conversation: part.number as u32,
+        conversation: known_by(part),
         from_first: part.client_is_first == is_client,
     };
     let [forward, reply] = leg.parts;

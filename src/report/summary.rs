@@ -23,6 +23,8 @@ pub struct Summary {
     pub duplicates: u64,
     /// Connections on the wire that several inputs show, by the input whose packets were kept, from 0.
     pub copied: BTreeMap<u16, u64>,
+    /// Connections that inputs show by clocks that differ, and those of them of which nothing shows when a proxy saw what.
+    pub by_clocks: [u64; 2],
     /// Packets that came from a pipe too late for the order of time.
     pub late: u64,
     /// What was done to packets and blocks on their way out.
@@ -154,6 +156,17 @@ impl fmt::Display for Summary {
             Some(logged) => {
                 let requests = plural(logged, "request");
                 writeln!(f, "{requests} of the access logs went over connections of the captures")?;
+            }
+        }
+        let [all, doubted] = self.by_clocks;
+        if all > 0 {
+            writeln!(f, "{} captured by inputs whose clocks differ", plural(all, "connection"))?;
+            if doubted > 0 {
+                let they = plural(doubted, "connection");
+                writeln!(
+                    f,
+                    "  of {they} it is not known whose clock is the proxy's: its legs were not tied by their packets"
+                )?;
             }
         }
         match self.untied {

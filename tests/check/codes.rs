@@ -4,7 +4,7 @@ use meshpcap::check::Finding;
 use meshpcap::nat::Gateway;
 
 use crate::common::leg::{START, together};
-use crate::common::{Job, Leg, Link, addr};
+use crate::common::{Job, Leg, Link, Shot, addr};
 use crate::job::{MS, alarms, check, codes, inbound, only, packet, pod, shots};
 
 const POD: &str = "10.1.0.5";
@@ -112,6 +112,12 @@ fn a_handshake_that_nobody_answers() {
     assert_eq!(finding.legs[0].server, "10.1.0.6:9000");
     let twin = Leg::direct("10.1.0.5:50000", "10.1.0.6:9000").whole();
     assert!(check(&pod(&[&app], &[&twin])).is_empty());
+    // Another machine's capture shows each once more.
+    let late = |shot: Shot| Shot { time: shot.time + 5 * MS, ..shot };
+    let other: Vec<Shot> = silent.shots(Link::Eth).into_iter().map(late).collect();
+    let findings = check(&pod(&[&app], &[&silent]).shots(Link::Eth, &other));
+    let what = &only(&findings, "unanswered-syn").what;
+    assert!(what.starts_with("the peer did not answer: 2 SYNs in"), "{what}");
 }
 
 #[test]

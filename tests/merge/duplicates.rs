@@ -154,6 +154,43 @@ fn a_connection_that_two_machines_show() {
     assert_eq!(outcome.output.packets.len(), leg.packets.len());
 }
 
+/// One input has more of a connection, the other one what was sent again before: neither stands for the other.
+#[test]
+fn what_only_one_of_two_machines_shows_is_written() {
+    let begun = |after| Leg::direct("10.1.0.5:40000", "10.1.0.6:80").after(after).open().ask("one");
+    let numbers = begun(0).next;
+    let again = |leg: Leg| leg.send(true, "PA", "two").numbers(numbers.0, numbers.1);
+    let longer = |leg: Leg| leg.ask("two").ask("three").ask("and four");
+    let resent = again(again(again(begun(0)))).ask("two");
+    let both = |first: &Leg, second: &Leg| {
+        let job = Job::new().shots(Link::Eth, &first.shots(Link::Eth)).shots(Link::Eth, &second.shots(Link::Eth));
+        job.run()
+    };
+    let count = |first: &Leg, second: &Leg| first.packets.len() + second.packets.len();
+    for other in [longer(begun(5_000_000)), longer(begun(5_000_000)).close()] {
+        let outcome = both(&resent, &other);
+        assert_eq!(outcome.output.packets.len(), count(&resent, &other), "{}", outcome.summary());
+    }
+    // What came again counts for as many octets as what the other one has beside.
+    let as_much = begun(5_000_000).ask("two").ask("threetwotwo");
+    assert_eq!(both(&resent, &as_much).output.packets.len(), count(&resent, &as_much));
+    // The reset leaves no gap.
+    let cut = begun(0).answer("a").answer("b");
+    let put_together = begun(5_000_000).send(false, "PA", "ab").send(true, "A", "").send(true, "A", "").reset();
+    for (first, second) in [(&cut, &put_together), (&put_together, &cut)] {
+        let outcome = both(first, second);
+        assert!(outcome.summary().contains("1 connection captured by several inputs"), "{}", outcome.summary());
+        assert_eq!(outcome.output.packets.len(), put_together.packets.len());
+    }
+    let ended = begun(0).answer("a").answer("b").send(true, "A", "");
+    assert_eq!(both(&ended, &put_together).output.packets.len(), count(&ended, &put_together));
+    // The beginning of one was captured before the other one began, and not all of it is remembered.
+    let early = Leg::direct("10.1.0.5:40000", "10.1.0.6:80").open();
+    let early = (0..1100).fold(early, |leg, _| leg.send(true, "A", ""));
+    let late = Leg::direct("10.1.0.5:40000", "10.1.0.6:80").after(400_000_000).open();
+    assert_eq!(both(&early, &late).output.packets.len(), count(&early, &late));
+}
+
 /// The first fragment of a segment has no stream before the others are there; what another input shows of the connection has.
 #[test]
 fn a_connection_that_begins_in_a_fragment_and_goes_on_in_another_input() {

@@ -11,6 +11,7 @@ mod bounds;
 mod changing;
 mod checksums;
 mod clients;
+mod clocks;
 mod duplicates;
 mod links;
 mod midstream;
