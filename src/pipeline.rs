@@ -30,7 +30,7 @@ use foldhash::fast::RandomState;
 
 use crate::audit::{Audit, Rules};
 use crate::beside::{self, Files, Loaded, Unused};
-use crate::capture::{self, Capture, Input, Progress, Record, Source, Unpacked};
+use crate::capture::{self, Capture, Input, LinkType, Progress, Record, Source, Unpacked};
 use crate::flow::{Flows, Limits};
 use crate::merge::{self, Duplicates, Inputs, Next, Order};
 use crate::nat::Gateway;
@@ -123,8 +123,8 @@ pub struct Done {
     pub unused_names: Vec<GivenName>,
     /// What was not used of the files beside them.
     pub unused: Vec<Unused>,
-    /// How many link types the output has; tcpdump reads one.
-    pub link_types: usize,
+    /// The link types of the output; tcpdump reads one.
+    pub link_types: Vec<LinkType>,
     /// Whether the user stopped the run; the output holds what a pipe had delivered until then.
     pub interrupted: bool,
 }
@@ -243,7 +243,7 @@ fn done(summary: Summary, finished: Finished, damage: Vec<capture::Error>, numbe
         damage,
         unused_names: unused_names.collect(),
         unused: Vec::new(),
-        link_types: finished.link_types.len(),
+        link_types: finished.link_types,
         interrupted: false,
     }
 }

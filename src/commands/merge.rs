@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use meshpcap::capture::LinkType;
 use meshpcap::cli::{MergeArgs, NameArg};
 use meshpcap::output::{Destination, GivenName};
+use meshpcap::packet;
 use meshpcap::pipeline::{self, Done, Error, Merge};
 
 use super::found::Found;
@@ -77,7 +79,13 @@ fn tell(done: &Done, quiet: bool) -> ExitCode {
     if !quiet {
         // Standard error may be closed; there is nobody to tell then.
         let _ = write!(std::io::stderr(), "{}", done.summary);
-        if done.link_types > 1 {
+        for LinkType(number) in done.link_types.iter().filter(|link_type| !packet::is_understood(**link_type)) {
+            complain(&format!(
+                "packets of link type {number} are written as they are: their headers are not understood (capture the \
+                 interface itself, as tcpdump -i eth0 does)"
+            ));
+        }
+        if done.link_types.len() > 1 {
             complain("the output has several link types: Wireshark reads it, tcpdump does not (see --linktype)");
         }
     }

@@ -32,6 +32,11 @@ pub(super) fn decode(link_type: LinkType, bytes: &[u8]) -> (Link, Option<Stop>) 
     }
 }
 
+/// Whether the headers of a link type are understood.
+pub fn is_understood(link_type: LinkType) -> bool {
+    decode(link_type, &[]).1 != Some(Stop::LinkType)
+}
+
 fn nothing(link_type: LinkType) -> Link {
     Link { link_type, network: 0, ethertype: 0, origin: Origin::Unknown, ifindex: [0; 4] }
 }

@@ -15,6 +15,8 @@ pub(crate) mod tests;
 mod transport;
 mod usual;
 
+pub use link::is_understood;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::ops::Range;

@@ -138,6 +138,19 @@ fn several_link_types() {
 }
 
 #[test]
+fn a_link_type_that_is_not_understood() {
+    let folder = folder();
+    let mut nflog = std::fs::read(folder.path().join("eth0.pcap")).expect("the input");
+    nflog[20..24].copy_from_slice(&239_u32.to_le_bytes());
+    put(&folder, "nflog.pcap", &nflog);
+    let told = told(&run(&folder, "merge nflog.pcap lo.pcap -o out.pcapng --linktype ethernet"));
+    let line = "meshpcap: packets of link type 239 are written as they are: their headers are not understood (capture the \
+                interface itself, as tcpdump -i eth0 does)\n";
+    assert!(told.starts_with("0\n") && told.contains(line), "{told}");
+    assert_eq!(packets(&folder, "out.pcapng"), 20);
+}
+
+#[test]
 fn captures_without_packets() {
     let folder = folder();
     put(&folder, "header.pcap", &pcap(Link::Lo, &[]));
