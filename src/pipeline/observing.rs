@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use crate::capture::Timestamp;
 use crate::handover::{Giver, handover};
 use crate::merge::Shared;
-use crate::tie::infer::{Half, Limits, Observed, Observer};
+use crate::tie::infer::{self, Half, Limits, Observed, Observer};
 
 /// Batches that wait to be taken in.
 const WAITING: usize = 2;
@@ -45,6 +45,7 @@ pub(super) struct Segment {
     pub half: Half,
     pub time: Timestamp,
     pub seq: u32,
+    pub ack: u32,
     pub flags: u8,
     /// What was captured of its data, in its frame.
     pub data: Range<usize>,
@@ -133,9 +134,9 @@ impl Finishing {
 impl Batch {
     /// Tells all its segments, and is empty then.
     fn tell(&mut self, observer: &mut Observer) {
-        for Segment { half, time, seq, flags, data, sent } in self.segments.drain(..) {
+        for Segment { half, time, seq, ack, flags, data, sent: data_len } in self.segments.drain(..) {
             let data = self.octets.get(data).unwrap_or_default();
-            observer.segment(half, time, seq, flags, data, sent);
+            observer.segment(&infer::Segment { half, time, seq, ack, flags, data, data_len });
         }
         self.forgotten.drain(..).for_each(|conversation| observer.forget(conversation));
         // Whoever reads ahead may use them again.

@@ -227,8 +227,8 @@ impl Survey {
         self.counting.packet(view, frame, owner, has_copies, false)?;
         if let Some(observing) = &mut self.observing {
             let (half, data) = (Half { conversation, from_first }, view.data_range());
-            let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
-            observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
+            let (time, seq, ack, flags, sent) = (frame.time, tcp.seq, tcp.ack, tcp.flags, tcp.data_len);
+            observing.segment(Segment { half, time, seq, ack, flags, data, sent }, shared);
         }
         if let (Some(seen), Some(ip)) = (seen, &view.ip) {
             self.collect(whose, frame, view, ip, tcp, seen);

@@ -252,10 +252,11 @@ fn what_is_forgotten_is_nowhere_and_the_others_stay() {
     let forgotten = |number: u32| number % 3 == 1;
     let segment = |observer: &mut Observer, conversation, n| {
         let half = Half { conversation, from_first: true };
-        observer.segment(half, ms(n), 100 + 4 * n as u32, flags::ACK, b"data", 4);
+        let (time, seq) = (ms(n), 100 + 4 * n as u32);
+        observer.segment(&Segment { half, time, seq, ack: 0, flags: 0, data: b"data", data_len: 4 });
     };
     let (mut reader, mut shape) = Default::default();
-    for limits in [Limits::default(), Limits { least: 0, most: 5000 }] {
+    for limits in [Limits::default(), Limits { least: 0, most: 5000, returns: 1 }] {
         let mut observer = Observer::new(limits);
         for n in 0..4 {
             (0..300).for_each(|conversation| segment(&mut observer, conversation, n));
