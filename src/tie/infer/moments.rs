@@ -181,10 +181,14 @@ impl Course {
     }
 
     /// Whether all was captured up to the end, if there was one, and up to where the other end acknowledges it.
-    pub fn is_complete(&self) -> bool {
+    pub fn is_complete(&self, other: &Course) -> bool {
         let has = |end: u32| !self.has_next || end.wrapping_sub(self.next).cast_signed() <= 0;
-        // A FIN has a number, too.
-        let is_fin = self.has_end && self.acked == self.end.wrapping_add(1);
+        // A FIN has a number, too. Where it was not captured, it is the one that is missing if the other end closed as well.
+        let has_closed = other.has_end && self.rst().is_none() && other.rst().is_none();
+        let is_fin = match self.has_end {
+            true => self.acked == self.end.wrapping_add(1),
+            false => has_closed && self.acked == self.next.wrapping_add(1),
+        };
         (!self.has_end || has(self.end)) && (!self.has_acked || is_fin || has(self.acked))
     }
 

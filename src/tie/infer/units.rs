@@ -326,21 +326,25 @@ impl<'a> Curve<'a> {
     }
 
     /// Whether no octet of `effect` was sent before the same octet of `self` had come, within `tolerance` nanoseconds.
-    /// Octets that `self` does not have count as never come.
-    pub fn causes(self, effect: Curve<'_>, tolerance: u64) -> bool {
+    /// Octets that `self` does not have count as never come. And over how many units it walked.
+    pub fn causes(self, effect: Curve<'_>, tolerance: u64) -> (bool, usize) {
         let mut causes = self.steps();
         let mut cause = causes.next();
-        effect.steps().all(|(sent, unit)| {
+        let mut walked = 1;
+        let all = effect.steps().all(|(sent, unit)| {
+            walked += 1;
             // Of joined units it is known only when the last one of them was over.
             let at = if unit.count > 1 { unit.last() } else { unit.first };
             while cause.is_some_and(|(after, _)| after < sent) {
                 cause = causes.next();
+                walked += 1;
             }
             cause.is_some_and(|(_, unit)| {
                 let came = if unit.count > 1 { unit.first } else { unit.last() };
                 came.0 <= at.0.saturating_add(tolerance)
             })
-        })
+        });
+        (all, walked)
     }
 }
 
@@ -360,6 +364,12 @@ mod tests {
         Curve { units, counts: Counts::Raw }
     }
 
+    fn causes(near: &[Unit], far: &[Unit], tolerance: u64) -> bool {
+        let (causes, walked) = raw(near).causes(raw(far), tolerance);
+        assert!((1..=1 + near.len() + far.len()).contains(&walked));
+        causes
+    }
+
     #[test]
     fn what_is_joined_keeps_its_octets_and_is_never_later_than_it_was() {
         let near = units((0..50_000).map(|n| n * 100));
@@ -368,9 +378,9 @@ mod tests {
         let far = units((0..50_000).map(|n| n * 100 + 1)).read();
         assert!(near.len() <= CAP as usize);
         assert_eq!(raw(&near).total(), Some(500_000));
-        assert!(raw(&near).causes(raw(&far), 0));
+        assert!(causes(&near, &far, 0));
         let early = units((0..50_000).map(|n| n * 50)).read();
-        assert!(!raw(&near).causes(raw(&early), 0), "joined, they still tell what is far too early");
+        assert!(!causes(&near, &early, 0), "joined, they still tell what is far too early");
     }
 
     #[test]
@@ -394,9 +404,9 @@ mod tests {
     fn one_octet_too_early_is_no_effect() {
         let units = |times: &[u64]| units(times.iter().copied()).read();
         let (near, far) = (units(&[100, 200]), units(&[150, 199]));
-        assert!(!raw(&near).causes(raw(&far), 0));
-        assert!(raw(&near).causes(raw(&far), 1));
-        assert!(raw(&near).causes(raw(&units(&[300])), 0), "the rest may come later");
-        assert!(!raw(&near).causes(raw(&units(&[300, 300, 300])), 0), "more than there is");
+        assert!(!causes(&near, &far, 0));
+        assert!(causes(&near, &far, 1));
+        assert!(causes(&near, &units(&[300]), 0), "the rest may come later");
+        assert!(!causes(&near, &units(&[300, 300, 300]), 0), "more than there is");
     }
 }

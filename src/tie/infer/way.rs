@@ -79,9 +79,9 @@ impl Way {
         self.course.set_acked(acked);
     }
 
-    /// Whether every octet up to the end was captured, as far as sequence numbers tell.
-    pub fn is_whole(&self) -> bool {
-        self.course.is_complete() && !self.has_gaps
+    /// Whether every octet up to the end was captured, as far as sequence numbers tell, of it and of the other direction.
+    pub fn is_whole(&self, other: &Way) -> bool {
+        self.course.is_complete(&other.course) && !self.has_gaps
     }
 
     /// The first octets.
@@ -137,17 +137,19 @@ mod tests {
         let mut way = Way::default();
         let record = [&[23, 3, 3, 0, 4][..], b"abcd"].concat();
         read(&[(6, flags::SYN, b""), (7, 0, &record), (16, flags::FIN, b"")], &mut way);
-        assert!(way.is_whole() && way.is_tls);
+        assert!(way.is_whole(&Way::default()) && way.is_tls);
         let kinds: Vec<(u8, u32)> = way.units().iter().map(|unit| (unit.kind, unit.len)).collect();
         assert_eq!(kinds, [(23, 4)]);
         assert_eq!((way.syn(), way.fin(), way.rst()), (Some(Timestamp(100)), Some(Timestamp(102)), None));
         read(&[(7, 0, b"GET / HTTP/1.1"), (30, 0, b"held")], &mut way);
-        assert!(!way.is_whole() && !way.is_tls && way.syn().is_none());
+        assert!(!way.is_whole(&Way::default()) && !way.is_tls && way.syn().is_none());
         assert_eq!((way.head(), way.units().len()), (&b"GET / HTTP/1.1"[..], 1));
         read(&[(7, 0, b"")], &mut way);
-        assert!(way.is_whole() && way.content.is_none() && way.units().is_empty() && way.head().is_empty());
+        assert!(
+            way.is_whole(&Way::default()) && way.content.is_none() && way.units().is_empty() && way.head().is_empty()
+        );
         assert_eq!(way.seen(), Some((Timestamp(100), Timestamp(100))));
         read(&[], &mut way);
-        assert!(way.is_whole() && way.seen().is_none());
+        assert!(way.is_whole(&Way::default()) && way.seen().is_none());
     }
 }

@@ -30,10 +30,12 @@ pub enum From {
 
 pub use self::From::{Client, Server};
 
+/// Conversation and direction, time, sequence number, what is acknowledged, flags, octets, and how many there were.
+type Captured = (Half, Timestamp, u32, u32, u8, Vec<u8>, u32);
+
 /// Legs on both sides of a proxy.
 pub struct World {
-    /// Conversation and direction, time, sequence number, what is acknowledged, flags, octets, and how many there were.
-    segments: Vec<(Half, Timestamp, u32, u32, u8, Vec<u8>, u32)>,
+    segments: Vec<Captured>,
     pub near: Vec<TcpLeg>,
     pub far: Vec<TcpLeg>,
     legs: u32,

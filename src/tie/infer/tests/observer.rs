@@ -51,9 +51,10 @@ impl Turns {
             observed.read(halves, &mut reader, &mut shape).expect("it can be read");
             // Where units were joined, nobody asks for the ids of requests.
             let ids = if shape.up.is_thinned { String::new() } else { format!("{:?}", shape.up.requests) };
-            let ways = [&shape.up, &shape.down];
-            let read =
-                ways.map(|way| (way.units().to_vec(), way.is_whole(), way.is_thinned, way.seen(), way.head().to_vec()));
+            let ways = [(&shape.up, &shape.down), (&shape.down, &shape.up)];
+            let read = ways.map(|(way, other)| {
+                (way.units().to_vec(), way.is_whole(other), way.is_thinned, way.seen(), way.head().to_vec())
+            });
             format!("{read:?} {ids}")
         };
         (0..self.conversations).map(&mut read).collect()
