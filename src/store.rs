@@ -350,6 +350,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn what_could_not_be_read_is_not_there() {
+        let mut store = Store::default();
+        let place = store.push(&[7; 100]).expect("it can be written");
+        store.push(&vec![8; IN_MEMORY]).expect("it can be written");
+        let mut reader = Reader::default();
+        let file = store.file.take();
+        for _ in 0..2 {
+            assert!(reader.read(&store, place).is_err());
+        }
+        store.file = file;
+        assert_eq!(reader.read(&store, place).expect("it can be read"), [7; 100]);
+        store.file.as_ref().expect("a file").set_len(50).expect("it can be made shorter");
+        reader = Reader::default();
+        for _ in 0..2 {
+            assert!(reader.read(&store, place).is_err());
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]

@@ -38,6 +38,8 @@ struct Batch {
     octets: Arc<Vec<u8>>,
     /// Conversations that are forgotten behind them.
     forgotten: Vec<u32>,
+    /// Whether there are no more segments.
+    is_last: bool,
 }
 
 /// A TCP segment.
@@ -61,9 +63,13 @@ impl Observing {
             let mut observer = Observer::new(limits);
             while let Some(mut batch) = batches.take() {
                 batch.tell(&mut observer);
+                if batch.is_last {
+                    return observer.finish();
+                }
                 batches.give_back(batch);
             }
-            observer.finish()
+            // Nobody wants it any more: what is in memory is not put away.
+            Err(io::ErrorKind::Interrupted.into())
         });
         let work = match handle {
             Ok(handle) => Work::Thread { batches: give, handle },
@@ -102,6 +108,7 @@ impl Observing {
 
     /// There are no more segments.
     pub fn finish(mut self) -> Finishing {
+        self.batch.is_last = true;
         self.turn();
         match self.work {
             Work::Here(observer) => Finishing::Here(observer),

@@ -46,9 +46,21 @@ type Pair = (u32, u32);
 
 /// Ties legs by their octets.
 pub fn tie(stage: Stage, near: &Sides, far: &Sides, end: Timestamp, shelf: &mut Shelf<'_>) -> io::Result<Vec<Tied>> {
+    tie_within(WORK, stage, near, far, end, shelf)
+}
+
+/// The same, in so many steps.
+pub(super) fn tie_within(
+    steps: usize,
+    stage: Stage,
+    near: &Sides,
+    far: &Sides,
+    end: Timestamp,
+    shelf: &mut Shelf<'_>,
+) -> io::Result<Vec<Tied>> {
     let begin = Begin { near: near.first.unwrap_or(NEVER), far: far.first.unwrap_or(NEVER) };
     let mut candidates = Candidates::new(near.sides.len(), far.sides.len());
-    let work = Work::of(WORK);
+    let work = Work::of(steps);
     let mut compared = Compared { stage, near, far, end, work, pairs: Vec::new(), silent: (0, 0), shelf };
     let buckets = Buckets::new(stage, near, far);
     let (mut opened, mut answered, mut others, mut early) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

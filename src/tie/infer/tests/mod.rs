@@ -113,6 +113,14 @@ impl World {
         self.segments.push((half, time, seq, 0, flags & !flags::ACK, data.to_vec(), len));
     }
 
+    /// Takes out what was sent at a time: it is not captured.
+    pub fn lose(&mut self, talk: &Talk, at: Timestamp, from: From) {
+        let lost = Half { conversation: talk.id, from_first: from == Client };
+        let before = self.segments.len();
+        self.segments.retain(|(half, time, ..)| (*half, *time) != (lost, at));
+        assert_eq!(self.segments.len() + 1, before);
+    }
+
     /// What an observer makes of it.
     fn observed(&self, limits: Limits) -> Observed {
         let mut observer = Observer::new(limits);
