@@ -143,11 +143,15 @@ impl Observer {
         let Segment { half, time, data_len, .. } = *segment;
         self.end = self.end.max(time);
         let Some(at) = self.find(half.conversation) else { return };
-        if data_len > 0 && self.busy[at].as_ref().is_some_and(|conversation| conversation.held.is_some()) {
-            self.restore_held(at);
-        }
         let Some(conversation) = &mut self.busy[at] else { return };
         conversation.is_busy = true;
+        if data_len > 0 && conversation.held.is_some() {
+            let before = conversation.memory();
+            match conversation.restore_held(&self.store, &mut self.octets) {
+                Ok(()) => self.memory = self.memory + conversation.memory() - before,
+                Err(error) => return self.fail(error),
+            }
+        }
         let [first, second] = &mut conversation.streams;
         let (stream, other) = if half.from_first { (second, first) } else { (first, second) };
         // Without data it stays as large as it is.
@@ -249,17 +253,6 @@ impl Observer {
             }
         }
         conversation.streams.into_iter().for_each(|stream| self.spare.keep(stream));
-    }
-
-    /// Brings back what a conversation holds.
-    #[cold]
-    fn restore_held(&mut self, at: usize) {
-        let Some(conversation) = &mut self.busy[at] else { return };
-        let before = conversation.memory();
-        match conversation.restore_held(&self.store, &mut self.octets) {
-            Ok(()) => self.memory = self.memory + conversation.memory() - before,
-            Err(error) => self.fail(error),
-        }
     }
 
     /// Brings all units of a conversation back.
@@ -398,6 +391,8 @@ impl Conversation {
         self.streams = [(); 2].map(|()| Stream::restore(&mut put, began, !is_large, spare));
     }
 
+    /// Brings back what it holds.
+    #[cold]
     fn restore_held(&mut self, store: &Store, octets: &mut Vec<u8>) -> io::Result<()> {
         if let Some(held) = self.held.take() {
             store.read(held, octets)?;
