@@ -9,7 +9,7 @@ use crate::store::{Put, put_from};
 pub struct Moment(u64);
 
 impl Moment {
-    /// It is no time of any segment: one that a clock counts so far as that comes a nanosecond before.
+    /// A segment that a clock gives this time, the last one that it can show, counts as one that has not come.
     const NONE: Moment = Moment(u64::MAX);
 
     pub fn get(self) -> Option<Timestamp> {
@@ -19,18 +19,14 @@ impl Moment {
     /// Comes, if it has not come before.
     fn come(&mut self, time: Timestamp) {
         if *self == Moment::NONE {
-            *self = Moment::at(time);
+            *self = Moment(time.0);
         }
-    }
-
-    fn at(time: Timestamp) -> Moment {
-        Moment(time.0.min(Moment::NONE.0 - 1))
     }
 }
 
 impl From<Option<Timestamp>> for Moment {
     fn from(time: Option<Timestamp>) -> Moment {
-        time.map_or(Moment::NONE, Moment::at)
+        time.map_or(Moment::NONE, |time| Moment(time.0))
     }
 }
 
@@ -84,12 +80,12 @@ impl Course {
         let shows = data_len > 0 || flags & (flags::SYN | flags::FIN | flags::RST) != 0 || self.first == Moment::NONE;
         if shows {
             self.first.come(time);
-            self.last = Moment::at(time);
+            self.last = Moment(time.0);
         }
         if flags & flags::SYN != 0 {
             seq = seq.wrapping_add(1);
             if self.syn == Moment::NONE {
-                self.syn = Moment::at(time);
+                self.syn = Moment(time.0);
                 // Data before the SYN belongs to it only if the capture is out of order, which it is not. And what was
                 // acknowledged before belongs to whoever had these ends before.
                 (self.next, self.has_next, self.has_acked) = (seq, true, false);
@@ -103,17 +99,19 @@ impl Course {
     /// Takes in what `other` acknowledges of it, in a segment with these flags; returns whether that shows anything.
     #[inline]
     pub fn acknowledged(&mut self, ack: u32, flags: u8, other: &mut Course, time: Timestamp) -> bool {
-        let is_syn = flags & flags::SYN != 0;
-        if self.has_next && ack.wrapping_sub(self.next).cast_signed() <= 0 && !is_syn {
+        // What a RST acknowledges may be anything.
+        let has = flags & (flags::ACK | flags::RST | flags::SYN);
+        let is_known = self.has_next && ack.wrapping_sub(self.next).cast_signed() <= 0;
+        if is_known && has == flags::ACK || has & !flags::SYN != flags::ACK {
             return false;
         }
-        self.acknowledged_more(ack, is_syn, other, time)
+        self.acknowledged_more(ack, has & flags::SYN != 0, other, time)
     }
 
     #[inline(never)]
     fn acknowledged_more(&mut self, ack: u32, is_syn: bool, other: &mut Course, time: Timestamp) -> bool {
         // One that opens with a SYN acknowledges what the other end began with; before, anything may have been.
-        if is_syn && other.syn == Moment::at(time) {
+        if is_syn && other.syn == Moment(time.0) {
             self.has_acked = false;
         }
         if !self.has_next && other.syn != Moment::NONE {
@@ -125,7 +123,7 @@ impl Course {
         } else {
             (self.acked, self.has_acked) = (ack, true);
         }
-        other.last = Moment::at(time);
+        other.last = Moment(time.0);
         true
     }
 

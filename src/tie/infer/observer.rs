@@ -162,7 +162,7 @@ impl Observer {
         }
         if data_len > 0 {
             self.memory = self.memory + stream.memory() - before;
-            if stream.is_over() {
+            if conversation.parts.is_some() && stream.is_over() {
                 self.join(at);
             }
         }

@@ -238,9 +238,7 @@ impl Stream {
     /// Takes in what a segment of the `other` direction acknowledges; returns whether it shows anything.
     #[inline]
     pub fn acknowledged(&mut self, segment: &Segment<'_>, other: &mut Stream) -> bool {
-        // What a RST acknowledges may be anything.
-        segment.flags & (flags::ACK | flags::RST) == flags::ACK
-            && self.course.acknowledged(segment.ack, segment.flags, &mut other.course, segment.time)
+        self.course.acknowledged(segment.ack, segment.flags, &mut other.course, segment.time)
     }
 
     fn octets(&mut self, time: Timestamp, seq: u32, data: &[u8], data_len: u32, spare: &mut Spare) {

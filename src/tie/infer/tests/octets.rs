@@ -264,6 +264,24 @@ fn what_is_acknowledged_and_not_there_was_lost() {
 }
 
 #[test]
+fn what_is_acknowledged_in_another_conversation_counts() {
+    let mut world = World::new();
+    let (a, far_a) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let (b, _) = plain(&mut world, 0, "10.9.0.2:4000", 2, 100, 2000);
+    world.far.pop();
+    world.lose(&a, ms(6), Server);
+    world.lose(&a, ms(11), Server);
+    // What the proxy sent has other addresses, as on lo.
+    let apart = Half { conversation: 1_000, from_first: false };
+    let of_proxy = |half: &&mut Half| half.conversation == a.id() && !half.from_first;
+    world.segments.iter_mut().map(|(half, ..)| half).filter(of_proxy).for_each(|half| *half = apart);
+    world.near[0].from_server = apart;
+    assert_eq!(world.ties(), []);
+    world.lose(&a, ms(8), Client);
+    assert_eq!(world.ties(), [(b.id(), far_a.id())]);
+}
+
+#[test]
 fn a_fin_that_was_lost_is_no_octet() {
     let mut world = World::new();
     let (near, far) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
