@@ -96,20 +96,20 @@ impl Course {
         (seq, shows)
     }
 
-    /// Takes in what `other` acknowledges of it, in a segment with these flags; returns whether that shows anything.
+    /// Whether what is acknowledged of it, in a segment with these flags, may show anything.
     #[inline]
-    pub fn acknowledged(&mut self, ack: u32, flags: u8, other: &mut Course, time: Timestamp) -> bool {
-        // What a RST acknowledges may be anything.
-        let has = flags & (flags::ACK | flags::RST | flags::SYN);
+    pub fn lacks(&self, ack: u32, flags: u8) -> bool {
         let is_known = self.has_next && ack.wrapping_sub(self.next).cast_signed() <= 0;
-        if is_known && has == flags::ACK || has & !flags::SYN != flags::ACK {
-            return false;
-        }
-        self.acknowledged_more(ack, has & flags::SYN != 0, other, time)
+        !is_known || flags & flags::SYN != 0
     }
 
-    #[inline(never)]
-    fn acknowledged_more(&mut self, ack: u32, is_syn: bool, other: &mut Course, time: Timestamp) -> bool {
+    /// Takes in what `other` acknowledges of it, in a segment with these flags; returns whether that shows anything.
+    pub fn acknowledged(&mut self, ack: u32, flags: u8, other: &mut Course, time: Timestamp) -> bool {
+        // What a RST acknowledges may be anything.
+        if flags & (flags::ACK | flags::RST) != flags::ACK {
+            return false;
+        }
+        let is_syn = flags & flags::SYN != 0;
         // One that opens with a SYN acknowledges what the other end began with; before, anything may have been.
         if is_syn && other.syn == Moment(time.0) {
             self.has_acked = false;

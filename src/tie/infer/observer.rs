@@ -145,26 +145,39 @@ impl Observer {
         let Some(at) = self.find(half.conversation) else { return };
         let Some(conversation) = &mut self.busy[at] else { return };
         conversation.is_busy = true;
-        if data_len > 0 && conversation.held.is_some() {
-            let before = conversation.memory();
-            match conversation.restore_held(&self.store, &mut self.octets) {
-                Ok(()) => self.memory = self.memory + conversation.memory() - before,
-                Err(error) => return self.fail(error),
-            }
-        }
-        let [first, second] = &mut conversation.streams;
-        let (stream, other) = if half.from_first { (second, first) } else { (first, second) };
+        let from = usize::from(half.from_first);
         // Without data it stays as large as it is.
-        let before = if data_len > 0 { stream.memory() } else { 0 };
-        let shows = stream.segment(segment, &mut self.spare);
-        if other.acknowledged(segment, stream) || shows {
-            conversation.same = None;
-        }
-        if data_len > 0 {
-            self.memory = self.memory + stream.memory() - before;
-            if conversation.parts.is_some() && stream.is_over() {
-                self.join(at);
+        if data_len == 0 {
+            if conversation.streams[from].segment(segment, &mut self.spare) {
+                conversation.same = None;
             }
+        } else {
+            if conversation.is_in_parts() {
+                return self.further(at, segment);
+            }
+            conversation.same = None;
+            let stream = &mut conversation.streams[from];
+            let before = stream.memory();
+            stream.segment(segment, &mut self.spare);
+            self.memory = self.memory + stream.memory() - before;
+        }
+        if conversation.streams[1 - from].lacks(segment) {
+            conversation.acknowledged(segment);
+        }
+        if self.memory > self.room {
+            self.make_room();
+        }
+    }
+
+    /// Takes in data of a conversation that is not here as a whole.
+    #[cold]
+    fn further(&mut self, at: usize, segment: &Segment<'_>) {
+        let Some(conversation) = &mut self.busy[at] else { return };
+        let before = conversation.memory();
+        let taken = conversation.further(segment, &self.store, &mut self.octets, &mut self.spare);
+        self.memory = self.memory + conversation.memory() - before;
+        if let Err(error) = taken {
+            return self.fail(error);
         }
         if self.memory > self.room {
             self.make_room();
@@ -253,17 +266,6 @@ impl Observer {
             }
         }
         conversation.streams.into_iter().for_each(|stream| self.spare.keep(stream));
-    }
-
-    /// Brings all units of a conversation back.
-    #[cold]
-    fn join(&mut self, at: usize) {
-        let Some(conversation) = &mut self.busy[at] else { return };
-        let before = conversation.memory();
-        match conversation.join(&self.store, &mut self.octets) {
-            Ok(()) => self.memory = self.memory + conversation.memory() - before,
-            Err(error) => self.fail(error),
-        }
     }
 
     /// Nothing is collected any more.
@@ -391,8 +393,41 @@ impl Conversation {
         self.streams = [(); 2].map(|()| Stream::restore(&mut put, began, !is_large, spare));
     }
 
-    /// Brings back what it holds.
+    /// Whether anything of it stayed in the store.
+    fn is_in_parts(&self) -> bool {
+        self.parts.is_some() || self.held.is_some()
+    }
+
+    /// Takes in data where that is so.
+    fn further(
+        &mut self,
+        segment: &Segment<'_>,
+        store: &Store,
+        octets: &mut Vec<u8>,
+        spare: &mut Spare,
+    ) -> io::Result<()> {
+        self.restore_held(store, octets)?;
+        self.same = None;
+        let stream = &mut self.streams[usize::from(segment.half.from_first)];
+        stream.segment(segment, spare);
+        if stream.is_over() {
+            self.join(store, octets)?;
+        }
+        self.acknowledged(segment);
+        Ok(())
+    }
+
+    /// Takes in what a segment acknowledges.
     #[cold]
+    fn acknowledged(&mut self, segment: &Segment<'_>) {
+        let [first, second] = &mut self.streams;
+        let (stream, other) = if segment.half.from_first { (second, first) } else { (first, second) };
+        if other.acknowledged(segment, stream) {
+            self.same = None;
+        }
+    }
+
+    /// Brings back what it holds.
     fn restore_held(&mut self, store: &Store, octets: &mut Vec<u8>) -> io::Result<()> {
         if let Some(held) = self.held.take() {
             store.read(held, octets)?;

@@ -235,8 +235,13 @@ impl Stream {
         shows
     }
 
-    /// Takes in what a segment of the `other` direction acknowledges; returns whether it shows anything.
+    /// Whether what a segment of the other direction acknowledges may show anything.
     #[inline]
+    pub fn lacks(&self, segment: &Segment<'_>) -> bool {
+        self.course.lacks(segment.ack, segment.flags)
+    }
+
+    /// Takes in what a segment of the `other` direction acknowledges; returns whether it shows anything.
     pub fn acknowledged(&mut self, segment: &Segment<'_>, other: &mut Stream) -> bool {
         self.course.acknowledged(segment.ack, segment.flags, &mut other.course, segment.time)
     }
