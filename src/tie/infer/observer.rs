@@ -575,11 +575,14 @@ impl At {
     }
 
     fn decode(word: u64) -> At {
+        // As it is most often.
+        if word.wrapping_sub(1) < At::AWAY - 1 {
+            return At::Busy(word as usize - 1);
+        }
         match word {
             0 => At::Nowhere,
             At::PARTED.. => At::Parted(Place::of(word & !At::PARTED)),
-            At::AWAY.. => At::Away(Place::of(word & !At::AWAY)),
-            _ => At::Busy(word as usize - 1),
+            _ => At::Away(Place::of(word & !At::AWAY)),
         }
     }
 }
