@@ -26,8 +26,8 @@ const LENGTH: u32 = 24;
 pub(crate) struct Place(u64);
 
 impl Place {
-    /// One bit less than a `u64` has.
-    const MOST: u64 = 1 << (63 - LENGTH);
+    /// Two bits less than a `u64` has.
+    const MOST: u64 = 1 << (62 - LENGTH);
 
     fn offset(self) -> u64 {
         self.0 >> LENGTH
@@ -37,7 +37,7 @@ impl Place {
         (self.0 & ((1 << LENGTH) - 1)) as usize
     }
 
-    /// As a number of 63 bits.
+    /// As a number of 62 bits.
     pub fn number(self) -> u64 {
         self.0
     }
@@ -100,6 +100,12 @@ impl Store {
         self.filed += self.tail.len() as u64;
         self.tail.clear();
         Ok(())
+    }
+
+    /// Octets of all that was put away.
+    #[cfg(test)]
+    pub fn written(&self) -> u64 {
+        self.filed + self.tail.len() as u64
     }
 
     /// Reads a string.
@@ -192,8 +198,11 @@ impl Reader {
         let len = store.filed.saturating_sub(number * BLOCK).min(BLOCK) as usize;
         if block.number != number || block.octets.len() != len {
             block.octets.clear();
-            // What could not be read is none of this length.
-            store.read_at(number * BLOCK, len, &mut block.octets)?;
+            if let Err(error) = store.read_at(number * BLOCK, len, &mut block.octets) {
+                // There is room for it, and nothing in it.
+                block.octets.clear();
+                return Err(error);
+            }
             block.number = number;
         }
         Ok(&block.octets)
@@ -340,6 +349,25 @@ impl<'a> Put<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_there() {
+        let mut store = Store::default();
+        let place = store.push(&[7; 100]).expect("it can be written");
+        store.push(&vec![8; IN_MEMORY]).expect("it can be written");
+        let mut reader = Reader::default();
+        let file = store.file.take();
+        for _ in 0..2 {
+            assert!(reader.read(&store, place).is_err());
+        }
+        store.file = file;
+        assert_eq!(reader.read(&store, place).expect("it can be read"), [7; 100]);
+        store.file.as_ref().expect("a file").set_len(50).expect("it can be made shorter");
+        reader = Reader::default();
+        for _ in 0..2 {
+            assert!(reader.read(&store, place).is_err());
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]

@@ -114,6 +114,44 @@ fn everything_is_held_until_the_end() {
     holds(only_forward, 100_000, Some("1000000s,1000GiB"), [36, 36]);
 }
 
+/// Health checks of many clients, none of which sends anything: each far leg could be of each near one.
+#[test]
+fn very_many_legs_without_data() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [eth0, lo] = ["eth0.pcap", "lo.pcap"].map(|name| folder.path().join(name));
+    let clients = (0..2_000).map(|n: u16| ([10, 0, (n / 200) as u8 + 1, (n % 200) as u8], 2_000));
+    let proxy = (0..20_000).map(|n: u16| ([127, 0, 0, 6], 2_000 + n));
+    fs::write(&eth0, handshakes(0, [2; 12], clients)).expect("room for the capture");
+    fs::write(&lo, handshakes(1, [0; 12], proxy)).expect("room for the capture");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshpcap"));
+    command.arg("merge").args([eth0, lo]).arg("-o").arg(folder.path().join("out.pcapng"));
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it runs");
+    let used = child.wait4().expect("the command runs");
+    assert!(used.status.success());
+    let peak = used.rusage.maxrss / 1024 / 1024;
+    assert!(peak <= 64, "{peak} MiB");
+}
+
+/// A capture of the handshakes of clients with a pod; it begins at some second, and has these hardware addresses.
+fn handshakes(second: u32, hardware: [u8; 12], clients: impl Iterator<Item = ([u8; 4], u16)>) -> Vec<u8> {
+    const POD: ([u8; 4], u16) = ([10, 0, 0, 1], 8080);
+    let mut file = [&0xa1b2_c3d4_u32.to_le_bytes()[..], &[2, 0, 4, 0], &[0; 8], &[255, 255, 0, 0, 1, 0, 0, 0]].concat();
+    for (client, n) in clients.zip(0_u32..) {
+        for (from, to, seq, ack, flags, micros) in
+            [(client, POD, n, 0, 2, 20 * n), (POD, client, 7, n + 1, 0x12, 20 * n + 9)]
+        {
+            let mut packet = [&hardware[..], &[8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]].concat();
+            packet.extend([from.0, to.0].concat());
+            packet.extend([from.1, to.1].into_iter().flat_map(u16::to_be_bytes));
+            packet.extend([seq, ack].into_iter().flat_map(u32::to_be_bytes));
+            packet.extend([0x50, flags, 4, 0, 0, 0, 0, 0]);
+            file.extend([1_700_000_000 + second, micros, 54, 54].into_iter().flat_map(u32::to_le_bytes));
+            file.extend(packet);
+        }
+    }
+    file
+}
+
 /// Where no temporary file can be made, what is a few MiB stays in memory; the output is the same.
 #[test]
 fn without_temporary_files() {

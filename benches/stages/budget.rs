@@ -36,7 +36,7 @@ impl Stage {
             Stage::Decode => 155,
             Stage::Duplicates => 275,
             Stage::Pair => 760,
-            Stage::Observe => 640,
+            Stage::Observe => 680,
             Stage::Rewrite => 470,
             Stage::Checksum => 195,
             Stage::Encode => 372,

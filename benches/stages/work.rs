@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use meshpcap::merge::Duplicates;
 use meshpcap::output::{Change, Destination, Options, Output};
-use meshpcap::packet::{Transport, decode};
+use meshpcap::packet::{Tcp, Transport, decode};
 use meshpcap::rewrite::{complete_checksum, translate};
 use meshpcap::tie::infer::{self, Half, Observer};
 
@@ -83,8 +83,8 @@ fn observe(packets: &Packets) {
     });
     let mut observer = Observer::new(infer::Limits::default());
     counted(|| {
-        for (half, time, tcp, data) in &segments {
-            observer.segment(*half, *time, tcp.seq, tcp.flags, data, tcp.data_len);
+        for &(half, time, Tcp { seq, ack, flags, data_len, .. }, data) in &segments {
+            observer.segment(&infer::Segment { half, time, seq, ack, flags, data, data_len });
         }
     });
     black_box(&observer);

@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use crate::capture::Timestamp;
 use crate::handover::{Giver, handover};
 use crate::merge::Shared;
-use crate::tie::infer::{Half, Limits, Observed, Observer};
+use crate::tie::infer::{self, Half, Limits, Observed, Observer};
 
 /// Batches that wait to be taken in.
 const WAITING: usize = 2;
@@ -38,6 +38,8 @@ struct Batch {
     octets: Arc<Vec<u8>>,
     /// Conversations that are forgotten behind them.
     forgotten: Vec<u32>,
+    /// Whether there are no more segments.
+    is_last: bool,
 }
 
 /// A TCP segment.
@@ -45,6 +47,7 @@ pub(super) struct Segment {
     pub half: Half,
     pub time: Timestamp,
     pub seq: u32,
+    pub ack: u32,
     pub flags: u8,
     /// What was captured of its data, in its frame.
     pub data: Range<usize>,
@@ -60,9 +63,13 @@ impl Observing {
             let mut observer = Observer::new(limits);
             while let Some(mut batch) = batches.take() {
                 batch.tell(&mut observer);
+                if batch.is_last {
+                    return observer.finish();
+                }
                 batches.give_back(batch);
             }
-            observer.finish()
+            // Nobody wants it any more: what is in memory is not put away.
+            Err(io::ErrorKind::Interrupted.into())
         });
         let work = match handle {
             Ok(handle) => Work::Thread { batches: give, handle },
@@ -101,6 +108,7 @@ impl Observing {
 
     /// There are no more segments.
     pub fn finish(mut self) -> Finishing {
+        self.batch.is_last = true;
         self.turn();
         match self.work {
             Work::Here(observer) => Finishing::Here(observer),
@@ -133,9 +141,9 @@ impl Finishing {
 impl Batch {
     /// Tells all its segments, and is empty then.
     fn tell(&mut self, observer: &mut Observer) {
-        for Segment { half, time, seq, flags, data, sent } in self.segments.drain(..) {
+        for Segment { half, time, seq, ack, flags, data, sent: data_len } in self.segments.drain(..) {
             let data = self.octets.get(data).unwrap_or_default();
-            observer.segment(half, time, seq, flags, data, sent);
+            observer.segment(&infer::Segment { half, time, seq, ack, flags, data, data_len });
         }
         self.forgotten.drain(..).for_each(|conversation| observer.forget(conversation));
         // Whoever reads ahead may use them again.

@@ -268,8 +268,8 @@ impl Survey {
     fn observe(&mut self, half: Half, frame: &Frame<'_>, view: &View, tcp: &Tcp, shared: Shared<'_>) {
         if let Some(observing) = &mut self.observing {
             let data = view.data_range();
-            let (time, seq, flags, sent) = (frame.time, tcp.seq, tcp.flags, tcp.data_len);
-            observing.segment(Segment { half, time, seq, flags, data, sent }, shared);
+            let (time, seq, ack, flags, sent) = (frame.time, tcp.seq, tcp.ack, tcp.flags, tcp.data_len);
+            observing.segment(Segment { half, time, seq, ack, flags, data, sent }, shared);
         }
     }
 

@@ -33,16 +33,22 @@ pub fn looseness(shape: &Shape, end: Timestamp) -> Looseness {
     if is_reset || is_under_way { Looseness::Tail } else { Looseness::None }
 }
 
-/// When a proxy could first connect onwards. A gateway need not wait for a ClientHello.
+/// When a proxy could first connect onwards. A gateway need not wait for a ClientHello. Where the SYN was not captured, its
+/// answer tells: there is no connection before.
 pub fn can_open(stage: Stage, near: &Shape) -> Option<Timestamp> {
-    if stage == Stage::Gateway { near.up.syn() } else { near.opened() }
+    let opened = if stage == Stage::Gateway { near.up.syn() } else { near.opened() };
+    opened.or(near.down.syn())
 }
 
-/// When a near leg was answered: a far leg was opened before that.
+/// When a near leg was answered, or was over without an answer: a far leg was opened before that.
 pub fn answered(stage: Stage, near: &Shape) -> Option<Timestamp> {
-    match stage {
+    let answered = match stage {
         // A gateway need not connect before it has ended the client's handshake, either.
         Stage::Gateway => near.answered(),
         Stage::Inbound | Stage::Outbound => near.down.first_data(),
-    }
+    };
+    // A client that sends no more may wait for an answer. A proxy that closes has none.
+    let is_over = near.down.ended().is_some() || near.up.rst().is_some();
+    let over = near.seen().filter(|_| is_over).map(|(_, last)| last);
+    answered.into_iter().chain(over).min()
 }

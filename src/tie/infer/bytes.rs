@@ -1,5 +1,6 @@
 //! TCP: a proxy that passes octets on sends the same number of them as it got, both ways, and none before it got it.
 
+use std::cell::Cell;
 use std::io;
 
 use super::alone::{Looseness, looseness};
@@ -10,7 +11,7 @@ use super::shelf::Shelf;
 use super::sides::{Side, Sides};
 use super::sweep::{Interval, NEVER, Within, sweep};
 use super::turns::{Turn, exchanged, turns};
-use super::units::Counts;
+use super::units::{Counts, Curve};
 use super::way::Way;
 use super::{Exchange, Stage, TOLERANCE, may_meet};
 use crate::capture::Timestamp;
@@ -24,33 +25,64 @@ const BEGINNING: u64 = 2_000_000_000;
 /// How long a proxy takes to close the other side of a leg, if nothing is left to be sent: 1 s, in nanoseconds.
 const CLOSING: u64 = 1_000_000_000;
 
-/// Units that are compared with each other, of all pairs together.
+/// How long a proxy waits for the answer to its SYN, about: 10 s, in nanoseconds.
+const ANSWERING: u64 = 10_000_000_000;
+
+/// Steps of all comparisons together: units that are walked over, ways to read both legs, pairs.
 const WORK: usize = 400_000_000;
 
-/// Pairs that are compared at once, about.
+/// Steps that a pair takes at least: the legs have to be read.
+const PAIR: usize = 16;
+
+/// Pairs that are compared at once.
 const AT_ONCE: usize = 1 << 18;
+
+/// Near legs without data that one far leg without data is compared with. Nothing shows that two of them belong together; what
+/// counts is whether there are any.
+const SILENT: usize = 16;
 
 /// Two legs that may belong together, as indices: the far one, the near one.
 type Pair = (u32, u32);
 
 /// Ties legs by their octets.
 pub fn tie(stage: Stage, near: &Sides, far: &Sides, end: Timestamp, shelf: &mut Shelf<'_>) -> io::Result<Vec<Tied>> {
+    tie_within(WORK, stage, near, far, end, shelf)
+}
+
+/// The same, in so many steps.
+pub(super) fn tie_within(
+    steps: usize,
+    stage: Stage,
+    near: &Sides,
+    far: &Sides,
+    end: Timestamp,
+    shelf: &mut Shelf<'_>,
+) -> io::Result<Vec<Tied>> {
     let begin = Begin { near: near.first.unwrap_or(NEVER), far: far.first.unwrap_or(NEVER) };
     let mut candidates = Candidates::new(near.sides.len(), far.sides.len());
-    let mut compared = Compared { stage, near, far, end, work: 0, pairs: Vec::new() };
+    let work = Work::of(steps);
+    let mut compared = Compared { stage, near, far, end, work, pairs: Vec::new(), silent: (0, 0), shelf };
     let buckets = Buckets::new(stage, near, far);
-    let (mut opened, mut others, mut early) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut opened, mut answered, mut others, mut early) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for Bucket { near: in_near, far: in_far } in buckets.iter() {
         opened.clear();
+        answered.clear();
         others.clear();
         for f in in_far.iter().map(Entry::index) {
             match far.sides[f].opened.get() {
+                Some(time) if far.sides[f].is_answer() => answered.push((time, f)),
                 Some(time) => opened.push((time, f)),
                 None => others.push(f),
             }
         }
-        let interval = |n: usize| interval(&near.sides[n], n, begin);
-        compared.add_opened(in_near.iter().map(|entry| interval(entry.index())), &mut opened, &mut candidates);
+        let interval = |entry: &Entry| interval(&near.sides[entry.index()], entry.index(), begin);
+        compared.add_opened(in_near.iter().map(interval), &mut opened, &mut candidates)?;
+        // Their SYN came before that.
+        let longer = |entry| {
+            let interval = interval(entry);
+            Interval { until: Timestamp(interval.until.0.saturating_add(ANSWERING)), ..interval }
+        };
+        compared.add_opened(in_near.iter().map(longer), &mut answered, &mut candidates)?;
         if others.is_empty() {
             continue;
         }
@@ -64,81 +96,131 @@ pub fn tie(stage: Stage, near: &Sides, far: &Sides, end: Timestamp, shelf: &mut 
             early.iter().for_each(|&n| candidates.contest(n));
         } else {
             for &f in &others {
-                early.iter().for_each(|&n| compared.add(f, n, &mut candidates));
+                early.iter().try_for_each(|&n| compared.add(f, n, &mut candidates))?;
             }
-        }
-        if compared.pairs.len() > AT_ONCE {
-            compared.compare(shelf, &mut candidates)?;
         }
     }
     drop(buckets);
-    compared.compare(shelf, &mut candidates)?;
+    compared.compare(&mut candidates)?;
     Ok(candidates.settle())
 }
 
+/// How many steps may still be taken.
+struct Work {
+    left: Cell<usize>,
+}
+
+impl Work {
+    fn of(steps: usize) -> Work {
+        Work { left: Cell::new(steps) }
+    }
+
+    fn take(&self, steps: usize) {
+        self.left.set(self.left.get().saturating_sub(steps));
+    }
+
+    /// Whether all are taken: what is compared then is not known.
+    fn is_over(&self) -> bool {
+        self.left.get() == 0
+    }
+}
+
 /// Pairs that are to be compared.
-struct Compared<'a> {
+struct Compared<'a, 'b> {
     stage: Stage,
     near: &'a Sides,
     far: &'a Sides,
     end: Timestamp,
-    /// Units of those so far.
-    work: usize,
+    work: Work,
     pairs: Vec<Pair>,
+    /// A far leg without data, and with how many near ones without data it is compared.
+    silent: (usize, usize),
+    shelf: &'a mut Shelf<'b>,
 }
 
-impl Compared<'_> {
+impl Compared<'_, '_> {
     /// Adds far legs, each with when it was opened, and the near legs that it can have been opened for.
     fn add_opened(
         &mut self,
         mut near: impl ExactSizeIterator<Item = Interval<usize>>,
         far: &mut Vec<(Timestamp, usize)>,
         candidates: &mut Candidates,
-    ) {
+    ) -> io::Result<()> {
         match (near.len(), far.len()) {
-            (_, 0) => {}
+            (_, 0) => Ok(()),
             // As it is most often.
             (1, _) => {
-                let Some(Interval { from, until, what }) = near.next() else { return };
+                let Some(Interval { from, until, what }) = near.next() else { return Ok(()) };
                 far.sort_by_key(|(time, _)| *time);
-                let fitting = far.iter().filter(|(time, _)| from <= *time && *time <= until);
-                fitting.for_each(|&(_, f)| self.add(f, what, candidates));
+                let mut fitting = far.iter().filter(|(time, _)| from <= *time && *time <= until);
+                fitting.try_for_each(|&(_, f)| self.add(f, what, candidates))
             }
-            _ => sweep(near.collect(), std::mem::take(far), TRIED, |f, within| match within {
-                Within::These(open) => open.iter().for_each(|near| self.add(f, near.what, candidates)),
-                Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
-            }),
+            _ => {
+                let mut added = Ok(());
+                sweep(near.collect(), std::mem::take(far), TRIED, |f, within| match within {
+                    _ if added.is_err() => {}
+                    Within::These(open) => {
+                        added = open.iter().try_for_each(|near| self.add(f, near.what, candidates));
+                    }
+                    Within::TooMany { new } => candidates.give_up(f, new.iter().map(|near| near.what)),
+                });
+                added
+            }
         }
     }
 
     /// Adds a pair, unless their addresses tell them apart.
-    fn add(&mut self, far: usize, near: usize, candidates: &mut Candidates) {
-        let (n, f) = (&self.near.sides[near], &self.far.sides[far]);
+    fn add(&mut self, far: usize, near: usize, candidates: &mut Candidates) -> io::Result<()> {
+        let are_silent = self.near.sides[near].len == 0 && self.far.sides[far].len == 0;
+        if are_silent && self.silent == (far, SILENT) {
+            return Ok(());
+        }
         if !may_meet(self.stage, &self.near.leg(near), &self.far.leg(far)) {
-            return;
+            return Ok(());
         }
-        self.work += n.len as usize + f.len as usize;
-        if self.work > WORK {
+        if are_silent {
+            self.silent = (far, if self.silent.0 == far { self.silent.1 + 1 } else { 1 });
+        }
+        if self.work.is_over() {
             candidates.give_up(far, [near]);
-        } else {
-            self.pairs.push((far as u32, near as u32));
+            return Ok(());
         }
+        self.work.take(PAIR);
+        self.pairs.push((far as u32, near as u32));
+        if self.pairs.len() == AT_ONCE { self.compare(candidates) } else { Ok(()) }
     }
 
     /// Compares them all, in the order of the far legs: what is read for one is there for the next.
-    fn compare(&mut self, shelf: &mut Shelf<'_>, candidates: &mut Candidates) -> io::Result<()> {
+    fn compare(&mut self, candidates: &mut Candidates) -> io::Result<()> {
         self.pairs.sort_unstable();
         self.pairs.dedup();
         let legs = self.near.sides.len().min(self.far.sides.len()).max(1);
-        shelf.expect(self.pairs.len() / legs);
+        self.shelf.expect(self.pairs.len() / legs);
         for (far, near) in self.pairs.drain(..).map(|(far, near)| (far as usize, near as usize)) {
-            let [n, f] = shelf.pair(&self.near.leg(near), &self.far.leg(far))?;
-            if let Some((fit, exchanged)) = fit(self.stage, n, f, self.end) {
+            let mut found = None;
+            if !self.work.is_over() {
+                let [n, f] = self.shelf.pair(&self.near.leg(near), &self.far.leg(far))?;
+                self.work.take(n.len() + f.len() + n.readings().count() * f.readings().count());
+                found = fit(&Rules { stage: self.stage, end: self.end, work: &self.work }, n, f);
+            }
+            // What is not compared to its end may fit.
+            if self.work.is_over() {
+                candidates.give_up(far, [near]);
+            } else if let Some((fit, exchanged)) = found {
                 candidates.add(far, near, fit, exchanged);
             }
         }
         Ok(())
     }
+}
+
+/// By what two legs are compared.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    stage: Stage,
+    /// When the capture ended.
+    end: Timestamp,
+    work: &'a Work,
 }
 
 /// Octets that must be the same where the rest was dropped.
@@ -177,22 +259,23 @@ fn closes(near: &Shape, far: &Shape) -> bool {
 }
 
 /// How well the octets fit, and how many exchanges went over both.
-fn fit(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<(Fit, u32)> {
+fn fit(rules: &Rules<'_>, near: &Shape, far: &Shape) -> Option<(Fit, u32)> {
     if !closes(near, far) {
         return None;
     }
-    let same = same(stage, near, far).next();
+    let same = same(rules, near, far).next();
     let fit = match &same {
-        Some(_) if near.is_sure && far.is_sure => whole(stage, near, far),
-        _ => part(stage, near, far, end)?,
+        Some(_) if near.is_sure && far.is_sure => whole(rules, near, far),
+        _ => part(rules, near, far)?,
     };
     let exchanged = same.map_or(0, |(n, f)| exchanged(turns(n.up, n.down), turns(f.up, f.down)));
     Some((fit, exchanged))
 }
 
 /// The readings of two legs that may be of the same octets.
-fn same<'a>(stage: Stage, near: &'a Shape, far: &'a Shape) -> impl Iterator<Item = (Reading<'a>, Reading<'a>)> {
-    pairs(near, far).filter(move |(n, f)| n.total == f.total && agree(stage, near, far, n, f) && is_causal(n, f))
+fn same<'a>(rules: &'a Rules<'_>, near: &'a Shape, far: &'a Shape) -> impl Iterator<Item = (Reading<'a>, Reading<'a>)> {
+    pairs(near, far)
+        .filter(move |(n, f)| n.total == f.total && agree(rules.stage, near, far, n, f) && is_causal(rules, n, f))
 }
 
 /// Every reading of one leg with every reading of another.
@@ -201,7 +284,7 @@ fn pairs<'a>(near: &'a Shape, far: &'a Shape) -> impl Iterator<Item = (Reading<'
 }
 
 /// How well two legs fit of which all is known, and which have the same octets.
-fn whole(stage: Stage, near: &Shape, far: &Shape) -> Fit {
+fn whole(rules: &Rules<'_>, near: &Shape, far: &Shape) -> Fit {
     let is_plain = near.readings().count() == 1 && far.readings().count() == 1;
     let is_captured = near.up.syn().is_some() && far.up.syn().is_some();
     // Without the beginning, lengths mean little.
@@ -209,19 +292,23 @@ fn whole(stage: Stage, near: &Shape, far: &Shape) -> Fit {
     // Where it may be that nothing was passed on, that nothing was is the same of many.
     let is_empty = |reading: Reading<'_>| reading.total == (0, 0);
     let may_be_silent = near.readings().any(is_empty) && far.readings().any(is_empty);
-    let is_silent = may_be_silent && same(stage, near, far).any(|(n, _)| is_empty(n));
+    let is_silent = may_be_silent && same(rules, near, far).any(|(n, _)| is_empty(n));
     if is_enough && !is_silent { Fit::Whole } else { Fit::Possible }
 }
 
 /// How well two legs fit of which not all is known, or whose octets are not the same.
-fn part(stage: Stage, near: &Shape, far: &Shape, end: Timestamp) -> Option<Fit> {
+fn part(rules: &Rules<'_>, near: &Shape, far: &Shape) -> Option<Fit> {
+    let Rules { stage, end, .. } = *rules;
     match (looseness(near, end), looseness(far, end)) {
         (Looseness::None, Looseness::None) => None,
         (Looseness::Any, _) if near.is_whole && is_captured_later(near, far) && !holds(near, far) => None,
         (Looseness::Any, _) | (_, Looseness::Any) => Some(Fit::Possible),
         _ => {
             let is_part = |n: &Reading<'_>, f: &Reading<'_>| {
-                n.total.0 >= f.total.0 && n.total.1 <= f.total.1 && agree(stage, near, far, n, f) && is_causal(n, f)
+                n.total.0 >= f.total.0
+                    && n.total.1 <= f.total.1
+                    && agree(stage, near, far, n, f)
+                    && is_causal(rules, n, f)
             };
             // By lengths alone a part fits too much: only what is seen to be the same is enough.
             let shows = |n: &Reading<'_>, f: &Reading<'_>| {
@@ -255,7 +342,9 @@ fn holds(near: &Shape, far: &Shape) -> bool {
 
 /// What two legs carried that were tied: turn by turn where both have the same turns, else as one.
 pub fn exchanges(stage: Stage, near: &Shape, far: &Shape) -> Vec<Exchange> {
-    let Some((n, f)) = same(stage, near, far).next() else { return Vec::new() };
+    // They were compared before, up to here.
+    let rules = Rules { stage, end: NEVER, work: &Work::of(WORK) };
+    let Some((n, f)) = same(&rules, near, far).next() else { return Vec::new() };
     let all = |reading: Reading<'_>| -> Vec<Turn> { turns(reading.up, reading.down).collect() };
     let (mut n, mut f) = (all(n), all(f));
     let is_like = |(n, f): (&Turn, &Turn)| n.up == f.up && n.down == f.down;
@@ -280,6 +369,11 @@ fn agree(stage: Stage, near: &Shape, far: &Shape, n: &Reading<'_>, f: &Reading<'
 }
 
 /// Whether nothing was sent on before it came.
-fn is_causal(near: &Reading<'_>, far: &Reading<'_>) -> bool {
-    near.up.causes(far.up, TOLERANCE) && far.down.causes(near.down, TOLERANCE)
+fn is_causal(rules: &Rules<'_>, near: &Reading<'_>, far: &Reading<'_>) -> bool {
+    let causes = |cause: Curve<'_>, effect: Curve<'_>| {
+        let (causes, steps) = cause.causes(effect, TOLERANCE);
+        rules.work.take(steps);
+        causes
+    };
+    !rules.work.is_over() && causes(near.up, far.up) && causes(far.down, near.down)
 }

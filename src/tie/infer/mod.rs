@@ -54,7 +54,7 @@ use foldhash::fast::RandomState;
 use super::{Edge, Evidence};
 use crate::capture::Timestamp;
 
-pub use observer::{Half, Limits, Observed, Observer};
+pub use observer::{Half, Limits, Observed, Observer, Segment};
 
 use shelf::Shelf;
 use sides::Sides;

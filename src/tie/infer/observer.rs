@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::moments::Course;
 use super::shape::Shape;
 use super::stream::{Spare, Stream};
 use super::way::Way;
@@ -16,11 +17,16 @@ pub struct Limits {
     pub least: usize,
     /// The same, at most.
     pub most: usize,
+    /// How often what waits for octets before it is brought back from the file, until it is given up.
+    pub returns: u8,
 }
+
+/// Octets of units that go to the file again with what comes behind them: what is more stays where it is.
+const LITTLE: usize = 256;
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { least: 2 << 20, most: 32 << 20 }
+        Limits { least: 2 << 20, most: 32 << 20, returns: 4 }
     }
 }
 
@@ -33,12 +39,38 @@ pub struct Half {
     pub from_first: bool,
 }
 
+/// A segment as captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Whose it is.
+    pub half: Half,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Its sequence number.
+    pub seq: u32,
+    /// What it acknowledges.
+    pub ack: u32,
+    /// Its flags.
+    pub flags: u8,
+    /// What was captured of its data.
+    pub data: &'a [u8],
+    /// Octets of data that were sent.
+    pub data_len: u32,
+}
+
 /// A conversation in memory.
 #[derive(Debug)]
 struct Conversation {
     number: u32,
     /// Whether there was a segment of it since somebody looked for one that is silent.
     is_busy: bool,
+    /// Where it is in the store, as long as nothing changes.
+    same: Option<At>,
+    /// Where the newest part of its units is that stayed there.
+    parts: Option<Place>,
+    /// Where what it holds is, if it is there; and how often it was brought back.
+    held: Option<Place>,
+    returns: u8,
     /// By [`Half::from_first`], no before yes.
     streams: [Stream; 2],
 }
@@ -52,7 +84,8 @@ impl Conversation {
 
 /// Collects, in the first pass over a capture, what inference needs of each TCP conversation.
 ///
-/// Conversations that were silent longest go to a temporary file, and come back with their next segment. In memory are those
+/// Conversations that were silent longest go to a temporary file, and come back with their next segment: all but their
+/// units, of which those that are new go there as a further part. At the end their parts are put together. In memory are those
 /// that are under way, within [`Limits`], and 8 octets for each.
 #[derive(Debug)]
 pub struct Observer {
@@ -105,18 +138,46 @@ impl Observer {
         }
     }
 
-    /// Takes in a segment. `data` is what was captured of its `data_len` octets.
-    pub fn segment(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], data_len: u32) {
+    /// Takes in a segment.
+    pub fn segment(&mut self, segment: &Segment<'_>) {
+        let Segment { half, time, data_len, .. } = *segment;
         self.end = self.end.max(time);
         let Some(at) = self.find(half.conversation) else { return };
         let Some(conversation) = &mut self.busy[at] else { return };
         conversation.is_busy = true;
-        let stream = &mut conversation.streams[usize::from(half.from_first)];
+        let from = usize::from(half.from_first);
         // Without data it stays as large as it is.
-        let before = if data_len > 0 { stream.memory() } else { 0 };
-        stream.segment(time, seq, flags, data, data_len, &mut self.spare);
-        if data_len > 0 {
+        if data_len == 0 {
+            if conversation.streams[from].segment(segment, &mut self.spare) {
+                conversation.same = None;
+            }
+        } else {
+            if conversation.is_in_parts() {
+                return self.further(at, segment);
+            }
+            conversation.same = None;
+            let stream = &mut conversation.streams[from];
+            let before = stream.memory();
+            stream.segment(segment, &mut self.spare);
             self.memory = self.memory + stream.memory() - before;
+        }
+        if conversation.streams[1 - from].lacks(segment) {
+            conversation.acknowledged(segment);
+        }
+        if self.memory > self.room {
+            self.make_room();
+        }
+    }
+
+    /// Takes in data of a conversation that is not here as a whole.
+    #[cold]
+    fn further(&mut self, at: usize, segment: &Segment<'_>) {
+        let Some(conversation) = &mut self.busy[at] else { return };
+        let before = conversation.memory();
+        let taken = conversation.further(segment, &self.store, &mut self.octets, &mut self.spare);
+        self.memory = self.memory + conversation.memory() - before;
+        if let Err(error) = taken {
+            return self.fail(error);
         }
         if self.memory > self.room {
             self.make_room();
@@ -147,22 +208,17 @@ impl Observer {
         if self.failed.is_some() {
             return None;
         }
-        let streams = match at {
-            At::Away(place) => {
-                if let Err(error) = self.store.read(place, &mut self.octets) {
-                    self.failed = Some(error);
-                    return None;
-                }
-                restore(&self.octets, &mut self.spare)
+        let mut conversation = Conversation::new(number);
+        if let At::Away(place) | At::Parted(place) = at {
+            if let Err(error) = self.store.read(place, &mut self.octets) {
+                self.fail(error);
+                return None;
             }
-            _ => Default::default(),
-        };
-        let conversation = Conversation { number, is_busy: true, streams };
-        let memory = conversation.memory();
-        self.memory += memory;
-        if let At::Away(_) = at {
-            self.room = (self.room + memory).min(self.limits.most);
+            conversation.restore(&self.octets, place, &mut self.spare);
+            conversation.same = Some(at);
+            self.room = (self.room + conversation.memory()).min(self.limits.most);
         }
+        self.memory += conversation.memory();
         let at = match self.free.pop() {
             Some(at) => at as usize,
             None => {
@@ -197,17 +253,29 @@ impl Observer {
     }
 
     fn put_away(&mut self, at: usize) {
-        let Some(Conversation { number, streams, .. }) = self.leave(at) else { return };
-        self.octets.clear();
-        put_all(&streams, &mut self.octets);
-        streams.into_iter().for_each(|stream| self.spare.keep(stream));
-        match self.store.push(&self.octets) {
-            Ok(place) => self.places.set(number, At::Away(place)),
+        let Some(mut conversation) = self.leave(at) else { return };
+        let put = match conversation.same {
+            Some(same) => Ok(same),
+            None => conversation.put(&mut self.store, &mut self.octets, self.limits.returns),
+        };
+        match put {
+            Ok(place) => self.places.set(conversation.number, place),
             Err(error) => {
-                self.places.set(number, At::Nowhere);
-                self.failed = Some(error);
+                self.places.set(conversation.number, At::Nowhere);
+                self.fail(error);
             }
         }
+        conversation.streams.into_iter().for_each(|stream| self.spare.keep(stream));
+    }
+
+    /// Nothing is collected any more.
+    #[cold]
+    fn fail(&mut self, error: io::Error) {
+        self.failed = Some(error);
+        for conversation in self.busy.iter_mut().filter_map(Option::take) {
+            self.places.set(conversation.number, At::Nowhere);
+        }
+        self.memory = 0;
     }
 
     /// There are no more segments.
@@ -218,25 +286,190 @@ impl Observer {
         let number = |at: &usize| self.busy[*at].as_ref().map(|conversation| conversation.number);
         let mut all: Vec<usize> = (0..self.busy.len()).collect();
         all.sort_unstable_by_key(number);
-        all.into_iter().for_each(|at| self.put_away(at));
+        for at in all {
+            if let Some(conversation) = &mut self.busy[at] {
+                // What it waits for does not come any more.
+                conversation.lose_held();
+            }
+            self.put_away(at);
+        }
+        self.join_all();
         match self.failed {
             Some(error) => Err(error),
             None => Ok(Observed { places: self.places, store: self.store, end: self.end }),
         }
     }
+
+    /// Puts the parts of each conversation together.
+    fn join_all(&mut self) {
+        for number in 0..(self.places.pages.len() * PAGE) as u32 {
+            let At::Parted(place) = self.places.get(number) else { continue };
+            match self.joined(number, place) {
+                Ok(place) => self.places.set(number, place),
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    fn joined(&mut self, number: u32, place: Place) -> io::Result<At> {
+        self.store.read(place, &mut self.octets)?;
+        let mut conversation = Conversation::new(number);
+        conversation.restore(&self.octets, place, &mut self.spare);
+        conversation.lose_held();
+        conversation.join(&self.store, &mut self.octets)?;
+        let joined = conversation.put(&mut self.store, &mut self.octets, 0);
+        conversation.streams.into_iter().for_each(|stream| self.spare.keep(stream));
+        joined
+    }
 }
 
-/// Both directions of a conversation, one behind the other, and before them when it was.
-fn put_all(streams: &[Stream; 2], octets: &mut Vec<u8>) {
-    let began = streams.iter().filter_map(Stream::began).min().unwrap_or_default();
-    put(octets, began.0);
-    streams.iter().for_each(|stream| stream.put(began.0, octets));
+/// What stands before both directions of a conversation.
+struct Begin {
+    /// When it was.
+    began: u64,
+    /// Where the part before it is.
+    parts: Option<Place>,
+    /// Whether this one is to stay where it is, being large.
+    is_large: bool,
+    /// Where what it holds is, and how often it was brought back.
+    held: Option<Place>,
+    returns: u8,
 }
 
-fn restore(octets: &[u8], spare: &mut Spare) -> [Stream; 2] {
-    let mut put = Put(octets);
-    let began = put.take();
-    [(); 2].map(|()| Stream::restore(&mut put, began, spare))
+impl Begin {
+    fn put(&self, octets: &mut Vec<u8>) {
+        let number = |place: Option<Place>| place.map_or(0, |place| place.number() + 1);
+        put(octets, self.began);
+        put(octets, number(self.parts) << 1 | u64::from(self.is_large));
+        put(octets, number(self.held));
+        if self.held.is_some() {
+            octets.push(self.returns);
+        }
+    }
+
+    fn restore(put: &mut Put<'_>) -> Begin {
+        let place = |number: u64| number.checked_sub(1).map(Place::of);
+        let [began, parts, held] = std::array::from_fn(|_| put.take());
+        let (parts, is_large, held) = (place(parts >> 1), parts & 1 != 0, place(held));
+        let returns = if held.is_some() { put.octet() } else { 0 };
+        Begin { began, parts, is_large, held, returns }
+    }
+}
+
+impl Conversation {
+    /// One of which nothing is known.
+    fn new(number: u32) -> Conversation {
+        let streams = Default::default();
+        Conversation { number, is_busy: true, same: None, parts: None, held: None, returns: 0, streams }
+    }
+
+    /// Puts it away. What it holds has come back `returns` times at most.
+    fn put(&mut self, store: &mut Store, octets: &mut Vec<u8>, returns: u8) -> io::Result<At> {
+        if self.streams.iter().any(Stream::holds) {
+            if self.returns < returns {
+                octets.clear();
+                self.streams.iter().for_each(|stream| stream.put_held(octets));
+                self.held = Some(store.push(octets)?);
+            } else {
+                self.lose_held();
+            }
+        }
+        let here: usize = self.streams.iter().map(Stream::here).sum();
+        let began = self.streams.iter().filter_map(Stream::began).min().unwrap_or_default().0;
+        let Conversation { parts, held, returns, .. } = *self;
+        octets.clear();
+        Begin { began, parts, is_large: here > LITTLE, held, returns }.put(octets);
+        self.streams.iter().for_each(|stream| stream.put(began, octets));
+        let place = store.push(octets)?;
+        Ok(if parts.is_some() { At::Parted(place) } else { At::Away(place) })
+    }
+
+    /// Reads what was put away at a place, so that more can come. What is large there stays there.
+    fn restore(&mut self, octets: &[u8], place: Place, spare: &mut Spare) {
+        let mut put = Put(octets);
+        let Begin { began, parts, is_large, held, returns } = Begin::restore(&mut put);
+        self.parts = if is_large { Some(place) } else { parts };
+        (self.held, self.returns) = (held, returns);
+        self.streams = [(); 2].map(|()| Stream::restore(&mut put, began, !is_large, spare));
+    }
+
+    /// Whether anything of it stayed in the store.
+    fn is_in_parts(&self) -> bool {
+        self.parts.is_some() || self.held.is_some()
+    }
+
+    /// Takes in data where that is so.
+    fn further(
+        &mut self,
+        segment: &Segment<'_>,
+        store: &Store,
+        octets: &mut Vec<u8>,
+        spare: &mut Spare,
+    ) -> io::Result<()> {
+        self.restore_held(store, octets)?;
+        self.same = None;
+        let stream = &mut self.streams[usize::from(segment.half.from_first)];
+        stream.segment(segment, spare);
+        if stream.is_over() {
+            self.join(store, octets)?;
+        }
+        self.acknowledged(segment);
+        Ok(())
+    }
+
+    /// Takes in what a segment acknowledges.
+    #[cold]
+    fn acknowledged(&mut self, segment: &Segment<'_>) {
+        let [first, second] = &mut self.streams;
+        let (stream, other) = if segment.half.from_first { (second, first) } else { (first, second) };
+        if other.acknowledged(segment, stream) {
+            self.same = None;
+        }
+    }
+
+    /// Brings back what it holds.
+    fn restore_held(&mut self, store: &Store, octets: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(held) = self.held.take() {
+            store.read(held, octets)?;
+            let mut put = Put(octets);
+            self.streams.iter_mut().for_each(|stream| stream.restore_held(&mut put));
+            self.returns = self.returns.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Gives up what waits for octets before it.
+    fn lose_held(&mut self) {
+        if self.held.take().is_some() || self.streams.iter().any(Stream::holds) {
+            self.same = None;
+            self.streams.iter_mut().for_each(Stream::lose_held);
+        }
+    }
+
+    /// Brings all units back that stayed in the store.
+    fn join(&mut self, store: &Store, octets: &mut Vec<u8>) -> io::Result<()> {
+        let mut places = Vec::new();
+        while let Some(place) = self.parts {
+            store.read(place, octets)?;
+            self.parts = Begin::restore(&mut Put(octets)).parts;
+            places.push(place);
+        }
+        let mut all: [Stream; 2] = Default::default();
+        for place in places.into_iter().rev() {
+            store.read(place, octets)?;
+            let mut put = Put(octets);
+            let began = Begin::restore(&mut put).began;
+            for stream in &mut all {
+                stream.append(Stream::restore(&mut put, began, true, &mut Spare::default()));
+            }
+        }
+        for (all, stream) in all.into_iter().zip(&mut self.streams) {
+            let newest = std::mem::replace(stream, all);
+            stream.append(newest);
+        }
+        self.same = None;
+        Ok(())
+    }
 }
 
 impl Observed {
@@ -253,29 +486,43 @@ impl Observed {
             both.into_iter().for_each(|way| way.restore(&mut put, began));
             return Ok(());
         }
-        self.read_half(one, reader, up)?;
-        self.read_half(other, reader, down)
+        let by_server = self.read_half(one, reader, up)?;
+        let by_client = self.read_half(other, reader, down)?;
+        // Each end acknowledges in the conversation that has what it sent.
+        for (way, acked) in [(up, by_client), (down, by_server)] {
+            acked.into_iter().for_each(|acked| way.acknowledged(acked));
+        }
+        Ok(())
     }
 
-    fn read_half(&self, half: Half, reader: &mut store::Reader, way: &mut Way) -> io::Result<()> {
+    /// Reads one direction; returns what it acknowledges of the other one, which is not in the same conversation.
+    fn read_half(&self, half: Half, reader: &mut store::Reader, way: &mut Way) -> io::Result<Option<u32>> {
         let Some((mut put, began)) = self.find(half.conversation, reader)? else {
             way.clear();
-            return Ok(());
+            return Ok(None);
         };
         way.restore(&mut put, began);
         if half.from_first {
             // It stands behind the other one.
+            let acked = way.acked();
             way.restore(&mut put, began);
+            return Ok(acked);
         }
-        Ok(())
+        Ok(Course::restore(&mut put, began).0.acked())
     }
 
     /// The directions of a conversation as they were put away, and when it was; none if nothing is known of it.
     fn find<'a>(&'a self, conversation: u32, reader: &'a mut store::Reader) -> io::Result<Option<(Put<'a>, u64)>> {
         let At::Away(place) = self.places.get(conversation) else { return Ok(None) };
         let mut put = Put(reader.read(&self.store, place)?);
-        let began = put.take();
+        let began = Begin::restore(&mut put).began;
         Ok(Some((put, began)))
+    }
+
+    /// Octets that were put away, one time or more.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> u64 {
+        self.store.written()
     }
 
     /// When the last segment was captured.
@@ -293,6 +540,8 @@ enum At {
     Busy(usize),
     /// In the store.
     Away(Place),
+    /// In the store, with parts before it.
+    Parted(Place),
 }
 
 /// Conversations whose places are together.
@@ -312,22 +561,28 @@ struct Page {
 }
 
 impl At {
-    /// The highest bit is of what is away, whose number has one bit less; 0 is nowhere.
+    /// The highest bit is of what is away, the next one of what has parts; numbers of places have two bits less. 0 is nowhere.
     const AWAY: u64 = 1 << 63;
+    const PARTED: u64 = At::AWAY | 1 << 62;
 
     fn encode(self) -> u64 {
         match self {
             At::Nowhere => 0,
             At::Busy(at) => at as u64 + 1,
             At::Away(place) => At::AWAY | place.number(),
+            At::Parted(place) => At::PARTED | place.number(),
         }
     }
 
     fn decode(word: u64) -> At {
+        // As it is most often.
+        if word.wrapping_sub(1) < At::AWAY - 1 {
+            return At::Busy(word as usize - 1);
+        }
         match word {
             0 => At::Nowhere,
-            At::AWAY.. => At::Away(Place::of(word & !At::AWAY)),
-            _ => At::Busy(word as usize - 1),
+            At::PARTED.. => At::Parted(Place::of(word & !At::PARTED)),
+            _ => At::Away(Place::of(word & !At::AWAY)),
         }
     }
 }

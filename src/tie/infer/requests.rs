@@ -21,12 +21,14 @@ const NAME: &[u8] = b"\r\nx-request-id:";
 #[derive(Debug, Default)]
 pub struct Requests {
     ids: Vec<(Timestamp, u64)>,
+    /// How many there are before them, in parts that were put away.
+    before: u32,
 }
 
 impl Requests {
     /// Takes in octets that may begin a request.
     pub fn read(&mut self, time: Timestamp, data: &[u8]) {
-        if !data.first().is_some_and(u8::is_ascii_uppercase) || self.ids.len() == CAP {
+        if !data.first().is_some_and(u8::is_ascii_uppercase) || self.ids.len() + self.before as usize >= CAP {
             return;
         }
         if let Some(id) = id_of(&data[..data.len().min(LONGEST)]) {
@@ -42,6 +44,7 @@ impl Requests {
 
     /// Puts them away, for [`Requests::restore`].
     pub fn put(&self, octets: &mut Vec<u8>) {
+        put(octets, u64::from(self.before));
         put(octets, self.ids.len() as u64);
         for (time, id) in &self.ids {
             put(octets, time.0);
@@ -49,16 +52,36 @@ impl Requests {
         }
     }
 
-    pub fn restore(put: &mut Put<'_>) -> Requests {
+    /// Reads what was put away, so that more can come. Unless they are wanted, the ids stay where they are.
+    pub fn restore(put: &mut Put<'_>, is_wanted: bool) -> Requests {
         let mut requests = Requests::default();
-        requests.read_into(put);
+        requests.before = requests.read_into(put);
+        if !is_wanted {
+            requests.before += requests.ids.len() as u32;
+            requests.ids = Vec::new();
+        }
         requests
     }
 
-    /// Reads those that were put away, behind what there is.
-    pub fn read_into(&mut self, put: &mut Put<'_>) {
+    /// Puts those that come behind these with them.
+    pub fn append(&mut self, behind: Requests) {
+        match self.ids.is_empty() {
+            true => self.ids = behind.ids,
+            false => self.ids.extend(behind.ids),
+        }
+    }
+
+    /// Octets of those that are here.
+    pub fn here(&self) -> usize {
+        self.ids.len() * size_of::<(Timestamp, u64)>()
+    }
+
+    /// Reads those that were put away, behind what there is; returns how many there are before them.
+    pub fn read_into(&mut self, put: &mut Put<'_>) -> u32 {
+        let before = put.take() as u32;
         let len = put.take();
         self.ids.extend((0..len).map(|_| (Timestamp(put.take()), u64::from_le_bytes(put.array()))));
+        before
     }
 
     /// Forgets all, but not the room for them.

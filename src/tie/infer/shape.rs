@@ -80,7 +80,7 @@ impl Shape {
     pub fn look(&mut self) {
         self.readings.clear();
         self.tls = None;
-        self.is_whole = self.up.is_whole() && self.down.is_whole();
+        self.is_whole = self.up.is_whole(&self.down) && self.down.is_whole(&self.up);
         self.is_sure = self.is_whole;
         let (all_up, all_down) = (0..self.up.units().len(), 0..self.down.units().len());
         self.push(all_up.clone(), all_down.clone(), Counts::Raw);

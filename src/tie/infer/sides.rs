@@ -25,7 +25,7 @@ pub struct Sides {
 
 /// A leg, and what tells with which others it has to be compared, in as few octets as can be.
 pub struct Side {
-    /// Of a near leg: when a proxy could first connect onwards. Of a far one: when its SYN was captured.
+    /// Of a near leg: when a proxy could first connect onwards. Of a far one: when its SYN was captured, or the answer to it.
     pub opened: Moment,
     /// Of a near leg: when it was answered, so that a far leg was opened before.
     pub answered: Moment,
@@ -41,29 +41,35 @@ pub struct Side {
     pub len: u32,
     /// [`TcpLeg::port`].
     pub port: u16,
-    bits: u8,
+    bits: u16,
 }
 
 /// [`Side::bits`].
 mod bits {
     /// [`Half::from_first`] of both directions.
-    pub const FROM_FIRST: [u8; 2] = [1, 2];
+    pub const FROM_FIRST: [u16; 2] = [1, 2];
     /// Whether the ends have addresses of IPv6.
-    pub const IPV6: [u8; 2] = [4, 8];
-    pub const LOOSE: u8 = 16;
-    pub const TLS: u8 = 32;
-    pub const HTTP: u8 = 64;
-    pub const HTTP2: u8 = 128;
+    pub const IPV6: [u16; 2] = [4, 8];
+    pub const LOOSE: u16 = 16;
+    pub const TLS: u16 = 32;
+    pub const HTTP: u16 = 64;
+    pub const HTTP2: u16 = 128;
+    pub const ANSWER: u16 = 256;
 }
 
 impl Side {
-    fn has(&self, bit: u8) -> bool {
+    fn has(&self, bit: u16) -> bool {
         self.bits & bit != 0
     }
 
     /// Whether the octets may differ from what the other side of the proxy has.
     pub fn is_loose(&self) -> bool {
         self.has(bits::LOOSE)
+    }
+
+    /// Whether [`Side::opened`] is when the SYN was answered, which was not captured itself.
+    pub fn is_answer(&self) -> bool {
+        self.has(bits::ANSWER)
     }
 
     pub fn is_tls(&self) -> bool {
@@ -96,7 +102,7 @@ impl Sides {
     }
 
     fn push(&mut self, stage: Stage, is_near: bool, leg: &TcpLeg, shape: &Shape, end: Timestamp) {
-        let has = |is: bool, bit: u8| if is { bit } else { 0 };
+        let has = |is: bool, bit: u16| if is { bit } else { 0 };
         let halves = [leg.from_client, leg.from_server];
         let addresses = [leg.client, leg.server];
         let is = [
@@ -104,11 +110,12 @@ impl Sides {
             (shape.tls.is_some(), bits::TLS),
             (http::is_http(shape), bits::HTTP),
             (http::is_http2(shape), bits::HTTP2),
+            (shape.up.syn().is_none(), bits::ANSWER),
         ];
         let of_both =
             (0..2).map(|n| has(halves[n].from_first, bits::FROM_FIRST[n]) | has(addresses[n].is_ipv6(), bits::IPV6[n]));
         let bits = is.into_iter().map(|(is, bit)| has(is, bit)).chain(of_both).fold(0, |bits, bit| bits | bit);
-        let opened = if is_near { alone::can_open(stage, shape) } else { shape.up.syn() };
+        let opened = if is_near { alone::can_open(stage, shape) } else { shape.up.syn().or(shape.down.syn()) };
         let answered = if is_near { alone::answered(stage, shape) } else { None };
         let side = Side {
             opened: opened.into(),

@@ -5,6 +5,7 @@
 
 use super::content::Content;
 use super::moments::Course;
+use super::observer::Segment;
 use super::records::Records;
 use super::requests::Requests;
 use super::units::{PLAIN, Unit, Units};
@@ -35,6 +36,8 @@ pub struct Data {
     reader: Reader,
     held: Vec<Held>,
     held_octets: usize,
+    /// Whether more are held elsewhere.
+    holds_more: bool,
     /// The first octets.
     head: [u8; 16],
     head_len: u8,
@@ -95,6 +98,7 @@ impl Default for Data {
             reader: Reader::Tls(Records::default()),
             held: Vec::new(),
             held_octets: 0,
+            holds_more: false,
             head: [0; 16],
             head_len: 0,
             lost: false,
@@ -172,8 +176,17 @@ impl Data {
             + self.held.capacity() * size_of::<Held>()
     }
 
+    /// Whether octets wait for others before them.
+    fn holds(&self) -> bool {
+        self.holds_more || !self.held.is_empty()
+    }
+
+    /// Puts it away, but for what is held.
     fn put(&self, octets: &mut Vec<u8>) {
-        octets.push(u8::from(matches!(self.reader, Reader::Tls(_))) | u8::from(self.lost) << 1 | self.head_len << 2);
+        let is_tls = matches!(self.reader, Reader::Tls(_));
+        let has = |is: bool, bit: u8| if is { bit } else { 0 };
+        octets.push(has(is_tls, bits::TLS) | has(self.lost, bits::LOST) | has(self.holds(), bits::HOLDS));
+        octets.push(self.head_len);
         octets.extend_from_slice(&self.head);
         self.units.put(octets);
         self.content.put(octets);
@@ -181,42 +194,56 @@ impl Data {
         if let Reader::Tls(records) = &self.reader {
             records.put(octets);
         }
-        put(octets, self.held.len() as u64);
-        for Held { seq, data, len } in &self.held {
-            [u64::from(*seq), u64::from(*len), data.len() as u64].into_iter().for_each(|number| put(octets, number));
-            octets.extend_from_slice(data);
-        }
     }
 
-    /// Reads what was put away; all that is there is default, but for the room.
-    fn restore(&mut self, put: &mut Put<'_>) {
+    /// Reads what was put away; all that is there is default, but for the room. Unless they are wanted, units and ids of
+    /// requests stay where they are.
+    fn restore(&mut self, put: &mut Put<'_>, is_wanted: bool) {
         let data = self;
         let bits = put.octet();
-        data.lost = bits & 2 != 0;
-        (data.head, data.head_len) = (put.array(), bits >> 2);
-        data.units.restore(put);
+        data.lost = bits & bits::LOST != 0;
+        data.holds_more = bits & bits::HOLDS != 0;
+        (data.head_len, data.head) = (put.octet(), put.array());
+        data.units.restore(put, is_wanted);
         data.content = Content::restore(put);
-        data.requests = Requests::restore(put);
-        data.reader = if bits & 1 != 0 { Reader::Tls(Records::restore(put)) } else { Reader::Plain };
-        for _ in 0..put.take() {
-            let [seq, len, octets] = std::array::from_fn(|_| put.take());
-            data.held.push(Held { seq: seq as u32, data: put.octets(octets as usize).into(), len: len as u32 });
-            data.held_octets += octets as usize;
-        }
+        data.requests = Requests::restore(put, is_wanted);
+        data.reader = if bits & bits::TLS != 0 { Reader::Tls(Records::restore(put)) } else { Reader::Plain };
     }
 }
 
+/// The octet that [`Data`] begins with when it was put away.
+pub mod bits {
+    /// Whether it is TLS, as far as it shows.
+    pub const TLS: u8 = 1;
+    pub const LOST: u8 = 2;
+    /// Whether octets wait for others before them.
+    pub const HOLDS: u8 = 4;
+}
+
 impl Stream {
-    /// Takes in the next segment as captured.
+    /// Takes in the next segment as captured; returns whether it shows anything.
     #[inline]
-    pub fn segment(&mut self, time: Timestamp, seq: u32, flags: u8, data: &[u8], data_len: u32, spare: &mut Spare) {
-        let seq = self.course.segment(time, seq, flags);
+    pub fn segment(&mut self, segment: &Segment<'_>, spare: &mut Spare) -> bool {
+        let Segment { time, seq, flags, data, data_len, .. } = *segment;
+        let (seq, shows) = self.course.segment(time, seq, flags, data_len);
         if data_len > 0 {
             self.octets(time, seq, data, data_len, spare);
         }
         if flags & (flags::FIN | flags::RST) != 0 {
             self.course.over(time, seq.wrapping_add(data_len), flags);
         }
+        shows
+    }
+
+    /// Whether what a segment of the other direction acknowledges may show anything.
+    #[inline]
+    pub fn lacks(&self, segment: &Segment<'_>) -> bool {
+        self.course.lacks(segment.ack, segment.flags)
+    }
+
+    /// Takes in what a segment of the `other` direction acknowledges; returns whether it shows anything.
+    pub fn acknowledged(&mut self, segment: &Segment<'_>, other: &mut Stream) -> bool {
+        self.course.acknowledged(segment.ack, segment.flags, &mut other.course, segment.time)
     }
 
     fn octets(&mut self, time: Timestamp, seq: u32, data: &[u8], data_len: u32, spare: &mut Spare) {
@@ -245,6 +272,65 @@ impl Stream {
         self.course.began()
     }
 
+    /// Whether there are more units than may be, with those that were put away.
+    pub fn is_over(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| data.units.is_over())
+    }
+
+    /// Octets of units and of ids of requests.
+    pub fn here(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.units.here() + data.requests.here())
+    }
+
+    /// Puts units and ids of requests that come behind these with them; all else is as it is there.
+    pub fn append(&mut self, mut behind: Stream) {
+        let (before, data) = (self.data.take(), behind.data.as_mut());
+        if let (Some(mut before), Some(data)) = (before, data) {
+            before.units.append(&data.units);
+            before.requests.append(std::mem::take(&mut data.requests));
+            // By what came together, requests are not told apart.
+            if before.units.thinned {
+                before.requests = Requests::default();
+            }
+            (data.units, data.requests) = (before.units, before.requests);
+        }
+        *self = behind;
+    }
+
+    /// Whether octets wait here for others before them.
+    pub fn holds(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| !data.held.is_empty())
+    }
+
+    /// Gives up what waits for octets before it.
+    pub fn lose_held(&mut self) {
+        if let Some(data) = self.data.as_mut().filter(|data| data.holds()) {
+            data.holds_more = false;
+            data.lose();
+        }
+    }
+
+    /// Puts away what waits for octets before it, for [`Stream::restore_held`].
+    pub fn put_held(&self, octets: &mut Vec<u8>) {
+        let held = self.data.as_ref().map_or(&[][..], |data| &data.held);
+        put(octets, held.len() as u64);
+        for Held { seq, data, len } in held {
+            [u64::from(*seq), u64::from(*len), data.len() as u64].into_iter().for_each(|number| put(octets, number));
+            octets.extend_from_slice(data);
+        }
+    }
+
+    pub fn restore_held(&mut self, put: &mut Put<'_>) {
+        let held = put.take();
+        let Some(data) = &mut self.data else { return };
+        data.holds_more = false;
+        for _ in 0..held {
+            let [seq, len, octets] = std::array::from_fn(|_| put.take());
+            data.held.push(Held { seq: seq as u32, data: put.octets(octets as usize).into(), len: len as u32 });
+            data.held_octets += octets as usize;
+        }
+    }
+
     /// Octets in use, beside its own.
     pub fn memory(&self) -> usize {
         self.data.as_ref().map_or(0, |data| data.memory())
@@ -258,12 +344,12 @@ impl Stream {
         }
     }
 
-    /// What was put away, so that more of it can come.
-    pub fn restore(put: &mut Put<'_>, from: u64, spare: &mut Spare) -> Stream {
+    /// What was put away, so that more of it can come. Unless they are wanted, units and ids of requests stay where they are.
+    pub fn restore(put: &mut Put<'_>, from: u64, is_wanted: bool, spare: &mut Spare) -> Stream {
         let (course, has_data) = Course::restore(put, from);
         let data = has_data.then(|| {
             let mut data = spare.take();
-            data.restore(put);
+            data.restore(put, is_wanted);
             data
         });
         Stream { course, data }

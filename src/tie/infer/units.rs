@@ -5,7 +5,7 @@ use crate::capture::Timestamp;
 use crate::store::{Put, put, unzigzag, zigzag};
 
 /// Points that are kept of one direction; then neighbours are joined.
-const CAP: usize = 4096;
+const CAP: u32 = 4096;
 
 /// Units at the start that are never joined: handshakes are told by them.
 const EXACT: usize = 32;
@@ -98,7 +98,9 @@ const WORD: usize = 16;
 pub struct Units {
     /// Of each unit: its kind, its octets, how long after the one before it came, and what few have.
     octets: Vec<u8>,
-    len: u16,
+    len: u32,
+    /// How many there are before them, in parts that were put away.
+    before: u32,
     /// [`Unit::first`] of the last one.
     last: Timestamp,
     /// Whether units were joined: then turns between the two directions may be lost.
@@ -112,14 +114,41 @@ impl Units {
         if self.overflowed {
             return;
         }
-        if usize::from(self.len) == CAP {
+        // Where some were put away, all are joined first: until then there may be more.
+        if self.len == CAP && self.before == 0 {
             self.thin();
         }
-        if usize::from(self.len) < CAP {
+        if self.len < CAP || self.before > 0 {
             self.add(unit);
         } else {
             self.overflowed = true;
         }
+    }
+
+    /// Whether there are more than may be, with those that were put away.
+    pub fn is_over(&self) -> bool {
+        self.before > 0 && self.before + self.len > CAP
+    }
+
+    /// Puts those that come behind these with them.
+    pub fn append(&mut self, behind: &Units) {
+        let Units { len, last, thinned, overflowed, .. } = *behind;
+        if self.len + len <= CAP {
+            self.octets.extend_from_slice(&behind.octets);
+            (self.len, self.last) = (self.len + len, last);
+        } else {
+            // As if none had been put away. What they are told from is the last one of these.
+            let mut units = Vec::new();
+            decode(&behind.octets, len, self.last, &mut units);
+            units.into_iter().for_each(|unit| self.push(unit));
+        }
+        self.thinned |= thinned;
+        self.overflowed |= overflowed;
+    }
+
+    /// Octets of those that are here.
+    pub fn here(&self) -> usize {
+        self.octets.len()
     }
 
     fn add(&mut self, unit: Unit) {
@@ -176,13 +205,14 @@ impl Units {
     /// All of them, in their order.
     pub fn read(&self) -> Vec<Unit> {
         let mut units = Vec::new();
-        decode(&self.octets, self.len, &mut units);
+        decode(&self.octets, self.len, Timestamp(0), &mut units);
         units
     }
 
     /// Puts all away, for [`Units::restore`].
     pub fn put(&self, octets: &mut Vec<u8>) {
         octets.push(u8::from(self.thinned) | u8::from(self.overflowed) << 1);
+        put(octets, u64::from(self.before));
         put(octets, u64::from(self.len));
         put(octets, self.octets.len() as u64);
         octets.extend_from_slice(&self.octets);
@@ -192,20 +222,26 @@ impl Units {
     /// Reads what was put away into `units`; returns whether units were joined, and whether more came than can be told.
     pub fn read_into(put: &mut Put<'_>, units: &mut Vec<Unit>) -> (bool, bool) {
         let bits = put.octet();
-        let (len, octets) = (put.take() as u16, put.take() as usize);
-        decode(put.octets(octets), len, units);
+        let [_, len, octets] = std::array::from_fn(|_| put.take());
+        decode(put.octets(octets as usize), len as u32, Timestamp(0), units);
         put.take();
         (bits & 1 != 0, bits & 2 != 0)
     }
 
-    /// Reads what was put away, so that more can come; nothing was there before.
-    pub fn restore(&mut self, put: &mut Put<'_>) {
+    /// Reads what was put away, so that more can come; nothing was there before. Unless they are wanted, the units stay where
+    /// they are.
+    pub fn restore(&mut self, put: &mut Put<'_>, is_wanted: bool) {
         let bits = put.octet();
-        let (len, octets) = (put.take() as u16, put.take() as usize);
-        let known = put.octets(octets);
-        self.octets.reserve(known.len() + MORE);
-        self.octets.extend_from_slice(known);
-        (self.len, self.last) = (len, Timestamp(put.take()));
+        let [before, len, octets] = std::array::from_fn(|_| put.take());
+        let known = put.octets(octets as usize);
+        (self.before, self.len) = (before as u32, len as u32);
+        if is_wanted {
+            self.octets.reserve(known.len() + MORE);
+            self.octets.extend_from_slice(known);
+        } else {
+            (self.before, self.len) = (self.before + self.len, 0);
+        }
+        self.last = Timestamp(put.take());
         (self.thinned, self.overflowed) = (bits & 1 != 0, bits & 2 != 0);
     }
 
@@ -220,9 +256,9 @@ impl Units {
     }
 }
 
-/// Adds units, as [`Units::add`] encodes them, to others.
-fn decode(octets: &[u8], len: u16, units: &mut Vec<Unit>) {
-    let (mut octets, mut last) = (Put(octets), 0);
+/// Adds units, as [`Units::add`] encodes them, to others; `from` is when the last one before them came.
+fn decode(octets: &[u8], len: u32, from: Timestamp, units: &mut Vec<Unit>) {
+    let (mut octets, mut last) = (Put(octets), from.0);
     units.extend((0..len).map(|_| {
         let word = match octets.0.first_chunk::<WORD>() {
             Some(word) => u128::from_le_bytes(*word),
@@ -290,21 +326,25 @@ impl<'a> Curve<'a> {
     }
 
     /// Whether no octet of `effect` was sent before the same octet of `self` had come, within `tolerance` nanoseconds.
-    /// Octets that `self` does not have count as never come.
-    pub fn causes(self, effect: Curve<'_>, tolerance: u64) -> bool {
+    /// Octets that `self` does not have count as never come. And over how many units it walked.
+    pub fn causes(self, effect: Curve<'_>, tolerance: u64) -> (bool, usize) {
         let mut causes = self.steps();
         let mut cause = causes.next();
-        effect.steps().all(|(sent, unit)| {
+        let mut walked = 1;
+        let all = effect.steps().all(|(sent, unit)| {
+            walked += 1;
             // Of joined units it is known only when the last one of them was over.
             let at = if unit.count > 1 { unit.last() } else { unit.first };
             while cause.is_some_and(|(after, _)| after < sent) {
                 cause = causes.next();
+                walked += 1;
             }
             cause.is_some_and(|(_, unit)| {
                 let came = if unit.count > 1 { unit.first } else { unit.last() };
                 came.0 <= at.0.saturating_add(tolerance)
             })
-        })
+        });
+        (all, walked)
     }
 }
 
@@ -324,17 +364,23 @@ mod tests {
         Curve { units, counts: Counts::Raw }
     }
 
+    fn causes(near: &[Unit], far: &[Unit], tolerance: u64) -> bool {
+        let (causes, walked) = raw(near).causes(raw(far), tolerance);
+        assert!((1..=1 + near.len() + far.len()).contains(&walked));
+        causes
+    }
+
     #[test]
     fn what_is_joined_keeps_its_octets_and_is_never_later_than_it_was() {
         let near = units((0..50_000).map(|n| n * 100));
         assert!(near.thinned);
         let near = near.read();
         let far = units((0..50_000).map(|n| n * 100 + 1)).read();
-        assert!(near.len() <= CAP);
+        assert!(near.len() <= CAP as usize);
         assert_eq!(raw(&near).total(), Some(500_000));
-        assert!(raw(&near).causes(raw(&far), 0));
+        assert!(causes(&near, &far, 0));
         let early = units((0..50_000).map(|n| n * 50)).read();
-        assert!(!raw(&near).causes(raw(&early), 0), "joined, they still tell what is far too early");
+        assert!(!causes(&near, &early, 0), "joined, they still tell what is far too early");
     }
 
     #[test]
@@ -348,7 +394,7 @@ mod tests {
         let mut octets = Vec::new();
         units.put(&mut octets);
         let mut again = Units::default();
-        again.restore(&mut Put(&octets));
+        again.restore(&mut Put(&octets), true);
         units.push(unit(9, 9, 9, PLAIN));
         again.push(unit(9, 9, 9, PLAIN));
         assert_eq!(again.read(), units.read());
@@ -358,9 +404,9 @@ mod tests {
     fn one_octet_too_early_is_no_effect() {
         let units = |times: &[u64]| units(times.iter().copied()).read();
         let (near, far) = (units(&[100, 200]), units(&[150, 199]));
-        assert!(!raw(&near).causes(raw(&far), 0));
-        assert!(raw(&near).causes(raw(&far), 1));
-        assert!(raw(&near).causes(raw(&units(&[300])), 0), "the rest may come later");
-        assert!(!raw(&near).causes(raw(&units(&[300, 300, 300])), 0), "more than there is");
+        assert!(!causes(&near, &far, 0));
+        assert!(causes(&near, &far, 1));
+        assert!(causes(&near, &units(&[300]), 0), "the rest may come later");
+        assert!(!causes(&near, &units(&[300, 300, 300]), 0), "more than there is");
     }
 }

@@ -6,6 +6,7 @@ use super::content::Content;
 use super::moments::Course;
 use super::records::Records;
 use super::requests::Requests;
+use super::stream::bits;
 use super::units::{Unit, Units};
 use crate::capture::Timestamp;
 use crate::store::Put;
@@ -58,8 +59,8 @@ impl Way {
 
     fn restore_data(&mut self, put: &mut Put<'_>) {
         let bits = put.octet();
-        let (may_be_tls, is_lost) = (bits & 1 != 0, bits & 2 != 0);
-        (self.head, self.head_len) = (put.array(), bits >> 2);
+        let (may_be_tls, has_lost) = (bits & bits::TLS != 0, bits & (bits::LOST | bits::HOLDS) != 0);
+        (self.head_len, self.head) = (put.octet(), put.array());
         let has_overflowed;
         (self.is_thinned, has_overflowed) = Units::read_into(put, &mut self.units);
         self.content = Some(Content::restore(put));
@@ -70,17 +71,17 @@ impl Way {
             self.is_tls = records.began;
             is_undecided = !records.began && !records.is_whole();
         }
-        let held = put.take();
-        for _ in 0..held {
-            let [_, _, len] = std::array::from_fn(|_| put.take());
-            put.octets(len as usize);
-        }
-        self.has_gaps = is_lost || held > 0 || has_overflowed || is_undecided;
+        self.has_gaps = has_lost || has_overflowed || is_undecided;
     }
 
-    /// Whether every octet up to the end was captured, as far as sequence numbers tell.
-    pub fn is_whole(&self) -> bool {
-        self.course.is_complete() && !self.has_gaps
+    /// Takes in up to where the other end acknowledges it, of a conversation that has only the other direction.
+    pub fn acknowledged(&mut self, acked: u32) {
+        self.course.set_acked(acked);
+    }
+
+    /// Whether every octet up to the end was captured, as far as sequence numbers tell, of it and of the other direction.
+    pub fn is_whole(&self, other: &Way) -> bool {
+        self.course.is_complete(&other.course) && !self.has_gaps
     }
 
     /// The first octets.
@@ -110,6 +111,7 @@ impl Way {
 
 #[cfg(test)]
 mod tests {
+    use super::super::observer::{Half, Segment};
     use super::super::stream::{Spare, Stream};
     use super::*;
     use crate::flow::flags;
@@ -118,7 +120,10 @@ mod tests {
     fn read(segments: &[(u32, u8, &[u8])], way: &mut Way) {
         let mut stream = Stream::default();
         for (&(seq, flags, data), time) in segments.iter().zip(100..) {
-            stream.segment(Timestamp(time), seq, flags, data, data.len() as u32, &mut Spare::default());
+            let half = Half { conversation: 0, from_first: true };
+            let (time, data_len) = (Timestamp(time), data.len() as u32);
+            let segment = Segment { half, time, seq, ack: 0, flags, data, data_len };
+            stream.segment(&segment, &mut Spare::default());
         }
         let mut octets = Vec::new();
         stream.put(100, &mut octets);
@@ -132,17 +137,19 @@ mod tests {
         let mut way = Way::default();
         let record = [&[23, 3, 3, 0, 4][..], b"abcd"].concat();
         read(&[(6, flags::SYN, b""), (7, 0, &record), (16, flags::FIN, b"")], &mut way);
-        assert!(way.is_whole() && way.is_tls);
+        assert!(way.is_whole(&Way::default()) && way.is_tls);
         let kinds: Vec<(u8, u32)> = way.units().iter().map(|unit| (unit.kind, unit.len)).collect();
         assert_eq!(kinds, [(23, 4)]);
         assert_eq!((way.syn(), way.fin(), way.rst()), (Some(Timestamp(100)), Some(Timestamp(102)), None));
         read(&[(7, 0, b"GET / HTTP/1.1"), (30, 0, b"held")], &mut way);
-        assert!(!way.is_whole() && !way.is_tls && way.syn().is_none());
+        assert!(!way.is_whole(&Way::default()) && !way.is_tls && way.syn().is_none());
         assert_eq!((way.head(), way.units().len()), (&b"GET / HTTP/1.1"[..], 1));
         read(&[(7, 0, b"")], &mut way);
-        assert!(way.is_whole() && way.content.is_none() && way.units().is_empty() && way.head().is_empty());
+        assert!(
+            way.is_whole(&Way::default()) && way.content.is_none() && way.units().is_empty() && way.head().is_empty()
+        );
         assert_eq!(way.seen(), Some((Timestamp(100), Timestamp(100))));
         read(&[], &mut way);
-        assert!(way.is_whole() && way.seen().is_none());
+        assert!(way.is_whole(&Way::default()) && way.seen().is_none());
     }
 }

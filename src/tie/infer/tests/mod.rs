@@ -2,6 +2,7 @@
 
 mod exchanges;
 mod gateway;
+mod observer;
 mod octets;
 mod random;
 
@@ -29,10 +30,12 @@ pub enum From {
 
 pub use self::From::{Client, Server};
 
+/// Conversation and direction, time, sequence number, what is acknowledged, flags, octets, and how many there were.
+type Captured = (Half, Timestamp, u32, u32, u8, Vec<u8>, u32);
+
 /// Legs on both sides of a proxy.
 pub struct World {
-    /// Conversation and direction, time, sequence number, flags, octets, and how many there were.
-    segments: Vec<(Half, Timestamp, u32, u8, Vec<u8>, u32)>,
+    segments: Vec<Captured>,
     pub near: Vec<TcpLeg>,
     pub far: Vec<TcpLeg>,
     legs: u32,
@@ -92,7 +95,8 @@ impl World {
     pub fn segment(&mut self, talk: &mut Talk, time: Timestamp, from: From, flags: u8, data: &[u8]) {
         let side = usize::from(from == Server);
         let seq = talk.next[side];
-        self.at(talk, time, from, flags, seq, data);
+        let half = Half { conversation: talk.id, from_first: from == Client };
+        self.segments.push((half, time, seq, talk.next[1 - side], flags, data.to_vec(), data.len() as u32));
         let control = flags & (flags::SYN | flags::FIN);
         talk.next[side] = seq.wrapping_add(data.len() as u32 + u32::from(control != 0));
     }
@@ -105,14 +109,23 @@ impl World {
 
     /// A segment of which not all was captured.
     pub fn cut(&mut self, half: Half, time: Timestamp, seq: u32, flags: u8, data: &[u8], len: u32) {
-        self.segments.push((half, time, seq, flags, data.to_vec(), len));
+        // Without an acknowledgment: it would be of any number.
+        self.segments.push((half, time, seq, 0, flags & !flags::ACK, data.to_vec(), len));
+    }
+
+    /// Takes out what was sent at a time: it is not captured.
+    pub fn lose(&mut self, talk: &Talk, at: Timestamp, from: From) {
+        let lost = Half { conversation: talk.id, from_first: from == Client };
+        let before = self.segments.len();
+        self.segments.retain(|(half, time, ..)| (*half, *time) != (lost, at));
+        assert_eq!(self.segments.len() + 1, before);
     }
 
     /// What an observer makes of it.
     fn observed(&self, limits: Limits) -> Observed {
         let mut observer = Observer::new(limits);
-        for (half, time, seq, flags, data, len) in &self.segments {
-            observer.segment(*half, *time, *seq, *flags, data, *len);
+        for &(half, time, seq, ack, flags, ref data, data_len) in &self.segments {
+            observer.segment(&Segment { half, time, seq, ack, flags, data, data_len });
         }
         observer.finish().expect("the temporary file can be written")
     }
@@ -140,7 +153,8 @@ impl World {
             infer(&self.observed(limits), stage, near, far, true).expect("it can be read")
         };
         let all = inferred(Limits::default());
-        for limits in [Limits { least: 0, most: 0 }, Limits { least: 0, most: 3000 }] {
+        let limits = |most| Limits { least: 0, most, returns: u8::MAX };
+        for limits in [limits(0), limits(3000)] {
             assert_eq!(inferred(limits), all);
         }
         all

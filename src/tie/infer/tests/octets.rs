@@ -248,14 +248,110 @@ fn crowds_are_left_alone() {
 }
 
 #[test]
+fn what_is_acknowledged_and_not_there_was_lost() {
+    // The answer was captured on one side only, and so was one to another client.
+    let mut world = World::new();
+    let (a, far_a) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let (b, _) = plain(&mut world, 0, "10.9.0.2:4000", 2, 100, 2000);
+    world.far.pop();
+    assert_eq!(world.ties(), [], "either may be meant");
+    world.lose(&a, ms(6), Server);
+    world.lose(&a, ms(11), Server);
+    assert_eq!(world.ties(), [], "the client acknowledges what is not there");
+    // Without it, nothing was sent as far as anybody knows.
+    world.lose(&a, ms(8), Client);
+    assert_eq!(world.ties(), [(b.id(), far_a.id())]);
+}
+
+#[test]
+fn what_is_acknowledged_in_another_conversation_counts() {
+    let mut world = World::new();
+    let (a, far_a) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let (b, _) = plain(&mut world, 0, "10.9.0.2:4000", 2, 100, 2000);
+    world.far.pop();
+    world.lose(&a, ms(6), Server);
+    world.lose(&a, ms(11), Server);
+    // What the proxy sent has other addresses, as on lo.
+    let apart = Half { conversation: 1_000, from_first: false };
+    let of_proxy = |half: &&mut Half| half.conversation == a.id() && !half.from_first;
+    world.segments.iter_mut().map(|(half, ..)| half).filter(of_proxy).for_each(|half| *half = apart);
+    world.near[0].from_server = apart;
+    assert_eq!(world.ties(), []);
+    world.lose(&a, ms(8), Client);
+    assert_eq!(world.ties(), [(b.id(), far_a.id())]);
+}
+
+#[test]
+fn a_fin_that_was_lost_is_no_octet() {
+    let mut world = World::new();
+    let (near, far) = plain(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    world.send(&mut Talk { ..near }, ms(12), Client, b"");
+    world.lose(&near, ms(11), Server);
+    world.lose(&far, ms(9), Client);
+    assert_eq!(world.ties(), [(near.id(), far.id())], "the other end closed, too");
+    world.lose(&near, ms(8), Client);
+    assert_eq!(world.ties(), [], "what is missing may be an octet");
+}
+
+#[test]
+fn the_answer_to_a_syn_that_was_lost_tells_when_a_leg_began() {
+    // The server speaks first. Of one call, only the far leg was captured.
+    let greeted = |world: &mut World, time: u64, port: u16| {
+        let mut near = world.near(ms(time), &format!("10.9.0.{port}:4000"));
+        let mut far = world.far(ms(time + 2), port);
+        world.send(&mut far, ms(time + 4), Server, b"220 welcome");
+        world.send(&mut near, ms(time + 5), Server, b"220 welcome");
+        (near, far)
+    };
+    let mut world = World::new();
+    greeted(&mut world, 0, 1);
+    world.near.pop();
+    let (near, far) = greeted(&mut world, 250, 2);
+    let only = world.far.pop();
+    world.lose(&near, ms(250), Client);
+    assert_eq!(world.ties(), [], "it began when the other one was over");
+    world.far.extend(only);
+    assert_eq!(world.ties(), [(near.id(), far.id())]);
+    world.lose(&far, ms(252), Client);
+    assert_eq!(world.ties(), [(near.id(), far.id())], "nor did the far one begin before the capture");
+}
+
+#[test]
+fn legs_without_data_are_no_work() {
+    let mut world = World::new();
+    (0..3000).for_each(|n| _ = world.near(ms(n % 7), &format!("10.{}.{}.9:4000", n / 250, n % 250)));
+    (0..3000).for_each(|n| _ = world.far(ms(9), n));
+    let (near, far) = plain(&mut world, 20, "10.9.0.1:4000", 1, 100, 2000);
+    assert_eq!(world.ties(), [(near.id(), far.id())]);
+}
+
+#[test]
+fn what_is_not_compared_to_its_end_is_not_tied() {
+    let mut world = World::new();
+    secret(&mut world, 0, "10.9.0.1:4000", 1, 100, 2000);
+    let observed = world.observed(Limits::default());
+    let mut shelf = Shelf::new(&observed);
+    let near = Sides::read(Stage::Inbound, true, world.near.iter().map(known), &mut shelf).expect("it can be read");
+    let far = Sides::read(Stage::Inbound, false, world.far.iter().map(known), &mut shelf).expect("it can be read");
+    let mut tied = |steps| {
+        let tied = bytes::tie_within(steps, Stage::Inbound, &near, &far, observed.end(), &mut shelf);
+        tied.expect("it can be read").len()
+    };
+    // A pair, both legs, their ways to be read, and what is walked over.
+    assert_eq!((0..200).map(&mut tied).position(|tied| tied == 1).map(|steps| steps > 16 + 10 + 2), Some(true));
+    assert_eq!((tied(1000), tied(20)), (1, 0));
+}
+
+#[test]
 fn what_is_forgotten_is_nowhere_and_the_others_stay() {
     let forgotten = |number: u32| number % 3 == 1;
     let segment = |observer: &mut Observer, conversation, n| {
         let half = Half { conversation, from_first: true };
-        observer.segment(half, ms(n), 100 + 4 * n as u32, flags::ACK, b"data", 4);
+        let (time, seq) = (ms(n), 100 + 4 * n as u32);
+        observer.segment(&Segment { half, time, seq, ack: 0, flags: 0, data: b"data", data_len: 4 });
     };
     let (mut reader, mut shape) = Default::default();
-    for limits in [Limits::default(), Limits { least: 0, most: 5000 }] {
+    for limits in [Limits::default(), Limits { least: 0, most: 5000, returns: 1 }] {
         let mut observer = Observer::new(limits);
         for n in 0..4 {
             (0..300).for_each(|conversation| segment(&mut observer, conversation, n));
