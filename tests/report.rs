@@ -232,7 +232,7 @@ fn the_document_names_every_column_and_value() {
     ];
     let reasons =
         [Reason::NoReply, Reason::OneDirection, Reason::Ambiguous, Reason::Direct, Reason::LookAhead, Reason::Evicted];
-    let told = || Contradiction { packets: String::new(), rules: String::new() };
+    let told = || Contradiction { packets: String::new(), rules: String::new(), is_certain: true };
     let agreements =
         [Agreement::Agrees, Agreement::Undecided, Agreement::Contradicts(told()), Agreement::Bypasses(told())];
     let values = Role::ALL.map(Role::name).into_iter().chain(evidence.iter().map(Evidence::name));

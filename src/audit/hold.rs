@@ -58,6 +58,8 @@ pub struct Contradiction {
     pub packets: String,
     /// What the rules say, with the rule that decides.
     pub rules: String,
+    /// Whether the packets leave no other explanation.
+    pub is_certain: bool,
 }
 
 /// What the rules do to connections from one address to another.
@@ -118,6 +120,7 @@ impl Holder {
                     (false, false) => Agreement::Contradicts(Contradiction {
                         packets: format!("{what} was redirected to {destination}, {}", seen(leg)),
                         rules: ruling.words.clone(),
+                        is_certain: true,
                     }),
                 })
             }
@@ -133,6 +136,8 @@ impl Holder {
                 let told = Contradiction {
                     packets: format!("{what} went straight to its destination, {whose}, {}", seen(leg)),
                     rules: ruling.words.clone(),
+                    // Of requests that share a connection one may wait though another one was answered.
+                    is_certain: !ruling.untouched,
                 };
                 let is_redirected = !ruling.redirected.is_empty() && !ruling.unknown;
                 is_redirected.then_some(Agreement::Bypasses(told))
@@ -150,6 +155,8 @@ impl Holder {
                                 seen(leg)
                             ),
                             rules: ruling.words.clone(),
+                            // A proxy that refuses a request answers by itself.
+                            is_certain: false,
                         },
                     });
                 }

@@ -205,7 +205,7 @@ impl fmt::Display for Findings {
                 let word = if tally.count == 1 { "connection" } else { "connections" };
                 writeln!(f, "{} {word} {what}:", tally.count)?;
             }
-            for Contradiction { packets, rules } in &tally.examples {
+            for Contradiction { packets, rules, .. } in &tally.examples {
                 writeln!(f, "  {packets}\n    the rules: {rules}")?;
             }
             let more = tally.count - tally.examples.len() as u64;

@@ -229,7 +229,8 @@ pub const CODES: &[Code] = &[
         title: "a connection went past the proxy",
         meaning: "By the rules given it should have been redirected, and it was not: no mTLS, no policy, no telemetry.",
         detection: "The connection is held against the rules (--rules, --mesh): they redirect it whoever opened it, or \
-                    nobody had asked the proxy for anything. Inbound: answered, and the proxy opened no connection to \
+                    nobody had asked the proxy for anything (likely: one of several requests on a connection may have \
+                    waited). Inbound: answered, and the proxy opened no connection to \
                     that port on lo (likely: a proxy that refuses a request answers it as well). Likely only, too, where lo \
                     shows no packet from before to after it was opened: perhaps it was captured for a shorter time.",
         causes: "The application started before the rules were there, rules that were flushed, a process with the proxy's \

@@ -8,7 +8,7 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
         let (code, what, todo) = match fact.agreement {
             Some(Agreement::Bypasses(told)) => {
                 let what = format!("it went past the proxy, though the rules redirect it: {}", told.rules);
-                found.push(bypass(context, number, what, true));
+                found.push(bypass(context, number, what, told.is_certain));
                 continue;
             }
             Some(Agreement::Contradicts(told)) => (
@@ -28,12 +28,12 @@ pub(super) fn check(context: &Context<'_>, found: &mut Vec<Draft>) {
              went past the proxy, or the proxy answered by itself",
             past.told.rules
         );
-        found.push(bypass(context, number, what, false));
+        found.push(bypass(context, number, what, past.told.is_certain));
     }
 }
 
-/// A connection that went past the proxy, which `is_sure` where the proxy cannot have answered; or of which lo shows nothing
-/// because it was not captured at that time.
+/// A connection that went past the proxy, or of which lo shows nothing because it was not captured at that time. `is_sure` if the
+/// packets leave no other explanation but that.
 fn bypass(context: &Context<'_>, number: usize, mut what: String, is_sure: bool) -> Draft {
     let fact = &context.facts[number];
     let is_covered = context.audit.is_some_and(|audit| audit.covers(fact.leg));

@@ -167,13 +167,13 @@ mod tests {
         let repaired =
             |evidence| Outcome::Repaired { source: end("[fd00::1]:1"), destination: end("1.2.3.4:5"), evidence };
         let outcomes = all.map(repaired).into_iter().chain(REASONS.map(Outcome::Left)).chain([Outcome::Whole]);
-        let told = || Contradiction { packets: "packets\u{a0}".to_owned(), rules: String::new() };
+        let told = |is_certain| Contradiction { packets: "packets\u{a0}".to_owned(), rules: String::new(), is_certain };
         let agreements = [
             None,
             Some(Agreement::Agrees),
             Some(Agreement::Undecided),
-            Some(Agreement::Contradicts(told())),
-            Some(Agreement::Bypasses(told())),
+            Some(Agreement::Contradicts(told(true))),
+            Some(Agreement::Bypasses(told(false))),
         ];
         let mut legs = Legs::default();
         let mut kept = Vec::new();

@@ -286,7 +286,8 @@ fn put_agreement(agreement: Option<&Agreement>, to: &mut Vec<u8>) {
         Some(Agreement::Contradicts(_)) => 3,
         Some(Agreement::Bypasses(_)) => 4,
     });
-    if let Some(Contradiction { packets, rules }) = agreement.and_then(Agreement::contradiction) {
+    if let Some(Contradiction { packets, rules, is_certain }) = agreement.and_then(Agreement::contradiction) {
+        to.push(u8::from(*is_certain));
         put_text(packets, to);
         put_text(rules, to);
     }
@@ -294,12 +295,15 @@ fn put_agreement(agreement: Option<&Agreement>, to: &mut Vec<u8>) {
 
 fn take_agreement(from: &mut Put<'_>) -> Option<Agreement> {
     let kind = from.octet();
-    let mut text = || take_text(from);
+    let mut contradiction = || {
+        let is_certain = from.octet() != 0;
+        Contradiction { packets: take_text(from), rules: take_text(from), is_certain }
+    };
     match kind {
         0 => None,
         1 => Some(Agreement::Agrees),
         2 => Some(Agreement::Undecided),
-        3 => Some(Agreement::Contradicts(Contradiction { packets: text(), rules: text() })),
-        _ => Some(Agreement::Bypasses(Contradiction { packets: text(), rules: text() })),
+        3 => Some(Agreement::Contradicts(contradiction())),
+        _ => Some(Agreement::Bypasses(contradiction())),
     }
 }
