@@ -309,6 +309,13 @@ fn connections_against_the_rules() {
     let past = Leg::direct("10.1.0.5:50000", "10.1.0.6:9000").after(500 * MS).whole();
     let findings = check(&pod(&[&app], &[&past]).rules(RULES));
     assert_eq!(only(&findings, "bypass").legs[0].server, "10.1.0.6:9000");
+    // Whoever opened it, the rules redirect it: certain, if lo was captured at that time.
+    let strict = RULES.replace("-A OUTPUT -m owner --uid-owner 1337 -j RETURN\n", "");
+    let later = Leg::outbound("10.1.0.5:40001", "10.96.0.10:80").after(900 * MS).whole();
+    for (lo, certain) in [(&[&app, &later][..], true), (&[&app], false), (&[&later], false)] {
+        let findings = check(&pod(lo, &[&past]).rules(&strict));
+        assert_eq!(only(&findings, "bypass").certain, certain);
+    }
     // Answered, and lo shows nothing to that port.
     let came = Leg::direct("10.1.0.9:50000", "10.1.0.5:8080").whole();
     let elsewhere = Leg::direct("127.0.0.6:33333", "10.1.0.5:8081").whole();

@@ -159,3 +159,29 @@ fn a_rule_that_is_not_understood() {
     let rules: Vec<&serde_json::Value> = outcome.legs.iter().map(|leg| &leg["rules"]).collect();
     assert_eq!(rules, ["contradict", "agree"]);
 }
+
+/// Where the captures of another pod are merged as well, its address is a pod's, and not this one's.
+#[test]
+fn rules_of_one_pod_of_two() {
+    let rules = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -o lo -j RETURN\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15101\nCOMMIT\n";
+    let call = Leg::redirected("10.1.0.5:40000", "10.1.0.6:8080", 15101).whole();
+    let wire = Leg::direct("10.1.0.5:41000", "10.1.0.6:8080").after(100 * MICROSECOND).whole();
+    let hop = Leg::direct("127.0.0.6:33000", "10.1.0.6:8080").after(200 * MICROSECOND).whole();
+    let outcome = job(&[&wire], &[&call]).shots(Link::Lo, &together(&[&hop], Link::Lo)).rules(rules).run();
+    assert_eq!(said(&outcome), "nat rules: rules; 1 connection redirected as they say\n");
+    // By itself, what a pod sends to its own address leaves by lo.
+    let own = Leg::redirected("10.1.0.5:40000", "10.1.0.5:8080", 15101).whole();
+    let outcome = job(&[], &[&own]).rules(rules).run();
+    assert!(said(&outcome).contains("1 connection not as they say"), "{}", said(&outcome));
+}
+
+/// What lo shows nothing of was perhaps not captured there.
+#[test]
+fn past_the_sidecar_when_lo_was_captured_no_longer() {
+    let asked = Leg::redirected("10.1.0.5:40000", "10.96.0.10:80", 15101).whole();
+    let past = Leg::direct("10.1.0.5:42000", "10.1.0.7:80").after(1_000_000 * MICROSECOND).whole();
+    let later = Leg::redirected("10.1.0.5:40001", "10.96.0.10:80", 15101).after(2_000_000 * MICROSECOND).whole();
+    let doubt = "  lo shows nothing after the last of these was opened: was it captured until then?\n";
+    assert!(said(&job(&[&past], &[&asked]).rules(RULES).run()).ends_with(doubt));
+    assert!(!said(&job(&[&past], &[&asked, &later]).rules(RULES).run()).contains(doubt));
+}
