@@ -199,3 +199,13 @@ fn replies_of_what_passes_through_and_of_tproxy() {
     let verdict = judge(&tproxy, "tcp 10.9.9.9:4000 -> 10.244.1.7:8080", from_wire);
     assert_eq!(views(&verdict), ["eth0 10.9.9.9:4000 > 10.244.1.7:8080 | 10.244.1.7:8080 > 10.9.9.9:4000"]);
 }
+
+/// Rules of one IP version say nothing of the other.
+#[test]
+fn no_rules_of_a_version_were_given() {
+    let text = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+    let rules = Ruleset::read("rules", text.as_bytes(), Some(Family::V4)).expect("rules");
+    let assumes = |probe: &str| only(&judge(&rules, probe, |_| ())).assumes.join("; ");
+    assert!(assumes("tcp [fd00::7]:4000 -> [fd00::9]:80").contains("there are no IPv6 rules: none were given"));
+    assert!(!assumes("tcp 10.244.1.7:4000 -> 10.96.0.1:80").contains("none were given"));
+}
