@@ -6,7 +6,8 @@
 //! answers fit, or one that was not seen might, nothing is said. Nothing is decrypted, and names are not looked at.
 //!
 //! ```text
-//! observer    segments -> streams    by conversation; what is silent goes to a temporary file
+//! observer    segments -> streams    by conversation; what is silent goes to a temporary file, and on there in parts
+//!                                    (conversation, places); in the end all of it can be read (observed)
 //! stream      segments -> octets     in order; then TLS records (records), points in time (units), a hash (content)
 //! way         octets   -> directions what was put away is read again, to be looked at
 //! shape       ways     -> readings   how many octets a leg passed on, whichever of its records are payload
@@ -24,15 +25,19 @@ mod buckets;
 mod bytes;
 mod candidates;
 mod content;
+mod conversation;
 mod exchanges;
 mod http;
 mod learned;
 mod matching;
 mod moments;
 mod narrowing;
+mod observed;
 mod observer;
+mod places;
 mod records;
 mod requests;
+mod segment;
 mod shape;
 mod shelf;
 mod sides;
@@ -54,7 +59,9 @@ use foldhash::fast::RandomState;
 use super::{Edge, Evidence};
 use crate::capture::Timestamp;
 
-pub use observer::{Half, Limits, Observed, Observer, Segment};
+pub use observed::Observed;
+pub use observer::{Limits, Observer};
+pub use segment::{Half, Segment};
 
 use shelf::Shelf;
 use sides::Sides;

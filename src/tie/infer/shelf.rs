@@ -3,7 +3,7 @@
 use std::io;
 
 use super::TcpLeg;
-use super::observer::Observed;
+use super::observed::Observed;
 use super::shape::Shape;
 use crate::capture::Timestamp;
 use crate::store::Reader;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::moments::Moment;
-use super::observer::Half;
+use super::segment::Half;
 use super::shape::Shape;
 use super::shelf::Shelf;
 use super::{Stage, TcpLeg, alone, http};

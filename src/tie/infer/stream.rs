@@ -5,9 +5,9 @@
 
 use super::content::Content;
 use super::moments::Course;
-use super::observer::Segment;
 use super::records::Records;
 use super::requests::Requests;
+use super::segment::Segment;
 use super::units::{PLAIN, Unit, Units};
 use crate::capture::Timestamp;
 use crate::flow::flags;

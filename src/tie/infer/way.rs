@@ -111,7 +111,7 @@ impl Way {
 
 #[cfg(test)]
 mod tests {
-    use super::super::observer::{Half, Segment};
+    use super::super::segment::{Half, Segment};
     use super::super::stream::{Spare, Stream};
     use super::*;
     use crate::flow::flags;
