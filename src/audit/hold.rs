@@ -211,14 +211,11 @@ impl Holder {
         let local = Some(leg.server.ip()).filter(|_| !incoming && leg.server_is_local);
         let verdicts: Vec<Verdict> =
             hosts(&own, local).iter().map(|host| evaluate(&self.rules, host, &probe)).collect();
-        let family = if leg.server.is_ipv4() { Family::V4 } else { Family::V6 };
         let mut ruling = Ruling {
             redirected: Vec::new(),
             untouched: false,
             spares_others: false,
-            // Where there is no table for a family, its rules were not given.
-            unknown: verdicts.iter().any(|verdict| verdict.incomplete)
-                || !self.rules.tables.iter().any(|table| table.sees(family)),
+            unknown: verdicts.iter().any(|verdict| verdict.incomplete) || !self.rules.sees(Family::of(leg.server.ip())),
             words: String::new(),
         };
         for outcome in verdicts.iter().flat_map(|verdict| &verdict.outcomes) {

@@ -2,7 +2,7 @@
 //!
 //! What comes in is legs, once each, when nothing of them changes any more; what goes out is an [`Agreement`] for each,
 //! and [`Findings`] about all. Rules never overrule what packets prove: they are the second witness, and a
-//! contradiction is told with both sides. Costs nothing per packet, and for a connection at most one evaluation.
+//! contradiction is told with both sides. Costs nothing per packet, and for a connection at most two evaluations.
 
 mod hold;
 mod host;

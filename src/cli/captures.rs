@@ -17,7 +17,8 @@ pub struct CaptureArgs {
     /// Captures: pcap or pcapng, plain or compressed with gzip, zstd or lz4; `-` reads standard input
     ///
     /// A folder, or a tar archive of one, stands for the captures in it and for what lies beside them: rules, access logs,
-    /// lists of conntrack, names and keys, each unless its option is given.
+    /// lists of conntrack, names and keys, each unless its option is given. In place of one capture, `-` can be the file
+    /// of one such option. What `meshpcap merge` wrote is left out of a folder.
     #[arg(value_name = "CAPTURE", required = true)]
     pub inputs: Vec<PathBuf>,
 

@@ -60,7 +60,7 @@ pub struct MergeArgs {
     /// Write the TLS secrets of the captured sessions from this key log
     ///
     /// As Envoy's `key_log` or SSLKEYLOGFILE name it: Wireshark then shows what the sessions carry. Who gets the
-    /// output can read it as well. Only sessions that begin in the captures are written. Repeat it for several
+    /// output can read it as well: it is written for its owner alone (mode 600). Only sessions that begin in the captures are written. Repeat it for several
     /// files.
     #[arg(long, value_name = "FILE")]
     pub keys: Vec<PathBuf>,

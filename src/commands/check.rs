@@ -1,7 +1,6 @@
 //! `meshpcap check`: from what was typed to the findings, and their exit status.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use meshpcap::check::format::{self, About};
 use meshpcap::check::{self, Finding};
@@ -19,10 +18,10 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     if let Some(code) = args.explain.as_deref().and_then(check::code) {
         return print(code.to_string().as_bytes());
     }
-    let interrupted = Arc::default();
-    if let Err(error) = given::watch_signals(&interrupted) {
-        return fail(&format!("signals cannot be handled: {error}"));
-    }
+    let interrupted = match given::watch_signals() {
+        Ok(interrupted) => interrupted,
+        Err(message) => return fail(&message),
+    };
     if args.expect || args.bless {
         return status(expect::run(args, &interrupted));
     }

@@ -17,10 +17,10 @@ use super::{DAMAGED, FAILED, Failure, fail, print, status};
 
 /// Compares, and says what differs.
 pub fn run(args: &DiffArgs) -> ExitCode {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = watch_signals(&interrupted) {
-        return fail(&format!("signals cannot be handled: {error}"));
-    }
+    let interrupted = match watch_signals() {
+        Ok(interrupted) => interrupted,
+        Err(message) => return fail(&message),
+    };
     status(two(args, &interrupted))
 }
 

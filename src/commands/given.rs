@@ -94,14 +94,17 @@ pub fn ruleset(mesh: Option<&str>, files: &[RulesFile]) -> Result<Ruleset, Strin
     Ok(rules)
 }
 
-/// The first SIGINT or SIGTERM ends the inputs; the second one ends the program.
-pub fn watch_signals(interrupted: &Arc<AtomicBool>) -> std::io::Result<()> {
+/// Whether the user stopped the run: the first SIGINT or SIGTERM ends the inputs; the second one ends the program.
+pub fn watch_signals() -> Result<Arc<AtomicBool>, String> {
     use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag::{register, register_conditional_shutdown};
+    let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(interrupted))?;
-        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+        register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&interrupted))
+            .and_then(|_| register(signal, Arc::clone(&interrupted)))
+            .map_err(|error| format!("signals cannot be handled: {error}"))?;
     }
-    Ok(())
+    Ok(interrupted)
 }
 
 /// A progress bar, if somebody watches and the work is long.

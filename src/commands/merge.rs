@@ -2,8 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use meshpcap::capture::LinkType;
 use meshpcap::cli::{MergeArgs, NameArg};
@@ -16,10 +14,10 @@ use super::{DAMAGED, INTERRUPTED, complain, fail, given, status};
 
 /// Merges, and says what was done.
 pub fn run(args: &MergeArgs) -> ExitCode {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = given::watch_signals(&interrupted) {
-        return fail(&format!("signals cannot be handled: {error}"));
-    }
+    let interrupted = match given::watch_signals() {
+        Ok(interrupted) => interrupted,
+        Err(message) => return fail(&message),
+    };
     let found = match Found::at(&args.captures.inputs, &interrupted) {
         Ok(found) => found,
         Err(failure) => return status(Err(failure)),

@@ -31,9 +31,9 @@ fn room(many: usize) -> usize {
     many + many / 4 + GONE
 }
 
-/// Conversations in the order in which they came, each once.
+/// Conversations in the order in which they came.
 ///
-/// Memory: at most a quarter more than belong there, and a few.
+/// Memory: at most a quarter more than belong there, or belonged there when it was last looked at who is gone, and a few.
 #[derive(Default)]
 pub(super) struct Line {
     standing: Queued<Standing, 1024>,

@@ -307,10 +307,11 @@ impl Flows {
         self.table.begun()
     }
 
-    /// The number of the conversation that a packet on the wire belongs to, if it has begun.
-    pub fn known(&self, segment: &Segment) -> Option<u64> {
-        let id = self.table.find(&Key::of(segment).0).filter(|_| segment.origin == Origin::Network)?;
-        Some(self.table.records[id].serial - 1)
+    /// The number of the conversation that a packet on the wire belongs to, if it has begun; and whether the lower end sent it.
+    pub fn known(&self, segment: &Segment) -> Option<(u64, bool)> {
+        let (key, side) = Key::of(segment);
+        let id = self.table.find(&key).filter(|_| segment.origin == Origin::Network)?;
+        Some((self.table.records[id].serial - 1, side == 0))
     }
 
     /// Takes in a packet that bears no transport header of its own: a later fragment, an ICMP error.

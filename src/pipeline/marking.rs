@@ -43,8 +43,9 @@ impl Marker {
         self.flows.observe_settled(view, origin, frame.time, place)
     }
 
-    /// The conversation of a packet that another input showed as well, and that is not looked at for itself.
-    pub fn known(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Option<u64> {
+    /// The conversation of a packet that another input showed as well, and that is not looked at for itself; and whether the lower
+    /// end sent it.
+    pub fn known(&self, capture: &Described, frame: &Frame<'_>, view: &View) -> Option<(u64, bool)> {
         let segment = self.segment(self.origin(capture, frame, view), frame, 0, view)?;
         self.flows.known(&segment)
     }

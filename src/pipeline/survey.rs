@@ -144,11 +144,11 @@ impl Survey {
         shared: Shared<'_>,
     ) -> io::Result<()> {
         self.note(frame, view)?;
-        let Some(conversation) = self.marker.known(capture, frame, view).map(|number| number as u32) else {
+        let Some((number, from_first)) = self.marker.known(capture, frame, view) else {
             return self.plan.push(Entry::Duplicate, frame);
         };
-        if let (Some(ip), Transport::Tcp(tcp)) = (&view.ip, &view.transport) {
-            let from_first = (ip.source, tcp.source) <= (ip.destination, tcp.destination);
+        let conversation = number as u32;
+        if let Transport::Tcp(tcp) = &view.transport {
             let half = Half { conversation, from_first };
             self.copies.note(half, frame, view, true);
             // The other one was by another clock, perhaps.

@@ -198,7 +198,7 @@ pub fn evaluate(rules: &Ruleset, host: &Host, probe: &Probe) -> Verdict {
         if let Some(interface) = replies::elsewhere(host, probe).filter(|_| has_replies) {
             outcome.assumes.push(format!("the replies leave by {interface}, where the packets came in"));
         }
-        if !rules.tables.iter().any(|table| table.sees(family)) {
+        if !rules.sees(family) {
             outcome.assumes.push(format!("there are no {} rules: none were given", family.name()));
         }
         outcomes.push(outcome);

@@ -134,6 +134,11 @@ impl Ruleset {
         steps.into_iter().any(|step| matches!(step, Step::Match(m) if asks(&m.test)))
     }
 
+    /// Whether any table is about an IP version; if none is, its rules were not given.
+    pub fn sees(&self, family: Family) -> bool {
+        self.tables.iter().any(|table| table.sees(family))
+    }
+
     /// Adds the tables of another file.
     pub fn append(&mut self, other: Ruleset) {
         let shift = self.files.len();

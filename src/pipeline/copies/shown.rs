@@ -3,6 +3,7 @@
 use super::Seen;
 use super::ranges::Ranges;
 use crate::capture::Timestamp;
+use crate::check::mark;
 use crate::flow::{end_of, flags};
 
 /// How far apart two captures of one packet may be, in nanoseconds: clocks of two machines, and the way between them.
@@ -128,7 +129,7 @@ impl Sent {
         let key = match control & (flags::SYN | flags::ACK) {
             flags::SYN => SYN,
             bits if bits & flags::SYN != 0 => SYN_ACK,
-            _ if is_bare => mixed(seq, ack).max(SYN_ACK + 1),
+            _ if is_bare => mark(seq, ack, control, 0).max(SYN_ACK + 1),
             _ => return,
         };
         if self.sample.is_none_or(|sample| key < sample.key) {
@@ -145,10 +146,4 @@ impl Sent {
 /// Whether a segment opens a connection, by its control bits.
 pub(super) fn is_opening(control: u8) -> bool {
     control & (flags::SYN | flags::ACK) == flags::SYN
-}
-
-/// A number that two acknowledgments hardly have in common.
-fn mixed(seq: u32, ack: u32) -> u32 {
-    // The golden ratio: neighbours end up far apart.
-    ((u64::from(seq) << 32 | u64::from(ack)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
